@@ -1,0 +1,41 @@
+# make demo: a real sweep from data to figure. make test: lint, types and tests. Both set up .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.safesweep-installed
+
+.PHONY: setup demo lint types test test-all clean
+
+setup: $(STAMP)
+
+# torch comes first through pip, which takes a build for this machine (a GPU build from the default
+# index); uv then resolves the rest, because only it can override the pins of dsrl and
+# safety-gymnasium (see [tool.uv] in pyproject.toml).
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+		|| { echo "safesweep needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -c 'import torch' 2>/dev/null \
+		|| $(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/python -m sweeps.demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -m "not slow and not gpu and not network" \
+		--cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-all: lint types
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

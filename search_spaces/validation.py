@@ -1,0 +1,59 @@
+"""Checks of user input, shared by every package; each failure is one line."""
+
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InvalidInput(ValueError):
+    """Input that the user can mend; the message is one line that names the field and the value."""
+
+
+def nearest(value: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name closest to `value`, or None when none is close."""
+    names = {name.lower(): name for name in allowed}
+    matches = get_close_matches(str(value).lower(), names, n=1, cutoff=0.5)
+    return names[matches[0]] if matches else None
+
+
+def require_choice(field: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of `allowed`.
+
+    Raises:
+        InvalidInput: otherwise; names the field, the value, the choices and the nearest one.
+    """
+    names = list(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    close = nearest(str(value), names)
+    hint = f"; did you mean {close!r}?" if close else ""
+    raise InvalidInput(f"{field}: {value!r} is not one of {', '.join(names)}{hint}")
+
+
+def require_number(
+    field: str,
+    value: object,
+    low: float | None = None,
+    high: float | None = None,
+    integer: bool = False,
+) -> float | int:
+    """Return `value` as a finite number within [low, high].
+
+    Raises:
+        InvalidInput: wrong type, not finite, or out of range.
+    """
+    kind = "a whole number" if integer else "a number"
+    if low is not None and high is not None:
+        kind += f" in [{low:g}, {high:g}]"
+    elif low is not None:
+        kind += f" >= {low:g}"
+    elif high is not None:
+        kind += f" <= {high:g}"
+    message = f"{field}: {value!r} is not allowed; it must be {kind}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(message)
+    if not math.isfinite(value) or (integer and value != int(value)):
+        raise InvalidInput(message)
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise InvalidInput(message)
+    return int(value) if integer else value
