@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from search_spaces.validation import InvalidInput
+from trainables import environments
+from trainables.environments import rollout
+from trainables.tasks import get_task
+
+
+class LinearPolicies:
+    """One deterministic linear policy per member; actions often leave the bounds."""
+
+    def __init__(self, task, members):
+        shape = (members, task.action_dim, task.observation_dim)
+        self.weights = np.random.default_rng(0).normal(size=shape) * 2
+
+    def __call__(self, observations, step):
+        assert observations.dtype == np.float32
+        assert observations.shape[0] == len(self.weights)
+        return np.einsum("meo,mao->mea", observations, self.weights) + 0.5
+
+    def only(self, member):
+        alone = object.__new__(LinearPolicies)
+        alone.weights = self.weights[member : member + 1]
+        return alone
+
+
+def arrays(episodes):
+    return np.stack([episodes.reward_returns, episodes.cost_returns, episodes.lengths])
+
+
+@pytest.mark.parametrize("key", ["BallRun", "HopperVelocity", "BoatNavigationHard"])
+def test_outcomes_repeat_and_do_not_depend_on_other_members(key):
+    task = get_task(key)
+    policies = LinearPolicies(task, 3)
+    together = arrays(rollout(task, policies, 3, [4, 5]))
+    assert together.shape == (3, 3, 2)
+    np.testing.assert_array_equal(arrays(rollout(task, policies, 3, [4, 5])), together)
+    alone = arrays(rollout(task, policies.only(1), 1, [4, 5]))
+    np.testing.assert_array_equal(alone[:, 0], together[:, 1])
+    fewer = arrays(rollout(task, policies, 3, [5]))
+    np.testing.assert_array_equal(fewer[:, :, 0], together[:, :, 1])
+    assert len(np.unique(together[0])) == 6
+
+
+@pytest.mark.parametrize("key", ["BallRun", "BoatNavigation"])
+def test_each_member_may_have_seeds_of_its_own(key):
+    task = get_task(key)
+    policies = LinearPolicies(task, 2)
+    separate = arrays(rollout(task, policies, 2, np.array([[4, 5], [6, 4]], dtype=np.uint32)))
+    np.testing.assert_array_equal(
+        separate[:, 0], arrays(rollout(task, policies.only(0), 1, [4, 5]))[:, 0]
+    )
+    np.testing.assert_array_equal(
+        separate[:, 1], arrays(rollout(task, policies.only(1), 1, [6, 4]))[:, 0]
+    )
+
+
+def test_waves_give_the_same_outcomes(monkeypatch):
+    task = get_task("BallRun")
+    policies = LinearPolicies(task, 2)
+    together = arrays(rollout(task, policies, 2, [1, 2, 3]))
+    monkeypatch.setitem(environments.MAX_LIVE_SIMULATORS, "bullet", 2)
+    live = []
+    original = environments.make_simulator
+
+    def counted(task):
+        simulator = original(task)
+        live.append(simulator)
+        assert sum(one._environment is not None for one in live) <= 2
+        return simulator
+
+    monkeypatch.setattr(environments, "make_simulator", counted)
+    np.testing.assert_array_equal(arrays(rollout(task, policies, 2, [1, 2, 3])), together)
+    assert len(live) == 6
+    assert all(simulator._environment is None for simulator in live)
+
+
+def test_episode_ends_with_the_environment_or_at_the_horizon():
+    hopper = rollout(
+        get_task("HopperVelocity"), LinearPolicies(get_task("HopperVelocity"), 1), 1, [0]
+    )
+    assert 1 <= hopper.lengths[0, 0] < 1000
+    ball = get_task("BallRun")
+    assert rollout(ball, LinearPolicies(ball, 1), 1, [0]).lengths[0, 0] == ball.horizon
+    boat = get_task("BoatNavigation")
+    assert rollout(boat, LinearPolicies(boat, 1), 1, [0]).lengths[0, 0] == 400
+
+
+def test_actions_are_clipped():
+    task = get_task("BallRun")
+
+    def far(observations, step):
+        return np.full((*observations.shape[:2], 2), 50.0)
+
+    def bound(observations, step):
+        return np.ones((*observations.shape[:2], 2))
+
+    np.testing.assert_array_equal(
+        arrays(rollout(task, far, 1, [0])), arrays(rollout(task, bound, 1, [0]))
+    )
+
+
+def test_returns_are_sums_over_the_steps():
+    task = get_task("BoatNavigation")
+
+    def right(observations, step):
+        return np.broadcast_to([1.0, 0.0], (*observations.shape[:2], 2))
+
+    episodes = rollout(task, right, 1, [0])
+    from trainables.boat import BoatEnvironment, start_states
+
+    boats = BoatEnvironment(task.name, start_states([0]))
+    steps = [boats.step([[1.0, 0.0]])[1:] for _ in range(400)]
+    assert episodes.reward_returns[0, 0] == sum(reward[0] for reward, _ in steps)
+    assert episodes.cost_returns[0, 0] == sum(cost[0] for _, cost in steps)
+
+
+def test_metadrive_is_refused():
+    with pytest.raises(InvalidInput, match="MetaDrive"):
+        rollout(get_task("harddense"), lambda observations, step: observations, 1, [0])
