@@ -1,0 +1,77 @@
+"""Networks as functions of plain parameter dictionaries, for one run.
+
+A layer is a weight [in, out] and a bias [out]; an ensemble of k networks adds a leading axis k to
+both, so that its layers are one batched product.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Layers = list[dict[str, Tensor]]
+Activation = Callable[[Tensor], Tensor]
+
+
+def init_mlp(
+    generator: torch.Generator,
+    sizes: Sequence[int],
+    ensemble: int | None = None,
+    final_scale: float = 1.0,
+) -> Layers:
+    """Parameters of a perceptron with layer `sizes`; uniform in +-1/sqrt(fan in) as torch's Linear.
+
+    `final_scale` shrinks the last layer: 0 gives a network that starts at zero.
+    """
+    stack = () if ensemble is None else (ensemble,)
+    layers = []
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        bound = 1 / math.sqrt(fan_in)
+        if index == len(sizes) - 2:
+            bound *= final_scale
+        weight = torch.rand(*stack, fan_in, fan_out, generator=generator) * 2 - 1
+        bias = torch.rand(*stack, fan_out, generator=generator) * 2 - 1
+        layers.append({"weight": weight * bound, "bias": bias * bound})
+    return layers
+
+
+def mlp(layers: Layers, inputs: Tensor, activation: Activation = functional.relu) -> Tensor:
+    """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer."""
+    hidden = inputs
+    for index, layer in enumerate(layers):
+        hidden = hidden @ layer["weight"] + layer["bias"]
+        if index < len(layers) - 1:
+            hidden = activation(hidden)
+    return hidden
+
+
+def ensemble_mlp(
+    layers: Layers, inputs: Tensor, activation: Activation = functional.relu
+) -> Tensor:
+    """Apply k perceptrons to the same inputs: [B, in] -> [k, B, out]."""
+    hidden = inputs
+    for index, layer in enumerate(layers):
+        hidden = torch.matmul(hidden, layer["weight"]) + layer["bias"].unsqueeze(-2)
+        if index < len(layers) - 1:
+            hidden = activation(hidden)
+    return hidden
+
+
+def hidden_sizes(inputs: int, hidden_dim: int, hidden_layers: int, outputs: int) -> list[int]:
+    """Layer sizes of a perceptron with equal hidden layers."""
+    return [inputs, *[hidden_dim] * hidden_layers, outputs]
+
+
+def gaussian_log_density(value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(value; mean, exp(log_std)^2), summed over the last axis."""
+    standardized = (value - mean) * torch.exp(-log_std)
+    per_dimension = -0.5 * standardized.square() - log_std - 0.5 * math.log(2 * math.pi)
+    return per_dimension.sum(-1)
+
+
+def standard_normal_log_density(value: Tensor) -> Tensor:
+    """log N(value; 0, I), summed over the last axis."""
+    return -0.5 * (value.square() + math.log(2 * math.pi)).sum(-1)

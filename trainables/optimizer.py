@@ -1,0 +1,86 @@
+"""Gradient steps of a population: every member has its own step size, moments and gradients.
+
+`torch.optim.Adam` takes one step size for all of its tensors, which a population does not have.
+Parameters are stacked leaves [P, ...]; a member's loss touches its own slice alone, so one
+backward pass of the summed losses gives every member its own gradient.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+FIRST_MOMENT_DECAY = 0.9
+SECOND_MOMENT_DECAY = 0.999
+EPSILON = 1e-8
+
+
+def init_adam(parameters: Any) -> dict[str, Any]:
+    """Moments of Adam (Kingma and Ba, 2014) for stacked `parameters`, and its step count."""
+    return {
+        "first_moment": tree_map(torch.zeros_like, parameters),
+        "second_moment": tree_map(torch.zeros_like, parameters),
+        "count": 0,
+    }
+
+
+def adam_(
+    parameters: Any,
+    gradients: list[Tensor],
+    state: dict[str, Any],
+    learning_rate: Tensor,
+) -> None:
+    """One step of Adam with bias correction, in place; `learning_rate` is [P]."""
+    leaves = tree_leaves(parameters)
+    first, second = (
+        tree_leaves(state["first_moment"]),
+        tree_leaves(state["second_moment"]),
+    )
+    state["count"] += 1
+    correction = (1 - SECOND_MOMENT_DECAY ** state["count"]) ** 0.5
+    step_size = learning_rate / (1 - FIRST_MOMENT_DECAY ** state["count"])
+    torch._foreach_lerp_(first, gradients, 1 - FIRST_MOMENT_DECAY)
+    torch._foreach_mul_(second, SECOND_MOMENT_DECAY)
+    torch._foreach_addcmul_(second, gradients, gradients, 1 - SECOND_MOMENT_DECAY)
+    scale = torch._foreach_sqrt(second)
+    torch._foreach_div_(scale, correction)
+    torch._foreach_add_(scale, EPSILON)
+    change = torch._foreach_div(first, scale)
+    torch._foreach_mul_(change, [per_member(step_size, leaf) for leaf in leaves])
+    torch._foreach_sub_(leaves, change)
+
+
+def polyak_(target: Any, online: Any, rate: Tensor) -> None:
+    """Move the target a share `rate` [P] towards the online parameters, in place."""
+    for slow, fast in zip(tree_leaves(target), tree_leaves(online), strict=True):
+        slow.lerp_(fast, per_member(rate, slow))
+
+
+def gradients_of(losses: Tensor | dict[str, Tensor], networks: dict[str, Any]) -> list[Tensor]:
+    """Gradients of stacked losses [P], in the order of the networks' leaves.
+
+    One tensor of losses reaches every network; a dictionary gives each network its own.
+    """
+    if isinstance(losses, Tensor):
+        return list(
+            torch.autograd.grad(losses.sum(), tree_leaves(networks), materialize_grads=True)
+        )
+    gradients: list[Tensor] = []
+    for index, (name, network) in enumerate(networks.items()):
+        last = index == len(networks) - 1
+        gradients += torch.autograd.grad(
+            losses[name].sum(), tree_leaves(network), retain_graph=not last, materialize_grads=True
+        )
+    return gradients
+
+
+def differentiable(networks: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters as leaves of a new autograd graph, sharing their memory."""
+    leaves, structure = tree_flatten(networks)
+    return tree_unflatten([leaf.detach().requires_grad_(True) for leaf in leaves], structure)
+
+
+def per_member(values: Tensor, like: Tensor) -> Tensor:
+    """Shape [P] numbers so that they broadcast over the members' axis of `like`."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))

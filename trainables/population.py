@@ -1,0 +1,354 @@
+"""A population: runs of one method that share shapes, trained together in one process.
+
+`torch.func.vmap` lifts the method's pure functions over a leading axis of members. Minibatch
+indices and noise come from generators that each run owns and that are seeded by (seed, stream,
+block), so a run's result does not depend on who shares its population, and any step can be
+resumed without generator state.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_map
+
+from search_spaces.validation import InvalidInput
+from trainables.datasets import Dataset
+from trainables.environments import Episodes, rollout
+from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
+from trainables.optimizer import (
+    adam_,
+    differentiable,
+    gradients_of,
+    init_adam,
+    per_member,
+    polyak_,
+)
+from trainables.tasks import Task
+
+BLOCK_STEPS = 32
+DIVERGENCE_BOUND = 1e12
+STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
+
+
+def seeded_generator(seed: int, stream: str, *index: int) -> torch.Generator:
+    """A generator that depends on nothing but its arguments."""
+    sequence = np.random.SeedSequence([seed, STREAMS[stream], *index])
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
+
+
+def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec:
+    """What a method is told of its problem."""
+    return ProblemSpec(
+        observation_dim=dataset.observations.shape[1],
+        action_dim=dataset.actions.shape[1],
+        horizon=task.horizon,
+        reward_scale=task.horizon / (task.max_return - task.min_return),
+        cost_limit=cost_limit,
+    )
+
+
+def dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
+    """The dataset's columns as float32 tensors, with `safe_episodes` marking zero-cost episodes."""
+    columns = {
+        name: getattr(dataset, name)
+        for name in (
+            "observations", "next_observations", "actions", "rewards", "costs",
+            "terminals", "timeouts",
+        )
+    }  # fmt: skip
+    if dataset.safety_margins is not None:
+        columns["safety_margins"] = dataset.safety_margins
+    columns["safe_episodes"] = np.repeat(dataset.cost_returns() == 0, dataset.episode_lengths)
+    return {name: torch.tensor(np.asarray(v, dtype=np.float32)) for name, v in columns.items()}
+
+
+class Population:
+    """Members train in lockstep; `advance`, `evaluate` and `state_dict` are all one needs.
+
+    Args:
+        method_class: the method.
+        configs: one configuration a member; static fields must be equal.
+        seeds: one seed a member.
+        steps: the whole budget in gradient steps, which the phases divide.
+    """
+
+    def __init__(
+        self,
+        method_class: type[Method],
+        configs: Sequence[MethodConfig],
+        seeds: Sequence[int],
+        task: Task,
+        dataset: Dataset,
+        steps: int,
+        cost_limit: float,
+        device: str = "cpu",
+    ) -> None:
+        if len({tuple(c.static_values().items()) for c in configs}) != 1:
+            raise ValueError("members of a population must share their static hyperparameters")
+        self.configs, self.seeds, self.task = list(configs), list(seeds), task
+        self.steps, self.step, self.device = steps, 0, torch.device(device)
+        self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
+        tensors = self.method.prepare(dataset_tensors(dataset))
+        self.data = {name: column.to(self.device) for name, column in tensors.items()}
+        self.samples = len(next(iter(self.data.values())))
+        self.hp = configs[0].hyperparameters_type()(
+            **{
+                name: torch.tensor([float(getattr(c, name)) for c in configs], device=self.device)
+                for name in configs[0].field_names("batched")
+            }
+        )
+        states = [self.method.init(seeded_generator(seed, "init")) for seed in self.seeds]
+        self.state = tree_map(lambda *leaves: torch.stack(leaves).to(self.device), *states)
+        self.optimizers = {
+            phase.name: init_adam(self._trained(phase)) for phase in self.method.phases
+        }
+        self.diverged_at: list[int | None] = [None] * self.size
+        self._metric_sums: dict[str, Tensor] = {}
+        self._metric_steps = 0
+        self._block: tuple[tuple[int, int], dict[str, Tensor]] | None = None
+        self._boundaries = phase_boundaries(self.method, steps)
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.seeds)
+
+    @property
+    def active(self) -> list[bool]:
+        """Which members have not diverged."""
+        return [step is None for step in self.diverged_at]
+
+    def advance(self, until: int) -> None:
+        """Train up to gradient step `until` of the budget."""
+        until = min(until, self.steps)
+        while self.step < until and any(self.active):
+            phase, start, end = next(b for b in self._boundaries if self.step < b[2])
+            block, offset = divmod(self.step - start, BLOCK_STEPS)
+            stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
+            self._run_block(phase, start, block, offset, stop - self.step)
+            if stop == end:
+                self._finish_phase(phase)
+        self.step = max(self.step, until)
+
+    def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
+        before = tree_map(_copy, (self.state, self.optimizers))
+        draws = self._draw(phase.name, start, block)
+        sums: dict[str, Tensor] = {}
+        for index in range(offset, offset + count):
+            rows = draws["indices"][index]
+            batch = {name: column[rows] for name, column in self.data.items()}
+            noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
+            for name, value in self._gradient_step(phase, batch, noise).items():
+                sums[name] = sums[name] + value if name in sums else value
+        self.step += count
+        self._settle_block(before, sums, count)
+
+    def _gradient_step(
+        self, phase: Phase, batch: dict[str, Tensor], noise: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """One step of every member; metrics [P], still on the device."""
+
+        def loss(params: Any, state: Any, batch: Any, hp: Any, noise: Any) -> Any:
+            return self.method.loss(phase.name, params, state, batch, hp, noise)
+
+        networks = differentiable(self._trained(phase))
+        params = {**self.state["params"], **networks}
+        losses, metrics = over_members(loss, self.size)(params, self.state, batch, self.hp, noise)
+        gradients = gradients_of(losses, networks)
+        with torch.no_grad():
+            trained = self._trained(phase)
+            adam_(
+                trained,
+                gradients,
+                self.optimizers[phase.name],
+                self.hp.learning_rate,
+            )
+            for name, target in self.state.get("target", {}).items():
+                if name in trained:
+                    polyak_(target, trained[name], self.hp.target_update_rate)
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def _trained(self, phase: Phase) -> dict[str, Any]:
+        return {name: self.state["params"][name] for name in phase.trains}
+
+    def _finish_phase(self, phase: Phase) -> None:
+        def finish(state: Any, hp: Any) -> Any:
+            return self.method.finish_phase(phase.name, state, self.data, hp)
+
+        with torch.no_grad():
+            self.state = over_members(finish, self.size)(self.state, self.hp)
+
+    def _settle_block(self, before: Any, sums: dict[str, Tensor], count: int) -> None:
+        """Freeze the members that left the numbers' range, and take in the block's metrics."""
+        if self._metric_sums.keys() != sums.keys():
+            self._metric_sums, self._metric_steps = {}, 0
+        for name, value in sums.items():
+            self._metric_sums[name] = self._metric_sums.get(name, 0) + value
+        self._metric_steps += count
+        watched = torch.stack([value for name, value in sums.items() if name.startswith("loss/")])
+        healthy = torch.isfinite(watched) & (watched.abs() < DIVERGENCE_BOUND * count)
+        keep = healthy.all(0).cpu() & torch.tensor(self.active)
+        for member, well in enumerate(keep.tolist()):
+            if not well and self.diverged_at[member] is None:
+                self.diverged_at[member] = self.step
+        if not bool(keep.all()):
+            self._restore(~keep.to(self.device), before)
+
+    def _restore(self, chosen: Tensor, before: Any) -> None:
+        """Put the chosen members back to where they were; step counts stay the population's."""
+
+        def pick(new: Any, old: Any) -> Any:
+            if not isinstance(new, Tensor):
+                return new
+            return torch.where(per_member(chosen, new), old, new)
+
+        self.state, self.optimizers = tree_map(pick, (self.state, self.optimizers), before)
+
+    def _draw(self, phase: str, start: int, block: int) -> dict[str, Tensor]:
+        """Indices [K, P, B] and noise [K, P, ...] of a block, each member's from its own seed."""
+        if self._block is not None and self._block[0] == (start, block):
+            return self._block[1]
+        wanted = self.method.noise(phase)
+        batch = (BLOCK_STEPS, self.method.static.batch_size)
+        members = []
+        for seed in self.seeds:
+            generator = seeded_generator(seed, "train", start, block)
+            draw = {"indices": torch.randint(self.samples, batch, generator=generator)}
+            for name, noise in wanted.items():
+                draw[name] = draw_noise(noise, (BLOCK_STEPS,), generator)
+            members.append(draw)
+        draws = {
+            name: torch.stack([m[name] for m in members], dim=1).to(self.device)
+            for name in members[0]
+        }
+        self._block = ((start, block), draws)
+        return draws
+
+    def take_metrics(self) -> dict[str, np.ndarray]:
+        """Means [P] of the losses since the last call."""
+        steps = max(self._metric_steps, 1)
+        taken = {name: (v / steps).cpu().numpy() for name, v in self._metric_sums.items()}
+        self._metric_sums, self._metric_steps = {}, 0
+        return taken
+
+    def policy(self, name: str, episodes: int) -> Any:
+        """`act(observations [P, E, o], step) -> actions [P, E, a]` of all members at once."""
+        wanted = self.method.act_noise(name)
+
+        def one(state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
+            return self.method.act(name, state, observations, hp, noise)
+
+        lifted = over_members(one, self.size)
+
+        def act(observations: np.ndarray, step: int) -> np.ndarray:
+            generators = [seeded_generator(seed, "act", self.step, step) for seed in self.seeds]
+            noise = {
+                key: torch.stack([draw_noise(n, (episodes,), g) for g in generators])
+                for key, n in wanted.items()
+            }
+            with torch.no_grad():
+                actions = lifted(
+                    self.state,
+                    torch.as_tensor(observations, device=self.device),
+                    self.hp,
+                    {key: value.to(self.device) for key, value in noise.items()},
+                )
+            return torch.nan_to_num(actions).clamp(-1, 1).cpu().numpy()
+
+        return act
+
+    def evaluate(self, policy: str, episodes: int) -> Episodes:
+        """Roll every member's policy out in the task's simulator: arrays [P, episodes]."""
+        seeds = np.stack(
+            [
+                np.random.SeedSequence([seed, STREAMS["episodes"]]).generate_state(episodes)
+                for seed in self.seeds
+            ]
+        )
+        return rollout(self.task, self.policy(policy, episodes), self.size, seeds)
+
+    def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
+        """V_h [P, E] of every member at the same `observations` [E, o]."""
+        shared = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self.device)
+        first = tree_map(lambda leaf: leaf[0], self.state)
+        probe = tree_map(lambda value: value[0], self.hp)
+        with torch.no_grad():
+            if self.method.feasibility_value(first, shared[:1], probe) is None:
+                return None
+
+            def one(state: Any, hp: Any) -> Tensor:
+                value = self.method.feasibility_value(state, shared, hp)
+                assert value is not None
+                return value
+
+            return over_members(one, self.size)(self.state, self.hp).cpu().numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, as tensors and plain values."""
+        return {
+            "state": self.state,
+            "optimizers": self.optimizers,
+            "step": self.step,
+            "diverged_at": list(self.diverged_at),
+            "metric_sums": self._metric_sums,
+            "metric_steps": self._metric_steps,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.state, self.optimizers = tree_map(
+            lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf,
+            (saved["state"], saved["optimizers"]),
+        )
+        self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
+        self._metric_sums, self._metric_steps = (
+            dict(saved["metric_sums"]),
+            saved["metric_steps"],
+        )
+
+    def member_state(self, member: int) -> Any:
+        """One run's plain state, without the population axis."""
+        return tree_map(lambda leaf: leaf[member].clone(), self.state)
+
+
+def over_members(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """Apply a function of one run to stacked arguments; one member alone needs no `vmap`."""
+    if size > 1:
+        return vmap(function)
+
+    def alone(*arguments: Any) -> Any:
+        result = function(*tree_map(lambda leaf: leaf.squeeze(0), arguments))
+        return tree_map(lambda leaf: leaf.unsqueeze(0), result)
+
+    return alone
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def draw_noise(noise: Noise, leading: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers of shape [*leading, *noise.shape]."""
+    draw = torch.randn if noise.distribution == "normal" else torch.rand
+    return draw((*leading, *noise.shape), generator=generator)
+
+
+def phase_boundaries(method: Method, steps: int) -> list[tuple[Phase, int, int]]:
+    """(phase, first step, end) along the budget, by the phases' shares, each at least one step."""
+    phases = method.phases
+    boundaries, start, share = [], 0, 0.0
+    for index, phase in enumerate(phases):
+        share += phase.share
+        after = len(phases) - 1 - index
+        end = steps if after == 0 else math.floor(share * steps + 0.5)
+        end = min(max(end, start + 1), steps - after)
+        if end <= start:
+            raise InvalidInput(f"steps: {steps!r} is not allowed; it must be >= {len(phases)}")
+        boundaries.append((phase, start, end))
+        start = end
+    return boundaries

@@ -1,0 +1,73 @@
+"""The tables of a result store: names, columns and types. Every part file is written to these.
+
+A store holds one folder a table, hive-partitioned by sweep; the partition column `sweep` lives in
+the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
+"""
+
+SCHEMA_VERSION = 1
+
+TABLES: dict[str, dict[str, str]] = {
+    "runs": {
+        "run_id": "string",
+        "config_id": "string",
+        "trial_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "status": "string",
+        "steps": "int64",
+        "train_seconds": "float64",
+        "evaluate_seconds": "float64",
+        "device": "string",
+        "population": "int64",
+        "dataset_id": "string",
+        "code_version": "string",
+        "started_at": "timestamp[us, tz=UTC]",
+        "finished_at": "timestamp[us, tz=UTC]",
+        "error": "string",
+        "config": "string",
+    },
+    "evaluations": {
+        "run_id": "string",
+        "config_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "step": "int64",
+        "policy": "string",
+        "reward_return_mean": "float64",
+        "cost_return_mean": "float64",
+        "normalized_reward": "float64",
+        "normalized_cost": "float64",
+        "cost_limit": "float64",
+        "violation_rate": "float64",
+        "zero_cost_rate": "float64",
+        "episode_length_mean": "float64",
+        "episodes": "int64",
+        "act_latency_ms": "float64",
+    },
+    "episodes": {
+        "run_id": "string",
+        "step": "int64",
+        "policy": "string",
+        "episode": "int64",
+        "reward_return": "float64",
+        "cost_return": "float64",
+        "length": "int64",
+    },
+    "metrics": {
+        "run_id": "string",
+        "step": "int64",
+        "name": "string",
+        "value": "float64",
+    },
+    "sweeps": {
+        "spec": "string",
+        "status": "string",
+        "created_at": "timestamp[us, tz=UTC]",
+        "code_version": "string",
+        "run_ids": "list<string>",
+    },
+}
+
+RUN_STATUSES = ("completed", "stopped", "diverged", "failed")

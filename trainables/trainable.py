@@ -1,0 +1,118 @@
+"""The Ray Tune trainable: one Tune trial trains one population."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+
+from trainables.algorithms import ALGORITHMS
+from trainables.datasets import Dataset, load_dataset
+from trainables.results import ResultWriter
+from trainables.tasks import get_task
+from trainables.trial import Trial, pick_device
+
+
+class SafeRLTrainable(tune.Trainable):
+    """Trains the runs of one population; each `train()` call goes to the next evaluation.
+
+    Config keys:
+        algorithm, task: names in the registries.
+        hyperparameters, seeds: one configuration and its seeds; or
+        configs, seeds: parallel lists, one entry a run.
+        steps: gradient steps of each run.
+        evaluate_every, episodes: evaluation rhythm; defaults `steps` and 20.
+        cost_limit: of an episode; default the task's.
+        dataset: a Dataset, an object-store reference to one, or a source for `load_dataset`.
+        storage, sweep: where rows go; without `storage` nothing is written.
+        device: auto, cpu or cuda. threads: of a CPU trial.
+
+    Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
+    runs that have not diverged, of the method's first policy), `per_config` (the same for each
+    configuration) and `status` (runs by status so far).
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        torch.set_num_threads(int(config.get("threads", 1)))
+        self.trial_plan = self._build(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        trial = self.trial_plan
+        if not trial.done:
+            trial.advance()
+        return {**summary(trial), "done": trial.done}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Checkpoints live in the store, where a resumed trial finds them by its identity."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See `save_checkpoint`."""
+
+    def _build(self, config: Mapping[str, Any]) -> Trial:
+        algorithm = config["algorithm"]
+        config_class = ALGORITHMS[algorithm].config_class
+        seeds = list(config.get("seeds", [0]))
+        values = config.get("configs") or [config.get("hyperparameters", {})] * len(seeds)
+        task = get_task(config["task"])
+        cost_limit = config.get("cost_limit")
+        storage = config.get("storage")
+        steps = int(config["steps"])
+        return Trial(
+            algorithm,
+            task,
+            fetch_dataset(task.name, config.get("dataset", "auto")),
+            [config_class.resolve(entry) for entry in values],
+            seeds,
+            steps,
+            int(config.get("evaluate_every") or steps),
+            int(config.get("episodes", 20)),
+            task.cost_limit if cost_limit is None else float(cost_limit),
+            pick_device(config.get("device", "auto")),
+            ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
+        )
+
+
+def fetch_dataset(task: str, source: Any) -> Dataset:
+    """The dataset behind `source`; an object-store reference is read without a copy."""
+    if isinstance(source, ray.ObjectRef):
+        source = ray.get(source)
+    return source if isinstance(source, Dataset) else load_dataset(task, os.fspath(source))
+
+
+def summary(trial: Trial) -> dict[str, Any]:
+    """What a trial tells Tune of its last evaluation."""
+    policy = trial.population.method.policies[0]
+    latest = [row for row in trial.latest() if row["policy"] == policy]
+    per_config = []
+    for config in dict.fromkeys(trial.config_ids):
+        rows = [row for row in latest if row["config_id"] == config]
+        runs = sum(entry == config for entry in trial.config_ids)
+        per_config.append(
+            {
+                "config_id": config,
+                "normalized_reward": _mean(rows, "normalized_reward"),
+                "normalized_cost": _mean(rows, "normalized_cost"),
+                "runs": runs,
+                "diverged": runs - len(rows),
+            }
+        )
+    active = trial.population.active
+    return {
+        "step": trial.population.step,
+        "trial_id": trial.trial_id,
+        "normalized_reward": _mean(latest, "normalized_reward"),
+        "normalized_cost": _mean(latest, "normalized_cost"),
+        "per_config": per_config,
+        "status": {"active": sum(active), "diverged": len(active) - sum(active)},
+    }
+
+
+def _mean(rows: list[dict[str, Any]], column: str) -> float:
+    return float(np.mean([row[column] for row in rows])) if rows else float("nan")
