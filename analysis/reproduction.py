@@ -1,0 +1,130 @@
+"""Reproducing the ablations of the papers from a result store."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from analysis.ablations import SCALES, Ablation, flrp
+from analysis.claims import score
+from analysis.figures import save_figure
+from analysis.store import ResultStore
+from search_spaces.validation import InvalidInput, require_choice
+
+ABLATIONS: dict[str, Ablation] = {ablation.id: ablation for ablation in flrp.ABLATIONS}
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of an ablation.
+
+    Attributes:
+        ablation: which one.
+        scale: smoke, small or paper.
+        paths: the figure as PNG and SVG, its data, the comparison and the scorecard as CSV.
+        comparison: ours beside the printed numbers.
+        scorecard: one row per claim and task.
+        missing: runs that the scale comprises and that are not completed.
+    """
+
+    ablation: Ablation
+    scale: str
+    paths: list[Path]
+    comparison: pandas.DataFrame
+    scorecard: pandas.DataFrame
+    missing: list[str]
+
+
+def register_ablation(ablation: Ablation) -> Ablation:
+    """Make an ablation known by its id.
+
+    Raises:
+        InvalidInput: the id is taken, or a scale is missing.
+    """
+    if ABLATIONS.get(ablation.id, ablation) is not ablation:
+        raise InvalidInput(f"ablation: {ablation.id!r} is registered already")
+    absent = [scale for scale in SCALES if scale not in ablation.sweeps]
+    if absent:
+        raise InvalidInput(f"ablation: {ablation.id!r} lacks the scale {', '.join(absent)}")
+    ABLATIONS[ablation.id] = ablation
+    return ablation
+
+
+def find_ablation(name: str) -> Ablation:
+    """The ablation of that id.
+
+    Raises:
+        InvalidInput: there is none; names the nearest.
+    """
+    return ABLATIONS[require_choice("ablation", name, ABLATIONS)]
+
+
+def missing_runs(store: ResultStore, ablation: Ablation, scale: str) -> list[str]:
+    """The runs of a scale that the store has not completed, each in words."""
+    missing = []
+    for sweep in ablation.sweeps[require_choice("scale", scale, SCALES)]:
+        completed = _completed(store, sweep)
+        missing += [
+            ", ".join(f"{name} {value}" for name, value in wanted.items())
+            for wanted in _wanted(sweep)
+            if tuple(wanted.values()) not in completed
+        ]
+    return missing
+
+
+def _wanted(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Task, seed and settings of every run of a grid."""
+    space = sweep["space"]
+    for task, seed, *values in itertools.product(sweep["tasks"], sweep["seeds"], *space.values()):
+        yield {"task": task, "seed": seed, **dict(zip(space, values, strict=True))}
+
+
+def _completed(store: ResultStore, sweep: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+    if sweep["name"] not in set(store.sweeps()["sweep"]):
+        return set()
+    runs = store.runs(sweep=sweep["name"], status="completed")
+    columns = ["task", "seed", *(f"hp_{name}" for name in sweep["space"])]
+    if any(column not in runs for column in columns):
+        return set()
+    # A store may hold results of other sizes under the same name: only this budget counts.
+    runs = runs[runs["steps"] == sweep["steps"]]
+    return set(runs[columns].itertuples(index=False, name=None))
+
+
+def reproduce(
+    ablation: Ablation, store: ResultStore, scale: str, folder: Path, command: str
+) -> Reproduction:
+    """Draw an ablation from what the store holds, compare it and score its claims.
+
+    Args:
+        ablation: which one.
+        store: where its runs are.
+        scale: smoke, small or paper.
+        folder: where the figure and the tables go, under `<id>-<scale>`.
+        command: what the user typed, for the metadata of the figure.
+
+    Raises:
+        InvalidInput: no such scale, or the store holds no run of it.
+    """
+    missing = missing_runs(store, ablation, scale)
+    names = tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
+    known = set(store.sweeps()["sweep"])
+    absent = [name for name in names if name not in known]
+    results = pandas.DataFrame() if absent else ablation.collect(store, names)
+    if results.empty:
+        raise InvalidInput(
+            f"{ablation.id}: the store {store.uri!r} holds no completed run at scale {scale!r}"
+        )
+    published = ablation.published()
+    comparison = ablation.compare(results, published)
+    scorecard = score(ablation.claims, results)
+    name = f"{ablation.id}-{scale}"
+    paths = save_figure(ablation.draw(results, published, scale), folder, name, results, command)
+    for kind, frame in (("published", comparison), ("claims", scorecard)):
+        path = folder / f"{name}-{kind}.csv"
+        frame.to_csv(path, index=False, lineterminator="\n")
+        paths.append(path)
+    return Reproduction(ablation, scale, paths, comparison, scorecard, missing)

@@ -1,0 +1,144 @@
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.ablations import SCALES
+from analysis.ablations.flrp import EXPECTILES, TABLE_8
+from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from analysis.reproduction import (
+    ABLATIONS,
+    find_ablation,
+    missing_runs,
+    register_ablation,
+    reproduce,
+)
+from analysis.store import ResultStore
+from search_spaces.validation import InvalidInput
+from sweeps.spec import SweepSpec
+from trainables.tasks import TASKS
+
+CONFIGS = [{"feasibility_expectile": level} for level in EXPECTILES]
+
+
+def diagnostics(boat: bool) -> Callable[[dict[str, float], int], dict[str, float]]:
+    """Recall rises with the expectile, precision and specificity fall, with a seed's noise."""
+    generator = random.Random(0)
+
+    def values(config: dict[str, float], seed: int) -> dict[str, float]:
+        position = (config["feasibility_expectile"] - 0.6) / 0.35
+        noise = generator.gauss(0, 0.002)
+        rates = {
+            "loss/feasibility": 1.0,
+            "feasible_recall": 0.3 + 0.5 * position + noise,
+            "feasible_precision": 0.8 - 0.5 * position + noise,
+        }
+        if boat:
+            rates["true_recall"] = 0.7 + 0.2 * position + noise
+            rates["true_precision"] = 0.95 - 0.1 * position + noise
+            rates["true_specificity"] = 0.95 - 0.3 * position + noise
+        return rates
+
+    return values
+
+
+@pytest.fixture
+def small_store(write_sweep, tmp_path: Path) -> ResultStore:
+    written: list[str] = []
+    sweep = TABLE_8.sweeps["small"][0]
+    for task in sweep["tasks"]:
+        written += write_sweep(
+            sweep["name"],
+            CONFIGS,
+            task=task,
+            steps=(sweep["steps"],),
+            metrics=diagnostics(TASKS[task].suite == "boat"),
+            also=written,
+        )
+    return ResultStore(tmp_path / "store")
+
+
+def test_ablations_are_found_by_id_and_the_nearest_is_named() -> None:
+    assert find_ablation("flrp-table8") is TABLE_8
+    with pytest.raises(InvalidInput, match="did you mean 'flrp-table8'"):
+        find_ablation("flrp-tabel8")
+
+
+def test_a_user_registers_an_ablation() -> None:
+    own = replace(TABLE_8, id="own-figure")
+    register_ablation(own)
+    try:
+        assert find_ablation("own-figure") is own
+        with pytest.raises(InvalidInput, match="registered already"):
+            register_ablation(replace(own, title="other"))
+        with pytest.raises(InvalidInput, match="lacks the scale paper"):
+            register_ablation(replace(own, id="other", sweeps={"smoke": (), "small": ()}))
+    finally:
+        del ABLATIONS["own-figure"]
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS.values(), ids=ABLATIONS.keys())
+def test_every_scale_is_a_valid_sweep_and_has_a_stated_cost(ablation) -> None:
+    for scale in SCALES:
+        assert ablation.costs[scale]
+        for content in ablation.sweeps[scale]:
+            spec = SweepSpec.from_mapping(content)
+            assert spec.steps == content["steps"]
+
+
+def test_a_complete_store_lacks_nothing_and_an_incomplete_one_names_what(
+    small_store: ResultStore, tmp_path: Path
+) -> None:
+    assert missing_runs(small_store, TABLE_8, "small") == []
+    assert len(missing_runs(small_store, TABLE_8, "paper")) == 30
+    parts = sorted((tmp_path / "store/runs").rglob("*.parquet"))
+    parts[0].unlink()
+    missing = missing_runs(small_store, TABLE_8, "small")
+    assert len(missing) == 15
+    assert "seed 0, feasibility_expectile 0.6" in missing[0]
+    with pytest.raises(InvalidInput, match="scale: 'large'"):
+        missing_runs(small_store, TABLE_8, "large")
+
+
+def test_runs_of_another_length_do_not_count(write_sweep, tmp_path: Path) -> None:
+    write_sweep("flrp-table8-small", CONFIGS, task="BoatNavigation-v0", steps=(10,))
+    assert len(missing_runs(ResultStore(tmp_path / "store"), TABLE_8, "small")) == 45
+
+
+def test_an_ablation_is_drawn_compared_and_scored(small_store, tmp_path: Path) -> None:
+    done = reproduce(TABLE_8, small_store, "small", tmp_path / "figures", "the command")
+    assert [path.name for path in done.paths] == [
+        "flrp-table8-small.png",
+        "flrp-table8-small.svg",
+        "flrp-table8-small.csv",
+        "flrp-table8-small-published.csv",
+        "flrp-table8-small-claims.csv",
+    ]
+    assert all(path.stat().st_size > 100 for path in done.paths)
+    assert done.missing == []
+
+    data = pandas.read_csv(done.paths[2])
+    assert len(data) == 2 * 15 * 5 + 15 * 2
+    assert "loss/feasibility" not in set(data["metric"])
+
+    row = done.comparison.set_index(["task", "metric", "tau_h"]).loc[
+        ("OfflineCarRun-v0", "feasible_recall", 0.95)
+    ]
+    assert row["ours"] == pytest.approx(0.8, abs=0.01)
+    assert row["published"] == 0.85
+    assert row["seeds"] == 3
+
+    verdicts = done.scorecard.groupby("claim")["verdict"].agg(set).to_dict()
+    for claim in ("recall-rises", "precision-falls", "true-recall-rises", "true-specificity-falls"):
+        assert verdicts[claim] == {SUPPORTED}
+    assert verdicts["sharper-on-ant-circle"] == {UNDECIDED}
+    assert verdicts["printed-recall-rises"] == {SUPPORTED}
+    assert verdicts["printed-ant-needs-more"] == {CONTRADICTED}
+
+
+def test_a_store_without_any_run_of_the_scale_is_one_line(small_store, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="holds no completed run at scale 'paper'"):
+        reproduce(TABLE_8, small_store, "paper", tmp_path, "the command")

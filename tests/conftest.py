@@ -1,0 +1,113 @@
+"""Synthetic result stores, written as the workers write them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.identity import config_id, run_id, trial_id
+from trainables.results import ResultWriter
+
+WriteSweep = Callable[..., list[str]]
+
+
+def _scores(config: Mapping[str, Any], seed: int, step: int) -> tuple[float, list[float]]:
+    """A mean reward return and episode costs: higher tau_h, more of both."""
+    level = float(config["feasibility_expectile"])
+    return 100 * level + seed, [20 * (level - 0.5) + episode for episode in (0.0, 1.0, 2.0, 3.0)]
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path) -> WriteSweep:
+    """A function that writes one sweep to `tmp_path / "store"` and returns its run ids."""
+
+    def write(
+        sweep: str = "first",
+        configs: Sequence[Mapping[str, Any]] = ({"feasibility_expectile": 0.9},),
+        task: str = "OfflineBallRun-v0",
+        algorithm: str = "flrp",
+        seeds: Sequence[int] = (0, 1, 2),
+        steps: Sequence[int] = (1000, 2000),
+        cost_limit: float = 10.0,
+        scores: Callable[[Mapping[str, Any], int, int], tuple[float, list[float]]] = _scores,
+        metrics: Callable[[Mapping[str, Any], int], Mapping[str, float]] | None = None,
+        statuses: Mapping[int, str] | None = None,
+        also: Sequence[str] = (),
+        storage: Path | None = None,
+    ) -> list[str]:
+        writer = ResultWriter(str(storage or tmp_path / "store"), sweep)
+        runs: list[dict[str, Any]] = []
+        evaluations: list[dict[str, Any]] = []
+        episodes: list[dict[str, Any]] = []
+        values: list[dict[str, Any]] = []
+        for config in configs:
+            identity = config_id(algorithm, config, task, "data", steps[-1])
+            for seed in seeds:
+                run = run_id(identity, seed)
+                keys = {"run_id": run, "config_id": identity, "algorithm": algorithm}
+                keys |= {"task": task, "seed": seed}
+                status = (statuses or {}).get(seed, "completed")
+                moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+                runs.append(
+                    {
+                        **keys,
+                        "status": status,
+                        "steps": steps[-1],
+                        "train_seconds": 60.0,
+                        "evaluate_seconds": 6.0,
+                        "device": "cpu",
+                        "population": len(configs) * len(seeds),
+                        "dataset_id": "data",
+                        "code_version": "0",
+                        "started_at": moment,
+                        "finished_at": moment,
+                        "error": "loss is not finite" if status == "diverged" else None,
+                        "config": dict(config),
+                    }
+                )
+                for name, value in (metrics(config, seed) if metrics else {}).items():
+                    values.append({"run_id": run, "step": steps[-1], "name": name, "value": value})
+                for step in steps if status == "completed" else ():
+                    reward, costs = scores(config, seed, step)
+                    mean = sum(costs) / len(costs)
+                    evaluations.append(
+                        {
+                            **keys,
+                            "step": step,
+                            "policy": algorithm,
+                            "reward_return_mean": reward,
+                            "cost_return_mean": mean,
+                            "normalized_reward": reward / 100,
+                            "normalized_cost": mean / cost_limit,
+                            "cost_limit": cost_limit,
+                            "violation_rate": sum(c > cost_limit for c in costs) / len(costs),
+                            "zero_cost_rate": sum(c == 0 for c in costs) / len(costs),
+                            "episode_length_mean": 100.0,
+                            "episodes": len(costs),
+                            "act_latency_ms": 1.0,
+                        }
+                    )
+                    for number, cost in enumerate(costs):
+                        episodes.append(
+                            {
+                                "run_id": run,
+                                "step": step,
+                                "policy": algorithm,
+                                "episode": number,
+                                "reward_return": reward,
+                                "cost_return": cost,
+                                "length": 100,
+                            }
+                        )
+        run_ids = [row["run_id"] for row in runs]
+        trial = trial_id(run_ids)
+        for row in runs:
+            row["trial_id"] = trial
+        writer.write_trial(trial, runs, evaluations, episodes, values)
+        spec = f"name: {sweep}\nalgorithm: {algorithm}\ntasks: [{task}]\nsteps: {steps[-1]}\n"
+        writer.write_sweep(spec, [*run_ids, *also], "completed")
+        return run_ids
+
+    return write

@@ -1,0 +1,140 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.ablations.flrp import EXPECTILES, TABLE_8
+from sweeps import launch
+from sweeps.cli import main
+from sweeps.commands.reproduce import figure_folder
+
+SMOKE = TABLE_8.sweeps["smoke"][0]
+
+
+def write_smoke(write_sweep, storage: Path) -> None:
+    write_sweep(
+        SMOKE["name"],
+        [{"feasibility_expectile": level} for level in EXPECTILES],
+        task="BoatNavigation-v0",
+        seeds=SMOKE["seeds"],
+        steps=(SMOKE["steps"],),
+        storage=storage,
+        metrics=lambda config, seed: {
+            "feasible_recall": config["feasibility_expectile"],
+            "feasible_precision": 1 - config["feasibility_expectile"],
+            "true_recall": config["feasibility_expectile"],
+        },
+    )
+
+
+def test_figure_only_draws_from_the_store(write_sweep, tmp_path: Path, capfd) -> None:
+    write_smoke(write_sweep, tmp_path / "my store")
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--figure-only"]
+    assert main([*words, "--storage", str(tmp_path / "my store")]) == 0
+    out = capfd.readouterr().out
+    figure = tmp_path / "my store/figures/flrp-table8/flrp-table8-smoke.png"
+    assert str(figure) in out
+    assert re.search(r"recall-rises +BoatNavigation +supported", out)
+    assert re.search(r"CarRun +feasible_recall +published +0.32 +0.39 +0.54 +0.76 +0.85", out)
+    assert re.search(r"BoatNavigation +feasible_recall +ours +0.60 +0.70 +0.80 +0.90 +0.95", out)
+    assert max(len(line) for line in out.splitlines() if "/" not in line) <= 105
+    command = f"safesweep reproduce flrp-table8 --scale smoke --storage '{tmp_path}/my store'"
+    assert f"{command} --figure-only".encode() in figure.read_bytes()
+
+
+def test_other_formats_print_the_scorecard_alone(write_sweep, tmp_path: Path, capfd) -> None:
+    write_smoke(write_sweep, tmp_path)
+    words = ["reproduce", "all", "--scale", "smoke", "--figure-only", "--format", "json"]
+    assert main([*words, "--storage", str(tmp_path)]) == 0
+    card = json.loads(capfd.readouterr().out)
+    assert {row["ablation"] for row in card} == {"flrp-table8"}
+    assert {"claim", "task", "verdict", "effect", "low", "high", "p_value", "statement"} <= set(
+        card[0]
+    )
+
+
+def test_what_the_store_lacks_is_run_first(write_sweep, tmp_path: Path, capfd, monkeypatch) -> None:
+    asked: list[Any] = []
+
+    def run_sweep(spec: Any, storage: str, address: str | None = None) -> None:
+        asked.append((spec, storage, address))
+        write_smoke(write_sweep, tmp_path)
+
+    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(words) == 0
+    assert asked == [(SMOKE, str(tmp_path), None)]
+    assert (tmp_path / "figures/flrp-table8/flrp-table8-smoke.svg").is_file()
+
+
+def test_runs_that_did_not_complete_are_said_and_exit_1(
+    write_sweep, tmp_path: Path, capfd, monkeypatch
+) -> None:
+    def run_sweep(spec: Any, storage: str, address: str | None = None) -> None:
+        write_smoke(write_sweep, tmp_path)
+        next((tmp_path / "runs").rglob("*.parquet")).unlink()
+        write_sweep(
+            SMOKE["name"],
+            [{"feasibility_expectile": 0.9}],
+            task="BoatNavigation-v0",
+            seeds=SMOKE["seeds"],
+            steps=(SMOKE["steps"],),
+            storage=tmp_path,
+            metrics=lambda config, seed: {"feasible_recall": 0.5},
+            statuses={1: "diverged"},
+        )
+
+    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(words) == 1
+    assert "flrp-table8: 9 runs are not completed" in capfd.readouterr().err
+
+
+def test_list_shows_ids_claims_and_costs(capfd) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("flrp-table8: ")
+    for claim in TABLE_8.claims:
+        assert claim.statement in out
+    assert main(["reproduce", "--list", "--format", "json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert [row["id"] for row in rows] == ["flrp-table8"]
+    assert len(rows[0]["claims"]) == len(TABLE_8.claims)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["flrp-table9", "--figure-only"], "did you mean 'flrp-table8'"),
+        (["flrp-table8", "--scale", "smal"], "scale: 'smal' .*did you mean 'small'"),
+        (
+            ["flrp-table8", "--figure-only"],
+            r"lacks 45 runs of scale 'small' \(the first: task Boat",
+        ),
+        ([], "name an ablation"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, capfd, words: list[str], message: str) -> None:
+    assert main(["reproduce", *words, "--storage", str(tmp_path)]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert re.search(message, captured.err)
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "figures").exists()
+
+
+def test_figures_of_a_remote_store_stay_here() -> None:
+    assert figure_folder("s3://bucket/store", "x") == Path("figures/x")
+    assert figure_folder("file:///data/store", "x") == Path("/data/store/figures/x")
+    assert figure_folder("results", "x") == Path("results/figures/x")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_smoke_scale_runs_to_the_end(tmp_path: Path, capfd) -> None:
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(words) == 0
+    assert "flrp-table8-smoke.png" in capfd.readouterr().out
+    assert main([*words, "--figure-only"]) == 0

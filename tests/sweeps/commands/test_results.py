@@ -1,0 +1,198 @@
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+import pytest
+
+from sweeps.cli import main
+from trainables.results import ResultWriter
+
+LEVELS = (0.6, 0.9, 0.99)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def safesweep(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command on `tmp_path / "store"`: exit code, standard output, standard error."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main([*words, "--storage", str(tmp_path / "store")])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def two_sweeps(write_sweep) -> tuple[list[str], list[str]]:
+    first = write_sweep("first", [{"feasibility_expectile": level} for level in LEVELS])
+    second = write_sweep(
+        "second", [{"feasibility_expectile": 0.95}], statuses={1: "diverged"}, also=first
+    )
+    return first, second
+
+
+def test_list_counts_runs_by_status(safesweep: Run, two_sweeps) -> None:
+    code, out, _ = safesweep("list", "--format", "json")
+    assert code == 0
+    rows = {row["sweep"]: row for row in json.loads(out)}
+    assert rows["first"]["runs"] == rows["first"]["completed"] == 9
+    assert (rows["second"]["runs"], rows["second"]["diverged"]) == (12, 1)
+    code, out, _ = safesweep("list")
+    assert "second" in out
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_list_of_an_empty_store_is_an_empty_list(safesweep: Run, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert safesweep("list", "--format", "json")[:2] == (0, "[]\n")
+
+
+def test_runs_that_have_not_ended_are_open(safesweep: Run, tmp_path: Path) -> None:
+    writer = ResultWriter(str(tmp_path / "store"), "planned")
+    writer.write_sweep("name: planned", ["abc-0", "abc-1"], "running")
+    rows = json.loads(safesweep("list", "--format", "json")[1])
+    assert (rows[0]["runs"], rows[0]["open"]) == (2, 2)
+    code, out, _ = safesweep("show", "planned")
+    assert code == 0
+    assert "2 runs: 2 open" in out
+
+
+def test_show_prints_plan_progress_and_failures(safesweep: Run, two_sweeps, tmp_path) -> None:
+    beat = {
+        "trial_id": "abc", "sweep": "second", "task": "OfflineBallRun-v0", "run_ids": ["a-0"],
+        "step": 500, "steps": 2000, "host": "node", "time": "2026-01-01T00:00:00",
+    }  # fmt: skip
+    writer = ResultWriter(str(tmp_path / "store"), "second")
+    writer.write_bytes("heartbeats/abc.json", json.dumps(beat).encode())
+    code, out, err = safesweep("show", "second")
+    assert code == 0
+    assert "12 runs: 11 completed, 1 diverged" in out
+    assert "name: second" in out
+    assert "hp_feasibility_expectile: 0.6, 0.9, 0.95, 0.99" in out
+    assert "loss is not finite" in out
+    assert "step 500 of 2000" in err
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_show_in_other_formats_is_one_row_per_run(safesweep: Run, two_sweeps) -> None:
+    first, second = two_sweeps
+    _, out, _ = safesweep("show", "second", "--format", "csv")
+    frame = pandas.read_csv(io.StringIO(out))
+    assert set(frame["run_id"]) == {*first, *second}
+
+
+def test_query_prints_each_format(
+    two_sweeps, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    query = "SELECT seed, count(*) AS runs FROM runs GROUP BY seed ORDER BY seed"
+    expected = [{"seed": seed, "runs": 4} for seed in (0, 1, 2)]
+    outputs = {}
+    for kind in ("table", "csv", "json", "parquet"):
+        words = ["query", query, "--format", kind, "--storage", str(tmp_path / "store")]
+        assert main(words) == 0
+        outputs[kind] = capfdbinary.readouterr().out
+    assert json.loads(outputs["json"]) == expected
+    assert pandas.read_csv(io.BytesIO(outputs["csv"])).to_dict("records") == expected
+    assert pandas.read_parquet(io.BytesIO(outputs["parquet"])).to_dict("records") == expected
+    assert b"seed   runs" in outputs["table"]
+
+
+@pytest.mark.parametrize(
+    "query", ["COPY runs TO 'copy.csv'", "SELECT * FROM read_text('pyproject.toml')", "selec"]
+)
+def test_a_query_that_is_refused_is_one_line_and_code_2(
+    safesweep: Run, two_sweeps, query: str
+) -> None:
+    code, out, err = safesweep("query", query)
+    assert (code, out) == (2, "")
+    assert err.startswith("safesweep: query: ")
+    assert err.count("\n") == 1
+
+
+def test_select_prints_the_choice_and_why(safesweep: Run, two_sweeps) -> None:
+    code, out, _ = safesweep("select", "--sweep", "first")
+    assert code == 0
+    assert "2 of 3 safe; beats" in out
+    assert "feasibility_expectile=0.9" in out
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_select_as_json_has_everything(safesweep: Run, two_sweeps) -> None:
+    rows = json.loads(safesweep("select", "--sweep", "first", "--format", "json")[1])
+    assert len(rows) == 1
+    assert rows[0]["hp_feasibility_expectile"] == 0.9
+    assert rows[0]["safe"] is True
+    assert rows[0]["step"] == 2000
+    assert {"candidates", "safe_candidates", "runner_up", "margin", "reason"} <= set(rows[0])
+
+
+def test_select_judges_by_another_limit_rule_and_step(safesweep: Run, two_sweeps) -> None:
+    def chosen(*words: str) -> dict[str, object]:
+        return json.loads(safesweep("select", "--format", "json", *words)[1])[0]
+
+    assert chosen("--cost-limit", "100")["hp_feasibility_expectile"] == 0.99
+    assert chosen("--cost-limit", "5")["hp_feasibility_expectile"] == 0.6
+    assert chosen("--rule", "min_cost")["hp_feasibility_expectile"] == 0.6
+    assert chosen("--step", "1000")["step"] == 1000
+    assert "online" in str(chosen("--step", "best")["reason"])
+    front = chosen("--rule", "pareto")["front"]
+    assert isinstance(front, list)
+    assert len(front) == 3
+    share = chosen("--rule", "zero_violation", "--cost-limit", "9", "--confidence", "0.9")
+    assert share["bound"] == pytest.approx(1 - 0.1 ** (1 / 12))
+
+
+def test_a_configuration_with_a_diverged_seed_is_left_out(safesweep: Run, two_sweeps) -> None:
+    rows = json.loads(safesweep("select", "--sweep", "second", "--format", "json")[1])
+    assert rows[0]["candidates"] == 3
+    assert "1 left out: lost a seed" in rows[0]["reason"]
+
+
+def test_a_task_goes_by_its_short_name_too(safesweep: Run, two_sweeps) -> None:
+    rows = json.loads(safesweep("select", "--task", "BallRun", "--format", "json")[1])
+    assert rows[0]["task"] == "OfflineBallRun-v0"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["select", "--rule", "max_reward_save"], "rule: .*did you mean 'max_reward_safe'"),
+        (["select", "--sweep", "frist"], "sweep: 'frist' .*did you mean 'first'"),
+        (["select", "--algorithm", "flpr"], "algorithm: 'flpr' .*did you mean 'flrp'"),
+        (["select", "--task", "CarRun"], "task: 'OfflineCarRun-v0'"),
+        (["select", "--step", "7"], "step: nothing was evaluated at 7; there are 1000, 2000"),
+        (["select", "--step", "frist"], "step: 'frist'"),
+        (["select", "--confidence", "2"], "confidence: 2.0"),
+        (["select", "--cost-limit", "-1"], "cost_limit: -1.0"),
+        (["show", "frist"], "sweep: 'frist' .*did you mean 'first'"),
+        (["show"], "sweep"),
+        (["list", "--format", "tabel"], "did you mean 'table'"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    safesweep: Run, two_sweeps, words: list[str], message: str
+) -> None:
+    code, out, err = safesweep(*words)
+    assert (code, out) == (2, "")
+    assert re.search(message, err)
+    assert err.startswith("safesweep: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "x"], ["query", "SELECT 1"], ["select"]])
+def test_a_store_that_is_not_there_is_one_line(safesweep: Run, words: list[str]) -> None:
+    code, _, err = safesweep(*words)
+    assert code == 2
+    assert "there is no result store at" in err
+    assert err.count("\n") == 1
+
+
+def test_a_store_without_evaluations_has_nothing_to_select(safesweep: Run, tmp_path) -> None:
+    (tmp_path / "store").mkdir()
+    code, _, err = safesweep("select")
+    assert code == 0
+    assert "no evaluations to choose from" in err
