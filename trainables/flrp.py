@@ -210,7 +210,7 @@ class FLRP(Method):
     config_class = FLRPConfig
     policies = ("flrp",)
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
-        "entropy_floor": 1.3,
+        "entropy_floor": 2.0,
         "violation_signal": 0.5,
     }
 

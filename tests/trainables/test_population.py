@@ -148,7 +148,7 @@ def varied(entry: dict[str, Any]) -> Any:
     if span <= 1:
         middle = entry["low"] + 0.5 * span
         return middle if abs(middle - entry["default"]) > 0.1 * span else entry["low"] + 0.25 * span
-    return entry["default"] * 2 if entry["default"] else 3.0
+    return entry["default"] * 0.5 if entry["default"] else 3.0
 
 
 def test_every_hyperparameter_changes_the_result(
