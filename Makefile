@@ -20,8 +20,13 @@ $(STAMP): pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 	touch $(STAMP)
 
+DEMO_STORE := results/demo
+
 demo: setup
-	$(BIN)/python -m sweeps.demo
+	$(BIN)/safesweep run demo --storage $(DEMO_STORE)
+	$(BIN)/safesweep select --sweep demo --storage $(DEMO_STORE)
+	$(BIN)/safesweep reproduce flrp-table8 --sweep demo --storage $(DEMO_STORE)
+	@echo "store: $(DEMO_STORE)  figure: $(DEMO_STORE)/figures/flrp-table8/flrp-table8-demo.png"
 
 lint: setup
 	$(BIN)/ruff check .

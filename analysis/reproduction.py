@@ -1,7 +1,7 @@
 """Reproducing the ablations of the papers from a result store."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Reproduction:
 
     Attributes:
         ablation: which one.
-        scale: smoke, small or paper.
+        scale: smoke, small or paper; or the sweeps that were drawn instead.
         paths: the figure as PNG and SVG, its data, the comparison and the scorecard as CSV.
         comparison: ours beside the printed numbers.
         scorecard: one row per claim and task.
@@ -95,7 +95,12 @@ def _completed(store: ResultStore, sweep: Mapping[str, Any]) -> set[tuple[Any, .
 
 
 def reproduce(
-    ablation: Ablation, store: ResultStore, scale: str, folder: Path, command: str
+    ablation: Ablation,
+    store: ResultStore,
+    scale: str,
+    folder: Path,
+    command: str,
+    sweeps: Sequence[str] = (),
 ) -> Reproduction:
     """Draw an ablation from what the store holds, compare it and score its claims.
 
@@ -105,26 +110,31 @@ def reproduce(
         scale: smoke, small or paper.
         folder: where the figure and the tables go, under `<id>-<scale>`.
         command: what the user typed, for the metadata of the figure.
+        sweeps: draw these sweeps of the store instead of the scale's own.
 
     Raises:
-        InvalidInput: no such scale, or the store holds no run of it.
+        InvalidInput: no such scale or sweep, or the store holds no run of it.
     """
-    missing = missing_runs(store, ablation, scale)
-    names = tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
+    missing = [] if sweeps else missing_runs(store, ablation, scale)
+    names = tuple(sweeps) or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
     known = set(store.sweeps()["sweep"])
+    for name in sweeps:
+        require_choice("sweep", name, sorted(known))
     absent = [name for name in names if name not in known]
     results = pandas.DataFrame() if absent else ablation.collect(store, names)
     if results.empty:
+        wanted = f"of sweep {', '.join(sweeps)}" if sweeps else f"at scale {scale!r}"
         raise InvalidInput(
-            f"{ablation.id}: the store {store.uri!r} holds no completed run at scale {scale!r}"
+            f"{ablation.id}: the store {store.uri!r} holds no completed run {wanted}"
         )
     published = ablation.published()
     comparison = ablation.compare(results, published)
     scorecard = score(ablation.claims, results)
-    name = f"{ablation.id}-{scale}"
-    paths = save_figure(ablation.draw(results, published, scale), folder, name, results, command)
+    label = "+".join(sweeps) or scale
+    name = f"{ablation.id}-{label}"
+    paths = save_figure(ablation.draw(results, published, label), folder, name, results, command)
     for kind, frame in (("published", comparison), ("claims", scorecard)):
         path = folder / f"{name}-{kind}.csv"
         frame.to_csv(path, index=False, lineterminator="\n")
         paths.append(path)
-    return Reproduction(ablation, scale, paths, comparison, scorecard, missing)
+    return Reproduction(ablation, label, paths, comparison, scorecard, missing)

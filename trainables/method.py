@@ -222,6 +222,8 @@ class Method:
     # Settings under which every other hyperparameter matters from the first steps on: tests vary
     # each one from here.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {}
+    # Of hyperparameters that matter only beside others: the settings that they need on top.
+    conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         self.static = SimpleNamespace(**config.static_values())
@@ -238,6 +240,9 @@ class Method:
         `data`: observations [N, o], next_observations [N, o], actions [N, a], rewards [N],
         costs [N], terminals [N], timeouts [N], safe_episodes [N] (1 where the whole episode has
         no cost) and, where the file has them, safety_margins [N]; all float32.
+
+        A column `held_out` [N] keeps the rows where it is not zero out of every minibatch;
+        `finish_phase` sees them.
         """
         return {**data, "rewards": data["rewards"] * self.spec.reward_scale}
 

@@ -67,6 +67,13 @@ def dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
     return {name: torch.tensor(np.asarray(v, dtype=np.float32)) for name, v in columns.items()}
 
 
+def training_rows(data: Mapping[str, Tensor]) -> Tensor:
+    """Rows that minibatches are drawn from: all but those whose `held_out` is not zero."""
+    if "held_out" in data:
+        return torch.nonzero(data["held_out"] == 0).squeeze(-1)
+    return torch.arange(len(next(iter(data.values()))))
+
+
 class Population:
     """Members train in lockstep; `advance`, `evaluate` and `state_dict` are all one needs.
 
@@ -95,7 +102,7 @@ class Population:
         self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
         tensors = self.method.prepare(dataset_tensors(dataset))
         self.data = {name: column.to(self.device) for name, column in tensors.items()}
-        self.samples = len(next(iter(self.data.values())))
+        self.training_rows = training_rows(tensors)
         self.hp = configs[0].hyperparameters_type()(
             **{
                 name: torch.tensor([float(getattr(c, name)) for c in configs], device=self.device)
@@ -218,7 +225,8 @@ class Population:
         members = []
         for seed in self.seeds:
             generator = seeded_generator(seed, "train", start, block)
-            draw = {"indices": torch.randint(self.samples, batch, generator=generator)}
+            picks = torch.randint(len(self.training_rows), batch, generator=generator)
+            draw = {"indices": self.training_rows[picks]}
             for name, noise in wanted.items():
                 draw[name] = draw_noise(noise, (BLOCK_STEPS,), generator)
             members.append(draw)

@@ -34,6 +34,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--figure-only", action="store_true", help="draw from the store, and run nothing"
     )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        help="draw from this sweep of the store instead of the scale's own (repeatable); "
+        "runs nothing",
+    )
     parser.add_argument("--list", action="store_true", help="list the ablations and their claims")
     parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
     add_storage_option(parser)
@@ -70,7 +77,9 @@ def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduc
     from analysis.reproduction import missing_runs, reproduce
     from analysis.store import ResultStore
 
-    if arguments.figure_only:
+    if arguments.sweep:
+        store = ResultStore(arguments.storage)
+    elif arguments.figure_only:
         store = ResultStore(arguments.storage)
         missing = missing_runs(store, ablation, arguments.scale)
         if missing:
@@ -86,7 +95,8 @@ def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduc
             run_sweep(sweep, arguments.storage, arguments.address)
         store = ResultStore(arguments.storage)
     folder = figure_folder(arguments.storage, ablation.id)
-    return reproduce(ablation, store, arguments.scale, folder, _command(ablation.id, arguments))
+    command = _command(ablation.id, arguments)
+    return reproduce(ablation, store, arguments.scale, folder, command, arguments.sweep)
 
 
 def figure_folder(storage: str, name: str) -> Path:
@@ -97,7 +107,11 @@ def figure_folder(storage: str, name: str) -> Path:
 
 
 def _command(name: str, arguments: argparse.Namespace) -> str:
-    words = ["safesweep", "reproduce", name, "--scale", arguments.scale]
+    words = ["safesweep", "reproduce", name]
+    for sweep in arguments.sweep:
+        words += ["--sweep", sweep]
+    if not arguments.sweep:
+        words += ["--scale", arguments.scale]
     if arguments.storage != DEFAULT_STORAGE:
         words += ["--storage", arguments.storage]
     if arguments.figure_only:
@@ -136,7 +150,7 @@ def _print_list(format: str) -> None:
 
 def _print_readable(reproduction: "Reproduction") -> None:
     ablation = reproduction.ablation
-    print(f"{ablation.id} at scale {reproduction.scale}: ours beside the published numbers")
+    print(f"{ablation.id}, {reproduction.scale}: ours beside the published numbers")
     print()
     print_table(_side_by_side(reproduction.comparison))
     print()

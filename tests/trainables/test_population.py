@@ -159,24 +159,33 @@ def test_every_hyperparameter_changes_the_result(
     method = ALGORITHMS[name]
     sensitive = {**SMALL, **method.sensitive_settings}
 
-    def outcomes(changes: list[dict[str, Any]]) -> list[np.ndarray]:
-        settings = [{**sensitive, **change} for change in changes]
+    def outcomes(base: dict[str, Any], changes: list[dict[str, Any]]) -> list[np.ndarray]:
+        settings = [{**base, **change} for change in changes]
         population = build(name, boat_task, make_dataset, settings, [0] * len(changes), steps=40)
         population.advance(40)
         states = np.repeat(observations, len(changes), axis=0)
         actions = [population.policy(p, 64)(states, 0) for p in population.method.policies]
         return list(np.concatenate(actions, axis=1))
 
-    changes: dict[str, list[dict[str, Any]]] = {"static": [{}], "batched": [{}]}
+    conditional = method.conditional_settings
+    groups: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     for entry in method.config_class.describe():
-        start = sensitive.get(entry["name"], entry["default"])
-        changes[entry["kind"]].append({entry["name"]: varied({**entry, "default": start})})
-    batched = outcomes(changes["batched"])
-    static = [outcomes([change])[0] for change in changes["static"]]
-    ignored = [
-        next(iter(change))
-        for kind, results in (("batched", batched), ("static", static))
-        for change, result in zip(changes[kind][1:], results[1:], strict=True)
-        if np.array_equal(result, results[0])
-    ]
+        base = {**sensitive, **conditional.get(entry["name"], {})}
+        if base not in [known for known, _ in groups]:
+            groups.append((base, []))
+        next(entries for known, entries in groups if known == base).append(entry)
+    ignored = []
+    for base, entries in groups:
+        changes: dict[str, list[dict[str, Any]]] = {"static": [{}], "batched": [{}]}
+        for entry in entries:
+            start = base.get(entry["name"], entry["default"])
+            changes[entry["kind"]].append({entry["name"]: varied({**entry, "default": start})})
+        batched = outcomes(base, changes["batched"])
+        static = [outcomes(base, [change])[0] for change in changes["static"]]
+        ignored += [
+            next(iter(change))
+            for kind, results in (("batched", batched), ("static", static))
+            for change, result in zip(changes[kind][1:], results[1:], strict=True)
+            if np.array_equal(result, results[0])
+        ]
     assert not ignored

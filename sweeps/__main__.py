@@ -1,0 +1,7 @@
+"""`python -m sweeps` is the command `safesweep`."""
+
+import sys
+
+from sweeps.cli import main
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+"""The command `safesweep`: parses, dispatches, turns bad input into one line and exit code 2."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+from search_spaces.validation import InvalidInput, require_choice
+from sweeps.output import say
+
+COMMAND_MODULES = ("run", "results", "reproduce", "data", "catalog")
+
+INTERRUPTED = 130
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are `InvalidInput`, with the nearest valid choice."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(message)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None:
+            name = "/".join(action.option_strings) or str(action.metavar or action.dest)
+            require_choice(name, value, [str(choice) for choice in action.choices])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = CommandParser(
+        prog="safesweep",
+        description="Hyperparameter sweeps and ablations for offline safe reinforcement learning.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(metavar="command", dest="command", title="commands")
+    for name in COMMAND_MODULES:
+        import_module(f"sweeps.commands.{name}").register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (0 done, 1 some runs failed, 2 bad input)."""
+    try:
+        parser = build_parser()
+        arguments = parser.parse_args(argv)
+        if arguments.version:
+            print(_version())
+            return 0
+        if arguments.command is None:
+            parser.print_help()
+            return 0
+        code = int(arguments.handler(arguments))
+        sys.stdout.flush()
+        return code
+    except InvalidInput as problem:
+        line = " ".join(str(problem).split())
+        say(f"safesweep: {line}")
+        return 2
+    except KeyboardInterrupt:
+        say("safesweep: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) left early. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _version() -> str:
+    try:
+        return version("safesweep")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,94 @@
+"""`safesweep algorithms` and `safesweep space`: what there is to sweep."""
+
+import argparse
+from typing import Any
+
+from search_spaces.validation import require_choice
+from sweeps.output import add_format_option, print_table
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands `algorithms` and `space`."""
+    parser = commands.add_parser("algorithms", help="list the methods")
+    add_format_option(parser)
+    parser.set_defaults(handler=print_algorithms)
+    parser = commands.add_parser(
+        "space",
+        help="print the hyperparameters of a method",
+        description="Each hyperparameter: its paper symbol, type, default, allowed and searched "
+        "range, whether runs of one population may differ in it (batched) or not (static), and "
+        "where it comes from.",
+    )
+    parser.add_argument("algorithm")
+    add_format_option(parser)
+    parser.set_defaults(handler=print_space)
+
+
+def print_algorithms(arguments: argparse.Namespace) -> int:
+    """One row per method."""
+    import pandas
+
+    from search_spaces import SEARCH_SPACES
+    from trainables.algorithms import ALGORITHMS
+
+    rows = [
+        {
+            "algorithm": name,
+            "description": (method.__doc__ or "").strip().splitlines()[0],
+            "policies": ", ".join(method.policies),
+            "hyperparameters": len(method.config_class.field_names()),
+            "searched": len(SEARCH_SPACES[name].entries) if name in SEARCH_SPACES else 0,
+        }
+        for name, method in ALGORITHMS.items()
+    ]
+    print_table(pandas.DataFrame(rows), arguments.format)
+    return 0
+
+
+def print_space(arguments: argparse.Namespace) -> int:
+    """One row per hyperparameter of the method, searched or not."""
+    import pandas
+
+    from search_spaces import SEARCH_SPACES
+    from trainables.algorithms import ALGORITHMS
+
+    name = require_choice("algorithm", arguments.algorithm, ALGORITHMS)
+    space = SEARCH_SPACES.get(name)
+    entries = space.entries if space else {}
+    rows = []
+    for field in ALGORITHMS[name].config_class.describe():
+        entry = entries.get(field["name"])
+        condition = ""
+        if entry and entry.when:
+            choices = ", ".join(str(choice) for choice in entry.when[1])
+            condition = f"{entry.when[0]} in {{{choices}}}"
+        rows.append(
+            {
+                "hyperparameter": field["name"],
+                "symbol": field["alias"] or "",
+                "kind": field["kind"],
+                "type": field["type"],
+                "default": str(_default(field["default"])),
+                "allowed": _allowed(field),
+                "searched": entry.describe() if entry else "",
+                "when": condition,
+                "source": entry.source if entry and entry.source else field["source"],
+                "description": field["description"],
+            }
+        )
+    print_table(pandas.DataFrame(rows), arguments.format)
+    return 0
+
+
+def _default(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    if field["choices"]:
+        return "{" + ", ".join(field["choices"]) + "}"
+    if field["type"] == "bool":
+        return "{True, False}"
+    low, high = field["low"], field["high"]
+    ends = ["-inf" if low is None else f"{low:g}", "inf" if high is None else f"{high:g}"]
+    return f"[{', '.join(ends)}]"

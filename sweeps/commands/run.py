@@ -1,0 +1,195 @@
+"""`safesweep run`: runs a sweep, or prints its plan."""
+
+import argparse
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.validation import InvalidInput
+from sweeps.output import add_format_option, print_table, say
+
+if TYPE_CHECKING:
+    import pandas
+
+    from sweeps.launch import SweepPlan, SweepSummary
+    from sweeps.spec import SweepSpec
+
+INTERRUPTED = 130
+UNKNOWN_DATASET = "unknown"
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `run`."""
+    parser = commands.add_parser(
+        "run",
+        help="run a sweep; run it again to resume it",
+        description="Runs what the store still lacks of a sweep. Exit code 0: all runs complete; "
+        "1: some failed or diverged; 2: bad input; 130: interrupted.",
+    )
+    parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
+    parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
+    parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
+    parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all)")
+    parser.add_argument("--num-gpus", type=_count, help="GPUs to use here (default: all)")
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the sweep file, dotted and in YAML: -o search.num_configs=8",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    add_format_option(parser)
+    parser.set_defaults(handler=run)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 0")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run or plan the sweep; returns the exit code."""
+    from sweeps.spec import SweepSpec
+
+    spec = SweepSpec.load(arguments.spec, arguments.override)
+    if arguments.num_cpus is not None and arguments.num_cpus < spec.cpu:
+        raise InvalidInput(
+            f"resources.cpu: {spec.cpu:g} is not allowed; --num-cpus is {arguments.num_cpus}"
+        )
+    if arguments.dry_run:
+        return _print_plan(spec, arguments)
+    from sweeps.launch import run_sweep
+
+    # A scheduler's SIGTERM is as good a reason to stop cleanly as Ctrl-C.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        summary = run_sweep(
+            spec, arguments.storage, arguments.address, arguments.num_cpus, arguments.num_gpus
+        )
+    except KeyboardInterrupt:
+        say("safesweep: interrupted; the same command resumes the sweep")
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print_table(summary_table(summary), arguments.format)
+    from sweeps.progress import duration
+
+    say(
+        f"{summary.sweep}: {summary.trials} trials in {duration(summary.seconds)}; "
+        f"store: {summary.storage}"
+    )
+    return summary.exit_code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
+    """Runs by status, in the order of the statuses."""
+    import pandas
+
+    counts = {
+        name: getattr(summary, name) for name in ("completed", "stopped", "diverged", "failed")
+    }
+    return pandas.DataFrame(
+        {"sweep": summary.sweep, "status": list(counts), "runs": list(counts.values())}
+    )
+
+
+def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
+    from sweeps.launch import make_plan
+
+    dataset_ids = {task: _local_dataset_id(task, spec.dataset) for task in spec.tasks}
+    plan = make_plan(spec, arguments.storage, dataset_ids)
+    missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
+    table, skipped = plan_table(plan)
+    table.loc[table["task"].isin(missing), "trial_id"] = None
+    print_table(table, arguments.format)
+    steps = int(table["gradient_steps"].sum())
+    say(
+        f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
+        f"{steps:,} gradient steps to do; {skipped} runs are in the store"
+    )
+    if missing:
+        say(
+            f"{spec.name}: the data of {', '.join(missing)} are not here yet (the run gets them), "
+            "so trial ids, and what the store may hold of them, are not known"
+        )
+    return 0
+
+
+def _local_dataset_id(task_name: str, source: str) -> str:
+    """The digest of a task's data if they are on this machine; nothing is fetched or collected."""
+    from trainables.datasets import collected_file, published_file, read_dataset
+    from trainables.tasks import get_task
+
+    task = get_task(task_name)
+    published = published_file(task) if source in ("auto", "fetch") else None
+    collected = collected_file(task) if source in ("auto", "collect") else None
+    if source not in ("auto", "fetch", "collect"):
+        return read_dataset(source, task).dataset_id
+    for path in (published, collected):
+        if path is not None and path.is_file():
+            return read_dataset(path, task).dataset_id
+    return UNKNOWN_DATASET
+
+
+def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
+    """One row per trial, and how many of the runs the store holds.
+
+    What an adaptive search will suggest later stands in one row without a trial_id.
+    """
+    import pandas
+
+    spec = plan.spec
+    resources = {"cpu": spec.cpu, "gpu": spec.gpu}
+    rows: list[dict[str, Any]] = []
+    for arm in plan.arms:
+        while (trial := arm.next_trial()) is not None:
+            rows.append(
+                {
+                    "trial_id": trial.trial_id,
+                    "algorithm": arm.algorithm,
+                    "task": arm.task,
+                    "trials": 1,
+                    "configurations": len(trial.config_ids),
+                    "seeds": len(trial.seeds),
+                    "runs": len(trial.runs),
+                    **resources,
+                    "gradient_steps": len(trial.runs) * spec.steps,
+                }
+            )
+        if not arm.exhausted:
+            assert spec.search.num_configs is not None
+            later = spec.search.num_configs - len(arm.suggested)
+            rows.append(
+                {
+                    "trial_id": None,
+                    "algorithm": arm.algorithm,
+                    "task": arm.task,
+                    "trials": -(-later // spec.configs_per_trial),
+                    "configurations": later,
+                    "seeds": len(spec.seeds),
+                    "runs": later * len(spec.seeds),
+                    **resources,
+                    "gradient_steps": later * len(spec.seeds) * spec.steps,
+                }
+            )
+    columns = [
+        "trial_id",
+        "algorithm",
+        "task",
+        "trials",
+        "configurations",
+        "seeds",
+        "runs",
+        "cpu",
+        "gpu",
+        "gradient_steps",
+    ]
+    skipped = sum(len(arm.skipped) for arm in plan.arms)
+    return pandas.DataFrame(rows, columns=columns), skipped

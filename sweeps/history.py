@@ -1,0 +1,126 @@
+"""What a store already holds of a sweep: how its runs ended and what they scored."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sweeps.spec import CONSTRAINTS, OBJECTIVES
+from trainables.tasks import TASKS
+
+if TYPE_CHECKING:
+    import pandas
+
+    from trainables.results import ResultWriter
+
+FINISHED = ("completed", "stopped", "diverged")
+SCORES = (*OBJECTIVES, *CONSTRAINTS)
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How one run ended, and its scores at its last evaluation (empty where it has none)."""
+
+    run_id: str
+    status: str
+    trial_id: str
+    sweep: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run needs no more work; a failed one does."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True)
+class PreviousSweep:
+    """The sweep's own row, as an earlier launch left it."""
+
+    created_at: datetime
+    run_ids: tuple[str, ...]
+
+
+def outcomes(
+    runs: "pandas.DataFrame",
+    evaluations: "pandas.DataFrame",
+    sweep: str | None,
+    cost_limit: float | None,
+) -> dict[str, RunOutcome]:
+    """Join run rows with their last evaluations, by run_id.
+
+    A method with several policies is judged by the one that its rows name first. Costs are
+    normalised by `cost_limit` (the task's own when None), whatever limit the rows were written
+    under. `sweep` is the partition that trained the runs; None where the rows say it.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    if len(evaluations):
+        last = evaluations.groupby("run_id")["step"].transform("max")
+        final = evaluations[evaluations["step"] == last].drop_duplicates("run_id")
+        for row in _rows(final, ("run_id", "task", *SCORES)):
+            task = TASKS[row["task"]]
+            limit = task.cost_limit if cost_limit is None else cost_limit
+            values = {name: float(row[name]) for name in SCORES}
+            values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
+            scores[row["run_id"]] = values
+    found: dict[str, RunOutcome] = {}
+    if not len(runs):
+        return found
+    for row in _rows(runs, ("run_id", "status", "trial_id", *(["sweep"] if not sweep else []))):
+        found[row["run_id"]] = RunOutcome(
+            row["run_id"],
+            row["status"],
+            row["trial_id"],
+            sweep or row["sweep"],
+            scores.get(row["run_id"], {}),
+        )
+    return found
+
+
+def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    lists = [frame[column].tolist() for column in columns]
+    for values in zip(*lists, strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def read_store(
+    storage: str, cost_limit: float | None
+) -> tuple[dict[str, RunOutcome], dict[str, dict[str, Any]]]:
+    """Every run of a store (by run_id), and every configuration (by config_id)."""
+    from analysis.store import ResultStore
+
+    store = ResultStore(storage)
+    runs = store.runs()
+    if not len(runs):
+        return {}, {}
+    configs = {
+        row["config_id"]: json.loads(row["config"])
+        for row in _rows(runs.drop_duplicates("config_id"), ("config_id", "config"))
+    }
+    return outcomes(runs, store.evaluations(), None, cost_limit), configs
+
+
+def read_trial(
+    writer: "ResultWriter", trial_id: str, cost_limit: float | None
+) -> dict[str, RunOutcome]:
+    """The runs of one trial that this sweep has just written."""
+    import pandas
+
+    parts = {}
+    for table in ("runs", "evaluations"):
+        content = writer.read_bytes(f"{table}/sweep={writer.sweep}/{trial_id}.parquet")
+        parts[table] = pandas.read_parquet(io.BytesIO(content)) if content else pandas.DataFrame()
+    return outcomes(parts["runs"], parts["evaluations"], writer.sweep, cost_limit)
+
+
+def read_previous(storage: str, sweep: str) -> PreviousSweep | None:
+    """The sweep's row of an earlier launch, or None."""
+    from analysis.store import ResultStore
+
+    rows = ResultStore(storage).sweeps(sweep=sweep)
+    if not len(rows):
+        return None
+    row = rows.iloc[0]
+    return PreviousSweep(row["created_at"].to_pydatetime(), tuple(row["run_ids"]))

@@ -1,0 +1,103 @@
+"""Tables on standard output; whatever else a command says goes to standard error."""
+
+import argparse
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.validation import InvalidInput, require_choice
+
+if TYPE_CHECKING:
+    import pandas
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def add_format_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--format table|csv|json|parquet` (default: table) to a command."""
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table", help="how tables are printed (default: table)"
+    )
+
+
+def say(line: str) -> None:
+    """Print one line for the human reader, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_table(frame: "pandas.DataFrame", format: str = "table") -> None:
+    """Print a frame on standard output, without its index.
+
+    `json` is a list of objects (missing and non-finite numbers are null, times ISO 8601) and
+    `parquet` the bytes of one file.
+
+    Raises:
+        InvalidInput: unknown format, or `parquet` asked for on a terminal.
+    """
+    require_choice("format", format, FORMATS)
+    if format == "json":
+        print(json.dumps(_records(frame), indent=1))
+    elif format == "csv":
+        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+    elif format == "parquet":
+        if sys.stdout.isatty():
+            raise InvalidInput("format: 'parquet' is binary; redirect the output to a file")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(frame.to_parquet(None, index=False))
+        sys.stdout.buffer.flush()
+    else:
+        _print_rich(frame)
+
+
+def _records(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
+    names = [str(name) for name in frame.columns]
+    rows = zip(*(frame.iloc[:, index] for index in range(len(names))), strict=True)
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """The JSON form of one cell."""
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value != value or type(value).__name__ == "NAType":  # NaT, NA
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _cell(value: Any) -> str:
+    value = _plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _print_rich(frame: "pandas.DataFrame") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for index, name in enumerate(frame.columns):
+        numeric = frame.dtypes.iloc[index].kind in "iuf"
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in zip(*(frame.iloc[:, index] for index in range(frame.shape[1])), strict=True):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        # A pipe has no width: rows must stay whole for grep and for logs.
+        console = Console(file=sys.stdout, width=1_000_000)
+        console.width = max(Measurement.get(console, console.options, table).maximum, 1)
+    console.print(table)

@@ -1,0 +1,155 @@
+"""Live progress of a sweep, on standard error: drawn on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sweeps.output import say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LINE_INTERVAL_SECONDS = 5.0
+
+
+@dataclass
+class Tally:
+    """What progress shows. Work is counted in gradient steps of runs."""
+
+    sweep: str
+    total_steps: float
+    trials_done: int = 0
+    trials_total: int = 0
+    trials_running: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    best: dict[str, str] = field(default_factory=dict)
+    ended_steps: float = 0.0
+    running_steps: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float:
+        """Share of this launch's work that is done, between 0 and 1."""
+        if self.total_steps <= 0:
+            return 1.0
+        return min(1.0, (self.ended_steps + sum(self.running_steps.values())) / self.total_steps)
+
+    def remaining_seconds(self, elapsed: float) -> float | None:
+        """Time left at the rate so far; None before anything is known."""
+        if self.fraction <= 0:
+            return None
+        return elapsed * (1 - self.fraction) / self.fraction
+
+    def line(self, elapsed: float) -> str:
+        """All of it in one line."""
+        parts = [f"{self.trials_done}/{self.trials_total} trials"]
+        if self.trials_running:
+            parts.append(f"{self.trials_running} running")
+        parts += [f"{count} {status}" for status, count in sorted(self.statuses.items()) if count]
+        if self.skipped:
+            parts.append(f"{self.skipped} already there")
+        parts += [f"best safe on {task}: {text}" for task, text in self.best.items()]
+        left = self.remaining_seconds(elapsed)
+        if left is not None and self.fraction < 1:
+            parts.append(f"about {duration(left)} left")
+        return f"{self.sweep}: " + ", ".join(parts)
+
+
+class Progress:
+    """Shows a tally while the sweep runs; use it as a context."""
+
+    def __init__(self, tally: Tally, enabled: bool = True) -> None:
+        self.tally = tally
+        self._enabled = enabled
+        self._started = time.monotonic()
+        self._last_line = float("-inf")
+        self._said = ""
+        self._live = None
+        if enabled and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(
+                console=Console(file=sys.stderr),
+                get_renderable=self._draw,
+                refresh_per_second=2,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self._enabled and kind is None:
+            self._say()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def update(self) -> None:
+        """Call it after the tally has changed."""
+        now = time.monotonic()
+        if not self._enabled or self._live is not None:
+            return
+        if now - self._last_line >= LINE_INTERVAL_SECONDS:
+            self._last_line = now
+            self._say()
+
+    def _say(self) -> None:
+        line = self.tally.line(self.elapsed)
+        if line != self._said:
+            self._said = line
+            say(line)
+
+    def _draw(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        bar = ProgressBar(total=1.0, completed=self.tally.fraction, width=40)
+        return Group(bar, Text(self.tally.line(self.elapsed)))
+
+
+class DataProgress:
+    """Says in plain lines how far the fetching or collecting of a dataset is; call it as
+    `(done, total)`."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._last_line = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= LINE_INTERVAL_SECONDS and total:
+            self._last_line = now
+            say(f"{self._task}: getting its data, {done / total:.0%}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them: 12 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def describe_scores(scores: Mapping[str, float], objective: str, config_id: str) -> str:
+    """A configuration's means for the progress line."""
+    cost = scores.get("normalized_cost", float("nan"))
+    return f"{objective} {scores[objective]:.3f} at cost {cost:.2f} ({config_id})"

@@ -1,0 +1,537 @@
+"""Sweep files: read, overridden, checked. Whatever is wrong is named in one line."""
+
+import re
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from search_spaces.space import Hyperparameter, SearchSpace, Value
+from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
+
+SEARCH_METHODS = ("grid", "random", "tpe")
+DATASET_SOURCES = ("auto", "fetch", "collect")
+OBJECTIVES = ("normalized_reward", "reward_return_mean")
+CONSTRAINTS = ("normalized_cost", "cost_return_mean", "violation_rate")
+RANGE_KEYS = ("low", "high", "log")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SEEDS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How configurations are chosen.
+
+    `parallel` bounds how many suggestions of an adaptive search are open at a time: suggestion i
+    sees the results of suggestions up to i - `parallel`, neither more nor fewer, so that the
+    sequence depends on no timing. It is None for grid and random, whose plan is known in advance.
+    """
+
+    method: str
+    num_configs: int | None
+    seed: int
+    parallel: int | None
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """One sweep, fully checked. Build it with `from_mapping`, `from_yaml` or `load`."""
+
+    name: str
+    algorithms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    dataset: str
+    seeds: tuple[int, ...]
+    search: SearchOptions
+    space: Mapping[str, Any] | None
+    fixed: Mapping[str, Any]
+    steps: int
+    evaluate_every: int
+    evaluate_episodes: int
+    maximize: str
+    subject_to: Mapping[str, float]
+    cost_limit: float | None
+    cpu: float
+    gpu: float
+    configs_per_trial: int
+
+    @classmethod
+    def from_mapping(cls, content: Mapping[str, Any]) -> Self:
+        """Check a sweep file's content and fill in defaults.
+
+        Raises:
+            InvalidInput: the first thing that is wrong, with its key, its value and what is
+                allowed.
+        """
+        _require_keys("", content, _KEYS, ("name", "algorithm", "tasks", "steps"))
+        name = content["name"]
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"name: {name!r} is not allowed; it must be 1 to 100 letters, digits, '.', '_' or "
+                "'-', and start with a letter or a digit"
+            )
+        algorithms = _algorithms(content["algorithm"])
+        tasks = _tasks(content["tasks"])
+        steps = int(require_number("steps", content["steps"], 1, integer=True))
+        configs_per_trial = int(
+            require_number("configs_per_trial", content.get("configs_per_trial", 1), 1, 4096, True)
+        )
+        evaluate = _section(content, "evaluate", ("every", "episodes"))
+        objective = _section(content, "objective", ("maximize", "subject_to"))
+        resources = _section(content, "resources", ("cpu", "gpu"))
+        cost_limit = content.get("cost_limit")
+        if cost_limit is not None:
+            cost_limit = float(require_number("cost_limit", cost_limit, 0))
+        if content.get("early_stopping") is not None:
+            raise InvalidInput(
+                f"early_stopping: {content['early_stopping']!r} is not allowed; it must be null"
+            )
+        spec = cls(
+            name=name,
+            algorithms=algorithms,
+            tasks=tasks,
+            dataset=_dataset(content.get("dataset", "auto"), tasks),
+            seeds=_seeds(content.get("seeds", [0])),
+            search=_search(content, configs_per_trial),
+            space=_optional_mapping(content, "space"),
+            fixed=_optional_mapping(content, "fixed") or {},
+            steps=steps,
+            evaluate_every=int(
+                require_number("evaluate.every", evaluate.get("every", steps), 1, steps, True)
+            ),
+            evaluate_episodes=int(
+                require_number("evaluate.episodes", evaluate.get("episodes", 20), 1, 10_000, True)
+            ),
+            maximize=require_choice(
+                "objective.maximize", objective.get("maximize", "normalized_reward"), OBJECTIVES
+            ),
+            subject_to=_constraints(objective.get("subject_to", {"normalized_cost": 1.0})),
+            cost_limit=cost_limit,
+            cpu=float(require_number("resources.cpu", resources.get("cpu", 1), 0.01, 1024)),
+            gpu=float(require_number("resources.gpu", resources.get("gpu", 0.25), 0, 1)),
+            configs_per_trial=configs_per_trial,
+        )
+        for algorithm in algorithms:
+            spec._check_hyperparameters(algorithm)
+        return spec
+
+    @classmethod
+    def from_yaml(
+        cls, text: str, overrides: Iterable[str] = (), origin: str = "sweep file"
+    ) -> Self:
+        """Parse YAML, apply `key=value` overrides (dotted keys), and check the result.
+
+        Raises:
+            InvalidInput: not YAML, not a mapping, a bad override, or bad content.
+        """
+        content = _parse_yaml(text, origin)
+        if not isinstance(content, dict):
+            raise InvalidInput(f"{origin}: must hold keys and values, not {_kind(content)}")
+        for override in overrides:
+            _apply_override(content, override)
+        return cls.from_mapping(content)
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Read a sweep file from a path, or one that ships by its name.
+
+        Raises:
+            InvalidInput: no such file, or bad content.
+        """
+        path = Path(source)
+        if not path.is_file() and str(source) in shipped_specs():
+            text = (files("sweeps") / "specs" / f"{source}.yaml").read_text(encoding="utf-8")
+            return cls.from_yaml(text, overrides, str(source))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            close = nearest(str(source), shipped_specs())
+            hint = f"; did you mean {close!r}?" if close else ""
+            shipped = ", ".join(shipped_specs())
+            raise InvalidInput(
+                f"spec: no file {str(source)!r} and no sweep of that name ships ({shipped}){hint}"
+            ) from None
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+            raise InvalidInput(f"spec: cannot read {str(source)!r}: {reason}") from None
+        return cls.from_yaml(text, overrides, str(source))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The complete sweep file, defaults included; `from_mapping` reads it back."""
+        search = {
+            "method": self.search.method,
+            "num_configs": self.search.num_configs,
+            "seed": self.search.seed,
+            "parallel": self.search.parallel,
+        }
+        content: dict[str, Any] = {
+            "name": self.name,
+            "algorithm": list(self.algorithms),
+            "tasks": list(self.tasks),
+            "dataset": self.dataset,
+            "seeds": list(self.seeds),
+            "search": {key: value for key, value in search.items() if value is not None},
+            "fixed": dict(self.fixed),
+            "steps": self.steps,
+            "evaluate": {"every": self.evaluate_every, "episodes": self.evaluate_episodes},
+            "objective": {"maximize": self.maximize, "subject_to": dict(self.subject_to)},
+            "cost_limit": self.cost_limit,
+            "resources": {"cpu": self.cpu, "gpu": self.gpu},
+            "configs_per_trial": self.configs_per_trial,
+        }
+        if self.space is not None:
+            content["space"] = dict(self.space)
+        return content
+
+    def to_yaml(self) -> str:
+        """`to_mapping` as YAML text."""
+        text: str = yaml.safe_dump(self.to_mapping(), sort_keys=False, default_flow_style=None)
+        return text
+
+    @property
+    def threads(self) -> int:
+        """Threads of one trial: its whole CPUs, at least one."""
+        return max(1, int(self.cpu))
+
+    def resolve(self, algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The full configuration of `parameters` (canonical names) over the fixed values.
+
+        Raises:
+            InvalidInput: a value that the method does not allow.
+        """
+        config_class = _config_class(algorithm)
+        fixed = {config_class.canonical_name(key): value for key, value in self.fixed.items()}
+        full: dict[str, Any] = config_class.resolve({**fixed, **parameters}).to_dict()
+        return full
+
+    def space_for(self, algorithm: str) -> SearchSpace:
+        """The space that is searched for one algorithm, under the canonical names.
+
+        It is the registered space where the file names none; fixed values leave it.
+        """
+        return self._spaces[algorithm]
+
+    @cached_property
+    def _spaces(self) -> dict[str, SearchSpace]:
+        return {algorithm: self._build_space(algorithm) for algorithm in self.algorithms}
+
+    def _build_space(self, algorithm: str) -> SearchSpace:
+        config_class = _config_class(algorithm)
+        fixed = {config_class.canonical_name(key) for key in self.fixed}
+        if self.space is None:
+            from search_spaces import SEARCH_SPACES
+
+            if algorithm not in SEARCH_SPACES:
+                raise InvalidInput(f"space: none is registered for {algorithm}; give one")
+            return _without_fixed(SEARCH_SPACES[algorithm], self.resolve(algorithm, {}), fixed)
+        description = {entry["name"]: entry for entry in config_class.describe()}
+        entries = [
+            _space_entry(given, content, description[config_class.canonical_name(given)])
+            for given, content in self.space.items()
+        ]
+        space = SearchSpace(algorithm, entries)
+        paper = config_class.resolve({}).to_dict()
+        start = {name: paper[name] for name in space.entries}
+        return SearchSpace(algorithm, entries, start) if space.contains(start) else space
+
+    def _check_hyperparameters(self, algorithm: str) -> None:
+        config_class = _config_class(algorithm)
+        named: dict[str, str] = {}
+        for section, entries in (("fixed", self.fixed), ("space", self.space or {})):
+            for given in entries:
+                try:
+                    name = config_class.canonical_name(given)
+                except InvalidInput as problem:
+                    raise InvalidInput(f"{section}.{problem}") from None
+                if name in named:
+                    raise InvalidInput(
+                        f"{section}.{given}: {name} is given twice (also {named[name]})"
+                    )
+                named[name] = f"{section}.{given}"
+        for given, value in self.fixed.items():
+            _check_value(config_class, "fixed", given, value)
+        space = self.space_for(algorithm)
+        for given in self.space or {}:
+            for value in space.entries[config_class.canonical_name(given)].bounds:
+                _check_value(config_class, "space", given, value)
+        if self.search.method == "grid":
+            try:
+                next(space.grid())
+            except InvalidInput as problem:
+                raise InvalidInput(f"space.{problem}") from None
+
+
+_KEYS = (
+    "name",
+    "algorithm",
+    "tasks",
+    "dataset",
+    "seeds",
+    "search",
+    "space",
+    "fixed",
+    "steps",
+    "evaluate",
+    "objective",
+    "cost_limit",
+    "resources",
+    "configs_per_trial",
+    "early_stopping",
+)
+
+
+def shipped_specs() -> list[str]:
+    """Names of the sweep files that come with the package."""
+    folder = files("sweeps") / "specs"
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                line = key_node.start_mark.line + 1
+                problem = "is given twice" if isinstance(key, Hashable) else "cannot be a key"
+                raise InvalidInput(f"{key}: {problem} (line {line})")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+"),
+    list("-+0123456789."),
+)
+
+
+def _parse_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        reason = getattr(problem, "problem", None) or str(problem).split("\n")[0]
+        raise InvalidInput(f"{origin}: not valid YAML: {reason}{place}") from None
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise InvalidInput(f"-o {override!r}: must be key=value, such as steps=2000")
+    target = content
+    for part in parts[:-1]:
+        if target.get(part) is None:
+            target[part] = {}
+        if not isinstance(target[part], dict):
+            raise InvalidInput(f"-o {override!r}: {part} holds a value, not keys")
+        target = target[part]
+    target[parts[-1]] = _parse_yaml(text, f"-o {override!r}")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    return "text" if isinstance(value, str) else repr(value)
+
+
+def _require_keys(
+    section: str, content: object, allowed: Sequence[str], required: Sequence[str] = ()
+) -> None:
+    prefix = f"{section}." if section else ""
+    if not isinstance(content, Mapping):
+        raise InvalidInput(
+            f"{section or 'spec'}: must hold keys and values ({', '.join(allowed)}), "
+            f"not {_kind(content)}"
+        )
+    for key in content:
+        if key not in allowed:
+            close = nearest(str(key), allowed)
+            hint = f"; did you mean {close!r}?" if close else ""
+            raise InvalidInput(f"{prefix}{key}: unknown key; allowed: {', '.join(allowed)}{hint}")
+    for key in required:
+        if key not in content:
+            raise InvalidInput(f"{prefix}{key}: is missing")
+
+
+def _section(content: Mapping[str, Any], name: str, allowed: Sequence[str]) -> Mapping[str, Any]:
+    section: Mapping[str, Any] = content[name] if content.get(name) is not None else {}
+    _require_keys(name, section, allowed)
+    return section
+
+
+def _optional_mapping(content: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    section = content.get(name)
+    if section is None:
+        return None
+    if not isinstance(section, Mapping) or not all(isinstance(key, str) for key in section):
+        raise InvalidInput(f"{name}: must hold hyperparameters and values, not {_kind(section)}")
+    return dict(section)
+
+
+def _names(field: str, value: object) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise InvalidInput(f"{field}: {value!r} is not allowed; it must be a name or a list")
+    return list(names)
+
+
+def _distinct(field: str, names: Sequence[Any]) -> tuple[Any, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInput(f"{field}: {name} is given twice")
+    return tuple(names)
+
+
+def _algorithms(value: object) -> tuple[str, ...]:
+    from trainables.algorithms import ALGORITHMS
+
+    chosen = [require_choice("algorithm", name, ALGORITHMS) for name in _names("algorithm", value)]
+    return _distinct("algorithm", chosen)
+
+
+def _tasks(value: object) -> tuple[str, ...]:
+    from trainables.tasks import get_task
+
+    return _distinct("tasks", [get_task(name).name for name in _names("tasks", value)])
+
+
+def _config_class(algorithm: str) -> Any:
+    from trainables.algorithms import ALGORITHMS
+
+    return ALGORITHMS[algorithm].config_class
+
+
+def _dataset(value: object, tasks: Sequence[str]) -> str:
+    if isinstance(value, str) and value in DATASET_SOURCES:
+        return value
+    sources = ", ".join(DATASET_SOURCES)
+    if not isinstance(value, str) or not Path(value).expanduser().is_file():
+        close = nearest(value, DATASET_SOURCES) if isinstance(value, str) else None
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise InvalidInput(
+            f"dataset: {value!r} is not one of {sources}, nor an existing file{hint}"
+        )
+    if len(tasks) > 1:
+        raise InvalidInput(f"dataset: one file ({value}) cannot serve {len(tasks)} tasks")
+    return value
+
+
+def _seeds(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidInput(f"seeds: {value!r} is not allowed; it must be a list of whole numbers")
+    seeds = [int(require_number("seeds", seed, 0, _SEEDS, integer=True)) for seed in value]
+    return _distinct("seeds", seeds)
+
+
+def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions:
+    section = _section(content, "search", ("method", "num_configs", "seed", "parallel"))
+    method = require_choice("search.method", section.get("method", "grid"), SEARCH_METHODS)
+    num_configs, parallel = section.get("num_configs"), section.get("parallel")
+    if method == "grid":
+        if num_configs is not None:
+            raise InvalidInput("search.num_configs: a grid has no such key; it runs every point")
+    elif num_configs is None:
+        raise InvalidInput(f"search.num_configs: is missing; {method} needs it")
+    else:
+        num_configs = int(require_number("search.num_configs", num_configs, 1, 10**6, True))
+    if method == "tpe":
+        lowest = configs_per_trial
+        default = max(4, lowest)
+        parallel = int(
+            require_number(
+                "search.parallel", default if parallel is None else parallel, lowest, 10**4, True
+            )
+        )
+    elif parallel is not None:
+        raise InvalidInput(f"search.parallel: only tpe has this key, not {method}")
+    seed = int(require_number("search.seed", section.get("seed", 0), 0, _SEEDS, True))
+    return SearchOptions(method, num_configs, seed, parallel)
+
+
+def _constraints(value: object) -> dict[str, float]:
+    if value is None:
+        return {}
+    _require_keys("objective.subject_to", value, CONSTRAINTS)
+    assert isinstance(value, Mapping)
+    return {
+        key: float(require_number(f"objective.subject_to.{key}", limit, 0))
+        for key, limit in value.items()
+    }
+
+
+def _check_value(config_class: Any, section: str, given: str, value: Value) -> None:
+    try:
+        config_class.resolve({given: value})
+    except InvalidInput as problem:
+        raise InvalidInput(f"{section}.{problem}") from None
+
+
+def _without_fixed(
+    registered: SearchSpace, values: Mapping[str, Value], fixed: Collection[str]
+) -> SearchSpace:
+    """The registered space less the fixed entries and those that they switch off."""
+    kept: dict[str, Hyperparameter] = {}
+    for name, entry in registered.entries.items():
+        parent = entry.when[0] if entry.when else None
+        if name in fixed:
+            continue
+        if entry.when and parent in fixed:
+            if values[entry.when[0]] in entry.when[1]:
+                kept[name] = replace(entry, when=None)
+        elif parent is None or parent in kept:
+            kept[name] = entry
+    start = {name: value for name, value in registered.defaults.items() if name in kept}
+    return SearchSpace(registered.algorithm, list(kept.values()), start)
+
+
+def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyperparameter:
+    """One line of `space:`, under its canonical name and with values of the field's type."""
+    name, kind = field["name"], field["type"]
+    if isinstance(content, list | tuple):
+        if not content:
+            raise InvalidInput(f"space.{given}: the list of choices is empty")
+        for choice in content:
+            if not isinstance(choice, bool | int | float | str):
+                raise InvalidInput(f"space.{given}: {choice!r} cannot be a choice")
+        exact = [
+            float(choice)
+            if kind == "float" and isinstance(choice, int) and not isinstance(choice, bool)
+            else choice
+            for choice in content
+        ]
+        return replace(Hyperparameter(f"space.{given}", choices=tuple(exact)), name=name)
+    if not isinstance(content, Mapping):
+        raise InvalidInput(
+            f"space.{given}: {content!r} is not allowed; it must be a list of choices or "
+            "{low, high, log} (one single value belongs under fixed)"
+        )
+    _require_keys(f"space.{given}", content, RANGE_KEYS, ("low", "high"))
+    if kind not in ("int", "float"):
+        raise InvalidInput(f"space.{given}: takes a list of choices, not a range")
+    low, high = (
+        require_number(f"space.{given}.{end}", content[end], integer=kind == "int")
+        for end in ("low", "high")
+    )
+    log = content.get("log", False)
+    if not isinstance(log, bool):
+        raise InvalidInput(f"space.{given}.log: {log!r} is not allowed; it must be true or false")
+    entry = Hyperparameter(f"space.{given}", low=low, high=high, log=log, integer=kind == "int")
+    return replace(entry, name=name)

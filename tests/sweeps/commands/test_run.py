@@ -1,0 +1,124 @@
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps import launch
+from sweeps.cli import main
+from sweeps.launch import SweepSummary
+
+SPEC = """
+name: example
+algorithm: flrp
+tasks: [BoatNavigation-v0]
+steps: 50
+seeds: [0, 1]
+space: {tau_h: [0.6, 0.9], T: [1, 3]}
+configs_per_trial: 2
+"""
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path / "data"))
+    path = tmp_path / "sweep.yaml"
+    path.write_text(SPEC)
+    return str(path)
+
+
+def summary(**counts: int) -> SweepSummary:
+    numbers = {name: 0 for name in ("completed", "stopped", "diverged", "failed", "skipped")}
+    return SweepSummary("example", "/store", **{**numbers, **counts}, trials=2, seconds=100.0)
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(
+    spec_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    assert main(["run", spec_file, "--dry-run", "--storage", str(store), "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    assert [row["runs"] for row in rows] == [4, 4]
+    assert [row["configurations"] for row in rows] == [2, 2]
+    assert rows[0]["gradient_steps"] == 4 * 50
+    assert (rows[0]["cpu"], rows[0]["gpu"]) == (1.0, 0.25)
+    # The data are not here, so the identity of a trial is not known.
+    assert rows[0]["trial_id"] is None
+    assert "2 trials, 8 runs and 400 gradient steps" in captured.err
+    assert "not here yet" in captured.err
+    assert not store.exists() and not (tmp_path / "data").exists()
+
+
+def test_dry_run_leaves_a_store_as_it_is(
+    spec_file: str, tmp_path: Path, write_sweep: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep("example")
+    store = tmp_path / "store"
+    before = sorted(store.rglob("*"))
+    assert main(["run", spec_file, "--dry-run", "--storage", str(store)]) == 0
+    assert sorted(store.rglob("*")) == before
+    assert main(["run", spec_file, "--dry-run", "--storage", "nowhere://x"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("safesweep: storage: 'nowhere://x'")
+
+
+def test_dry_run_of_an_adaptive_search_says_what_comes_later(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["-o", "search={method: tpe, num_configs: 9}", "-o", "space=null"]
+    overrides += ["-o", "configs_per_trial=1"]
+    assert main(["run", spec_file, "--dry-run", "--format", "json", *overrides]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["configurations"] for row in rows] == [1, 1, 1, 1, 5]
+    assert [row["trials"] for row in rows] == [1, 1, 1, 1, 5]
+    assert sum(row["gradient_steps"] for row in rows) == 9 * 2 * 50
+
+
+@pytest.mark.parametrize(
+    ("counts", "code"),
+    [
+        ({"completed": 8}, 0),
+        ({"completed": 7, "stopped": 1}, 0),
+        ({"completed": 7, "diverged": 1}, 1),
+        ({"completed": 7, "failed": 1}, 1),
+    ],
+)
+def test_exit_code_and_table_follow_the_statuses(
+    spec_file: str,
+    counts: dict[str, int],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls: list[Any] = []
+
+    def run_sweep(*arguments: Any) -> SweepSummary:
+        calls.append(arguments)
+        return summary(**counts)
+
+    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = ["run", spec_file, "--storage", "s3://x", "--num-cpus", "2", "--format", "json"]
+    assert main(arguments) == code
+    assert signal.getsignal(signal.SIGTERM) == before
+    captured = capsys.readouterr()
+    found = {row["status"]: row["runs"] for row in json.loads(captured.out)}
+    assert {name: found[name] for name in counts} == counts
+    assert sum(found.values()) == sum(counts.values())
+    assert "store: /store" in captured.err
+    assert calls[0][1:] == ("s3://x", None, 2, None)
+
+
+def test_an_interrupt_says_how_to_go_on(
+    spec_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_sweep(*arguments: Any) -> SweepSummary:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal did not interrupt")
+
+    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    assert main(["run", spec_file]) == 130
+    assert capsys.readouterr().err.strip() == (
+        "safesweep: interrupted; the same command resumes the sweep"
+    )

@@ -1,0 +1,305 @@
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.store import ResultStore
+from search_spaces.validation import InvalidInput
+from sweeps import launch, run_sweep
+from sweeps.launch import describe_error, make_plan, max_concurrent, trial_resources
+from sweeps.spec import SweepSpec
+from trainables.results import ResultWriter, checkpoint_path, heartbeat_path
+
+TASK = "BoatNavigation-v0"
+RAISES, DIES_ONCE, DIES_ALWAYS, ILL_FORMED = 0.61, 0.62, 0.63, 0.64
+
+
+@dataclass
+class StandInData:
+    """What the launch needs of a dataset."""
+
+    dataset_id: str = "data"
+    observations: Any = field(default_factory=lambda: np.arange(6.0))
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    os.environ.update(launch.RAY_ENVIRONMENT)
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    # Workers cannot import this module.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.shutdown()
+
+
+def stand_in_trainable() -> type[Any]:
+    """A trainable that fails, dies or scores as tau_h says, and writes rows as the real one."""
+    import ray
+    from ray import tune
+
+    class StandIn(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.plan, self.at = config, 0
+            assert ray.get(config["dataset"]).observations.sum() == 15.0
+            if any(c["feasibility_expectile"] == ILL_FORMED for c in config["configs"]):
+                raise ValueError("bad data\nin two lines")
+
+        def step(self) -> dict[str, Any]:
+            self.at += self.plan["evaluate_every"]
+            levels = [config["feasibility_expectile"] for config in self.plan["configs"]]
+            tries = 0
+            if levels[0] in (RAISES, DIES_ONCE, DIES_ALWAYS) and self.at == 10:
+                tries = self.count_tries(levels[0])
+            if RAISES in levels:
+                raise RuntimeError("out of luck")
+            if DIES_ALWAYS in levels or (DIES_ONCE in levels and tries == 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = self.at >= self.plan["steps"]
+            if done:
+                self.write()
+            return {"step": self.at, "done": done}
+
+        def count_tries(self, level: float) -> int:
+            old = Path(self.plan["storage"], f"tried-{level}-1")
+            if not old.exists():
+                old.touch()
+                return 1
+            old.rename(old.with_name(f"tried-{level}-2"))
+            return 2
+
+        def write(self) -> None:
+            runs, evaluations = [], []
+            plan = self.plan
+            for config, seed, run_id in zip(
+                plan["configs"], plan["seeds"], plan["run_ids"], strict=True
+            ):
+                keys = {"run_id": run_id, "config_id": run_id.rsplit("-", 1)[0], "seed": seed}
+                keys |= {"algorithm": plan["algorithm"], "task": plan["task"]}
+                runs.append(
+                    {**keys, "trial_id": plan["trial_id"], "status": "completed", "config": config}
+                )
+                level = config["feasibility_expectile"]
+                evaluations.append(
+                    {
+                        **keys,
+                        "step": plan["steps"],
+                        "policy": "flrp",
+                        "normalized_reward": level + 0.001 * seed,
+                        "reward_return_mean": level,
+                        "normalized_cost": 1.25 * level,
+                        "cost_return_mean": 1.25 * level,
+                        "violation_rate": 0.0,
+                    }
+                )
+            ResultWriter(plan["storage"], plan["sweep"]).write_trial(
+                plan["trial_id"], runs, evaluations
+            )
+
+    return StandIn
+
+
+def spec(levels: Any = (0.7, 0.8, 0.9), **changes: Any) -> SweepSpec:
+    content = {
+        "name": "example",
+        "algorithm": "flrp",
+        "tasks": [TASK],
+        "steps": 20,
+        "evaluate": {"every": 10},
+        "seeds": [0, 1],
+        "space": {"tau_h": list(levels)},
+    }
+    return SweepSpec.from_mapping({**content, **changes})
+
+
+@pytest.fixture
+def sweep(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that runs a sweep with the stand-in on `tmp_path`."""
+    monkeypatch.setattr(
+        launch,
+        "_load_datasets",
+        lambda spec, progress: {task: StandInData() for task in spec.tasks},
+    )
+
+    def run(example: SweepSpec) -> launch.SweepSummary:
+        return run_sweep(example, str(tmp_path), progress=False, trainable=stand_in_trainable())
+
+    return run
+
+
+def statuses(storage: Path) -> dict[float, list[str]]:
+    """Status of every row of `runs` by tau_h."""
+    found: dict[float, list[str]] = {}
+    for row in ResultStore(storage).runs().itertuples():
+        found.setdefault(row.hp_feasibility_expectile, []).append(row.status)
+    return found
+
+
+@pytest.mark.ray
+def test_a_grid_runs_once_and_then_never_again(
+    sweep: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, trial in (("example", "stale"), ("other", "alive")):
+        writer = ResultWriter(str(tmp_path), name)
+        writer.write_bytes(heartbeat_path(trial), json.dumps({"sweep": name}).encode())
+        writer.write_bytes(checkpoint_path(trial), b"state")
+    summary = sweep(spec())
+    assert (summary.completed, summary.failed, summary.trials, summary.skipped) == (6, 0, 3, 0)
+    assert summary.exit_code == 0
+    assert summary.storage == str(tmp_path)
+
+    store = ResultStore(tmp_path)
+    row = store.sweeps().iloc[0]
+    runs = store.runs().sort_values(["hp_feasibility_expectile", "seed"])
+    assert row["status"] == "completed"
+    assert list(row["run_ids"]) == list(runs["run_id"])
+    assert SweepSpec.from_yaml(row["spec"]) == spec()
+    # What trials of this sweep left behind that are no longer planned is gone.
+    assert [path.name for path in tmp_path.glob("heartbeats/*.json")] == ["alive.json"]
+    assert len(list(tmp_path.glob("checkpoints/*/*"))) == 1
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.parquet")}
+    again = sweep(spec())
+    assert (again.completed, again.skipped, again.trials) == (6, 6, 0)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.parquet")}
+    assert store.sweeps().iloc[0]["created_at"] == row["created_at"]
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.ray
+def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "WORKER_LOSSES", 1)
+    summary = sweep(spec([RAISES, ILL_FORMED, DIES_ONCE, DIES_ALWAYS, 0.7]))
+    assert (summary.completed, summary.failed, summary.exit_code) == (4, 6, 1)
+    runs = ResultStore(tmp_path).runs()
+    errors = dict(zip(runs["hp_feasibility_expectile"], runs["error"], strict=True))
+    assert errors == {
+        RAISES: "RuntimeError: out of luck",
+        ILL_FORMED: "ValueError: bad data",
+        DIES_ALWAYS: "its worker was lost 2 times",
+        DIES_ONCE: None,
+        0.7: None,
+    }
+    # An error in code or data is not tried again; a lost worker is.
+    tries = {path.name for path in tmp_path.glob("tried-*")}
+    assert tries == {f"tried-{RAISES}-1", f"tried-{DIES_ONCE}-2", f"tried-{DIES_ALWAYS}-2"}
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "failed"
+
+
+@pytest.mark.ray
+def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
+    def write_failed(sweep: str, levels: list[float]) -> None:
+        arm = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).arms[0]
+        trials = iter(arm.next_trial, None)
+        rows = [
+            {
+                "run_id": run.run_id,
+                "config_id": run.config_id,
+                "trial_id": sweep,
+                "status": "failed",
+                "config": run.config,
+            }
+            for trial in trials
+            if trial is not None
+            for run in trial.runs
+        ]
+        ResultWriter(str(tmp_path), sweep).write_trial(sweep, rows)
+
+    # Another grouping and another sweep's partition: what is retried leaves them, the rest stays.
+    write_failed("first", [0.66, 0.7])
+    write_failed("second", [0.8])
+    summary = sweep(spec([0.7, 0.8]))
+    assert (summary.completed, summary.failed) == (4, 0)
+    assert statuses(tmp_path) == {
+        0.66: ["failed"] * 2,
+        0.7: ["completed"] * 2,
+        0.8: ["completed"] * 2,
+    }
+    assert sorted(path.parent.name for path in tmp_path.glob("runs/*/*.parquet")) == [
+        "sweep=example",
+        "sweep=example",
+        "sweep=first",
+    ]
+
+
+@pytest.mark.ray
+def test_adaptive_sweeps_start_at_the_default_and_repeat(sweep: Any, tmp_path: Path) -> None:
+    example = spec(
+        space={"tau_h": {"low": 0.65, "high": 0.95}},
+        search={"method": "tpe", "num_configs": 6},
+    )
+    assert sweep(example).completed == 12
+    runs = ResultStore(tmp_path).runs()
+    assert runs["run_id"].is_unique and runs["config_id"].nunique() == 6
+    order = list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"])
+    default = runs[runs["hp_feasibility_expectile"] == 0.9]
+    assert set(order[:2]) == set(default["run_id"])
+    again = sweep(example)
+    assert (again.completed, again.skipped, again.trials) == (12, 12, 0)
+    assert list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"]) == order
+
+
+@pytest.mark.ray
+def test_an_error_of_ours_is_not_lost_in_tune(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError("the store is gone")
+
+    monkeypatch.setattr(launch.history, "read_trial", broken)
+    with pytest.raises(OSError, match="the store is gone"):
+        sweep(spec([0.7]))
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
+
+
+def test_plan_of_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    plan = make_plan(spec(), str(tmp_path / "store"), {TASK: "data"})
+    assert plan.previous is None and len(plan.arms) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_resources_follow_the_machine() -> None:
+    example = spec(resources={"cpu": 2, "gpu": 0.25})
+    assert trial_resources(example, {"CPU": 4.0}) == {"cpu": 2.0, "gpu": 0.0}
+    with_gpu = trial_resources(example, {"CPU": 4.0, "GPU": 1.0})
+    assert with_gpu == {"cpu": 2.0, "gpu": 0.25}
+    with pytest.raises(InvalidInput, match=r"resources\.cpu: 2 is not allowed; there are 1"):
+        trial_resources(example, {"CPU": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("request_", "available", "trials"),
+    [
+        ({"cpu": 1.0, "gpu": 0.0}, {"CPU": 2.0}, 2),
+        ({"cpu": 1.0, "gpu": 0.25}, {"CPU": 16.0, "GPU": 1.0}, 4),
+        ({"cpu": 0.1, "gpu": 0.0}, {"CPU": 1.0}, 10),
+        ({"cpu": 3.0, "gpu": 0.0}, {"CPU": 4.0}, 1),
+    ],
+)
+def test_as_many_trials_as_fit(
+    request_: dict[str, float], available: dict[str, float], trials: int
+) -> None:
+    assert max_concurrent(request_, available) == trials
+
+
+def test_errors_are_described_in_one_line() -> None:
+    assert describe_error(ValueError("first\nsecond")) == "ValueError: first"
+    assert describe_error(KeyError()) == "KeyError"
+    assert len(describe_error(ValueError("x" * 1000))) == 500

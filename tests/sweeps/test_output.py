@@ -1,0 +1,99 @@
+import io
+import json
+import sys
+
+import numpy as np
+import pandas
+import pytest
+
+from search_spaces.validation import InvalidInput
+from sweeps.output import FORMATS, print_table
+
+
+def frame() -> pandas.DataFrame:
+    return pandas.DataFrame(
+        {
+            "name": ["[bold]a", None],
+            "count": [1, 2],
+            "value": [0.1234567890123, np.nan],
+            "time": pandas.to_datetime(["2026-01-02T03:04:05", None], utc=True),
+            "members": [["x", "y"], np.array(["z"], dtype=object)],
+            "flag": [True, False],
+        }
+    )
+
+
+def test_json_is_a_list_of_objects_with_exact_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(frame(), "json")
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "name": "[bold]a",
+            "count": 1,
+            "value": 0.1234567890123,
+            "time": "2026-01-02T03:04:05+00:00",
+            "members": ["x", "y"],
+            "flag": True,
+        },
+        {
+            "name": None,
+            "count": 2,
+            "value": None,
+            "time": None,
+            "members": ["z"],
+            "flag": False,
+        },
+    ]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_empty_frame_prints_in_every_format(
+    format: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    print_table(pandas.DataFrame({"a": pandas.Series(dtype=float)}), format)
+    out = capsysbinary.readouterr().out
+    if format == "json":
+        assert json.loads(out) == []
+    elif format == "parquet":
+        assert len(pandas.read_parquet(io.BytesIO(out))) == 0
+    else:
+        assert out.strip().startswith(b"a")
+
+
+def test_csv_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(frame()[["name", "count", "value"]], "csv")
+    back = pandas.read_csv(io.StringIO(capsys.readouterr().out), dtype={"name": object}).replace(
+        {"name": {np.nan: None}}
+    )
+    pandas.testing.assert_frame_equal(back, frame()[["name", "count", "value"]])
+
+
+def test_parquet_is_the_bytes_of_one_file(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    print_table(frame(), "parquet")
+    back = pandas.read_parquet(io.BytesIO(capsysbinary.readouterr().out))
+    assert back["value"][0] == 0.1234567890123
+    assert list(back["members"][0]) == ["x", "y"]
+
+
+def test_parquet_is_refused_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with pytest.raises(InvalidInput, match="redirect"):
+        print_table(frame(), "parquet")
+
+
+def test_rows_stay_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = pandas.DataFrame({f"column_{i}": [f"value {i} " + "x" * 30] for i in range(20)})
+    print_table(wide, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(f"value {i} " in lines[2] for i in range(20))
+
+
+def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(frame(), "table")
+    out = capsys.readouterr().out
+    assert "[bold]a" in out and "0.1235" in out and "nan" not in out.lower()
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(InvalidInput, match=r"format: 'jsn' .* did you mean 'json'"):
+        print_table(frame(), "jsn")

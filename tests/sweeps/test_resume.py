@@ -1,0 +1,119 @@
+"""A sweep of the real trainable that is interrupted, killed and resumed, as a user would see it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.store import ResultStore
+from trainables.collect import collect_dataset
+from trainables.tasks import get_task
+
+SPEC = """
+name: example
+algorithm: flrp
+tasks: [BoatNavigation-v0]
+dataset: {dataset}
+seeds: [0, 1]
+space: {{tau_h: [0.6, 0.7, 0.8, 0.9]}}
+fixed: {{hidden_dim: 16, batch_size: 32, latent_dim: 2, coupling_layers: 2}}
+steps: 800
+evaluate: {{every: 100, episodes: 2}}
+"""
+TIMEOUT_SECONDS = 400
+
+
+def start(spec: Path, store: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "sweeps", "run", str(spec), "--storage", str(store)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, "--num-cpus", "1"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], driver: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def parts(store: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in store.glob("runs/*/*.parquet")}
+
+
+def working(store: Path) -> int:
+    """Trials that have a checkpoint and no rows yet."""
+    return len(
+        {path.parent.name for path in store.glob("checkpoints/*/latest.pt")}
+        - {name.removesuffix(".parquet") for name in parts(store)}
+    )
+
+
+def tables(store: Path) -> list[pandas.DataFrame]:
+    """Everything that must not depend on when and where the runs were trained."""
+    results = ResultStore(store)
+    return [
+        results.runs()[["run_id", "config_id", "trial_id", "seed", "status", "steps", "config"]],
+        results.evaluations().drop(columns="act_latency_ms"),
+        results.episodes(),
+        results.metrics(),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    dataset, spec = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml"
+    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
+    spec.write_text(SPEC.format(dataset=dataset))
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+
+    driver = start(spec, undisturbed)
+    out, error = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 0, error
+    assert "Traceback" not in error and "completed" in out
+
+    driver = start(spec, disturbed)
+    wait_until(lambda: len(parts(disturbed)) == 1 and working(disturbed) == 1, driver)
+    driver.send_signal(signal.SIGINT)
+    _, error = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 130
+    last_line = error.strip().splitlines()[-1]
+    assert last_line == "safesweep: interrupted; the same command resumes the sweep"
+    assert "Traceback" not in error
+    assert ResultStore(disturbed).sweeps().iloc[0]["status"] == "interrupted"
+
+    driver = start(spec, disturbed)
+    wait_until(lambda: len(parts(disturbed)) == 2 and working(disturbed) == 1, driver)
+    driver.kill()
+    driver.communicate(timeout=TIMEOUT_SECONDS)
+    finished = parts(disturbed)
+    assert 1 <= len(finished) < 4
+
+    driver = start(spec, disturbed)
+    _, error = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 0, error
+    # Only what was missing was run again.
+    assert {name: parts(disturbed)[name] for name in finished} == finished
+    assert len(parts(disturbed)) == 4
+    assert ResultStore(disturbed).runs()["run_id"].is_unique
+    for one, other in zip(tables(undisturbed), tables(disturbed), strict=True):
+        order = [name for name in ("run_id", "step", "policy", "name", "episode") if name in one]
+        pandas.testing.assert_frame_equal(
+            one.sort_values(order, ignore_index=True),
+            other.sort_values(order, ignore_index=True),
+            check_exact=True,
+        )
+    assert not list(disturbed.glob("heartbeats/*")) and not list(disturbed.glob(".partial/*"))

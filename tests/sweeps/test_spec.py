@@ -1,0 +1,263 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search_spaces import SEARCH_SPACES
+from search_spaces.validation import InvalidInput
+from sweeps.spec import SweepSpec, shipped_specs
+
+BASE: dict[str, Any] = {
+    "name": "example",
+    "algorithm": "flrp",
+    "tasks": ["BoatNavigation-v0"],
+    "steps": 100,
+    "space": {"tau_h": [0.7, 0.9]},
+}
+
+
+def spec(**changes: Any) -> SweepSpec:
+    return SweepSpec.from_mapping({**BASE, **changes})
+
+
+def problem_of(**changes: Any) -> str:
+    with pytest.raises(InvalidInput) as problem:
+        spec(**changes)
+    message = str(problem.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_filled_in() -> None:
+    example = spec()
+    assert example.seeds == (0,)
+    assert example.evaluate_every == 100
+    assert example.search.method == "grid"
+    assert example.subject_to == {"normalized_cost": 1.0}
+    assert (example.cpu, example.gpu, example.threads) == (1.0, 0.25, 1)
+    assert example.dataset == "auto"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 3}, "stepz: unknown key"),
+        ({"evaluate": {"evry": 3}}, "evaluate.evry: unknown key"),
+        ({"steps": -1}, "steps: -1 is not allowed; it must be a whole number >= 1"),
+        ({"steps": 1.5}, "steps: 1.5 is not allowed"),
+        ({"steps": True}, "steps: True is not allowed"),
+        ({"steps": "many"}, "steps: 'many' is not allowed"),
+        ({"name": "../up"}, "name: '../up' is not allowed"),
+        ({"algorithm": "flp"}, "algorithm: 'flp' is not one of flrp"),
+        ({"algorithm": []}, "algorithm: [] is not allowed"),
+        ({"algorithm": ["flrp", "flrp"]}, "algorithm: flrp is given twice"),
+        (
+            {"tasks": ["BoatNavigation-v0", "BoatNavigation-v0"]},
+            "tasks: BoatNavigation-v0 is given",
+        ),
+        ({"seeds": 3}, "seeds: 3 is not allowed; it must be a list"),
+        ({"seeds": [0, 0]}, "seeds: 0 is given twice"),
+        ({"seeds": [-1]}, "seeds: -1 is not allowed"),
+        ({"dataset": "colect"}, "dataset: 'colect' is not one of auto, fetch, collect"),
+        ({"search": {"method": "gird"}}, "search.method: 'gird' is not one of grid, random, tpe"),
+        ({"search": {"method": "tpe"}}, "search.num_configs: is missing; tpe needs it"),
+        ({"search": {"num_configs": 3}}, "search.num_configs: a grid has no such key"),
+        ({"search": ["grid"]}, "search: must hold keys and values"),
+        (
+            {"search": {"method": "random", "num_configs": 3, "parallel": 2}},
+            "search.parallel: only tpe has this key",
+        ),
+        ({"fixed": {"tau_r": 1.2}}, "fixed.tau_r: 1.2 is not allowed; it must be a number in [0.5"),
+        ({"fixed": {"hidden_dim": 1.5}}, "fixed.hidden_dim: 1.5 is not allowed"),
+        ({"fixed": {"hiden_dim": 8}}, "fixed.hiden_dim: not a hyperparameter"),
+        ({"fixed": {"feasibility_expectile": 0.9}}, "space.tau_h: feasibility_expectile is given"),
+        ({"space": {"tau_h": [1.2]}}, "space.tau_h: 1.2 is not allowed"),
+        ({"space": {"tau_h": 0.9}}, "space.tau_h: 0.9 is not allowed; it must be a list"),
+        ({"space": {"tau_h": []}}, "space.tau_h: the list of choices is empty"),
+        ({"space": {"tau_h": [[0.9]]}}, "space.tau_h: [0.9] cannot be a choice"),
+        ({"space": {"tau_h": [0.9, 0.9]}}, "space.tau_h: [0.9, 0.9] names a choice twice"),
+        ({"space": {"tau_h": {"low": 0.6}}}, "space.tau_h.high: is missing"),
+        ({"space": {"tau_h": {"low": 0.6, "hgh": 0.9}}}, "space.tau_h.hgh: unknown key"),
+        ({"space": {"tau_h": {"low": 0.9, "high": 0.6}}}, "space.tau_h: low 0.9 must be below"),
+        ({"space": {"tau_h": {"low": 0.6, "high": 0.9, "log": 1}}}, "space.tau_h.log: 1 is not"),
+        ({"space": {"T": {"low": 1.5, "high": 3}}}, "space.T.low: 1.5 is not allowed"),
+        ({"space": {"safety_signal": {"low": 1, "high": 2}}}, "space.safety_signal: takes a list"),
+        ({"space": {"tau_h": {"low": 0.6, "high": 0.9}}}, "space.feasibility_expectile: a grid"),
+        ({"space": None}, "space.feasibility_expectile: a grid needs a list"),
+        ({"space": ["tau_h"]}, "space: must hold hyperparameters and values, not a list"),
+        ({"evaluate": {"every": 200}}, "evaluate.every: 200 is not allowed"),
+        ({"objective": {"maximize": "reward"}}, "objective.maximize: 'reward' is not one of"),
+        ({"objective": {"subject_to": {"cost": 1}}}, "objective.subject_to.cost: unknown key"),
+        ({"cost_limit": -1}, "cost_limit: -1 is not allowed"),
+        ({"resources": {"cpu": 0}}, "resources.cpu: 0 is not allowed"),
+        ({"resources": {"gpu": 2}}, "resources.gpu: 2 is not allowed"),
+        ({"configs_per_trial": 0}, "configs_per_trial: 0 is not allowed"),
+        ({"early_stopping": {"method": "halving"}}, "early_stopping: {'method': 'halving'} is not"),
+    ],
+)
+def test_bad_content_is_named_in_one_line(changes: dict[str, Any], message: str) -> None:
+    assert problem_of(**changes).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"stepz": 3}, "'steps'"),
+        ({"algorithm": "flpr"}, "'flrp'"),
+        ({"tasks": ["BoatNavigatoin-v0"]}, "'BoatNavigation-v0'"),
+        ({"fixed": {"hiden_dim": 8}}, "'hidden_dim'"),
+        ({"space": {"tauh": [0.9]}}, "'tau_h'"),
+        ({"search": {"methd": "grid"}}, "'method'"),
+    ],
+)
+def test_the_nearest_valid_name_is_given(changes: dict[str, Any], hint: str) -> None:
+    assert problem_of(**changes).rpartition("did you mean ")[2].startswith(hint)
+
+
+@pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
+def test_required_keys(key: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
+        SweepSpec.from_mapping({name: value for name, value in BASE.items() if name != key})
+
+
+@settings(deadline=None)
+@given(
+    seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
+    steps=st.integers(1, 10**9),
+    cost_limit=st.none() | st.floats(0, 100),
+    method=st.sampled_from(["random", "tpe"]),
+    num_configs=st.integers(1, 1000),
+    configs_per_trial=st.integers(1, 64),
+    low=st.floats(0.5, 0.7),
+    gpu=st.floats(0, 1),
+)
+def test_a_complete_file_reads_back_as_the_same_sweep(
+    seeds: list[int],
+    steps: int,
+    cost_limit: float | None,
+    method: str,
+    num_configs: int,
+    configs_per_trial: int,
+    low: float,
+    gpu: float,
+) -> None:
+    example = spec(
+        seeds=seeds,
+        steps=steps,
+        cost_limit=cost_limit,
+        search={"method": method, "num_configs": num_configs},
+        space={"tau_h": {"low": low, "high": 0.9}, "T": [0, 3]},
+        configs_per_trial=configs_per_trial,
+        resources={"gpu": gpu},
+    )
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+
+
+def test_task_aliases_become_canonical() -> None:
+    assert spec(tasks="CarRun").tasks == ("OfflineCarRun-v0",)
+
+
+def test_aliases_become_canonical_and_whole_numbers_take_the_type_of_the_field() -> None:
+    example = spec(space={"lambda_r": [1, 2]}, fixed={"T": 2})
+    entry = example.space_for("flrp").entries["reward_weight"]
+    assert entry.choices == (1.0, 2.0)
+    assert all(isinstance(choice, float) for choice in entry.choices)
+    config = example.resolve("flrp", {"reward_weight": 2.0})
+    assert (config["refinement_steps"], config["reward_weight"]) == (2, 2.0)
+
+
+def test_search_starts_at_the_method_default_when_the_space_holds_it() -> None:
+    assert spec().space_for("flrp").defaults == {"feasibility_expectile": 0.9}
+    assert spec(space={"tau_h": [0.6, 0.7]}).space_for("flrp").defaults == {}
+
+
+def test_registered_space_loses_fixed_entries_and_what_they_switch_off() -> None:
+    search = {"method": "random", "num_configs": 3}
+    registered = set(SEARCH_SPACES["flrp"].entries)
+    example = spec(space=None, search=search, fixed={"tau_h": 0.8})
+    assert set(example.space_for("flrp").entries) == registered - {"feasibility_expectile"}
+    without = spec(space=None, search=search, fixed={"T": 0}).space_for("flrp")
+    assert "reward_weight" not in without.entries and "kl_coefficient" in without.entries
+    refined = spec(space=None, search=search, fixed={"T": 2}).space_for("flrp")
+    assert set(refined.entries) == registered - {"refinement_steps"}
+    assert refined.defaults["reward_weight"] == 1.0
+
+
+def test_scientific_notation_is_a_number() -> None:
+    text = yaml.safe_dump({**BASE, "space": None}).replace(
+        "space: null", "space: {learning_rate: [1e-4, 3E-4, 1.5e-3]}"
+    )
+    entry = SweepSpec.from_yaml(text).space_for("flrp").entries["learning_rate"]
+    assert entry.choices == (1e-4, 3e-4, 1.5e-3)
+
+
+def test_overrides_reach_nested_keys_in_yaml() -> None:
+    example = SweepSpec.from_yaml(
+        yaml.safe_dump(BASE),
+        ["evaluate.every=50", "space.tau_h=[0.6, 0.7, 0.8]", "seeds=[4, 5]", "fixed.T=1"],
+    )
+    assert example.evaluate_every == 50
+    assert example.space_for("flrp").entries["feasibility_expectile"].choices == (0.6, 0.7, 0.8)
+    assert example.seeds == (4, 5)
+    assert example.fixed == {"T": 1}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps", "-o 'steps': must be key=value"),
+        ("=3", "-o '=3': must be key=value"),
+        ("steps.x=3", "-o 'steps.x=3': steps holds a value, not keys"),
+        ("steps=[", "-o 'steps=[': not valid YAML"),
+        ("stepz=3", "stepz: unknown key"),
+    ],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as problem:
+        SweepSpec.from_yaml(yaml.safe_dump(BASE), [override])
+    assert str(problem.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: {", "sweep file: not valid YAML"),
+        ("- a\n- b\n", "sweep file: must hold keys and values, not a list"),
+        ("", "sweep file: must hold keys and values, not nothing"),
+        ("steps: 1\nsteps: 2\n", "steps: is given twice (line 2)"),
+        ("? [a]\n: 1\n", "['a']: cannot be a key (line 1)"),
+    ],
+)
+def test_what_is_no_sweep_file(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as problem:
+        SweepSpec.from_yaml(text)
+    assert str(problem.value).startswith(message)
+    assert "\n" not in str(problem.value)
+
+
+def test_files_are_found_by_path_or_shipped_name(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(BASE))
+    assert SweepSpec.load(path) == spec()
+    assert SweepSpec.load("demo").name == "demo"
+    with pytest.raises(InvalidInput, match=r"spec: no file 'demos'.*did you mean 'demo'\?"):
+        SweepSpec.load("demos")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidInput, match=r"spec: cannot read .*UTF-8"):
+        SweepSpec.load(path)
+
+
+@pytest.mark.parametrize("name", shipped_specs())
+def test_shipped_files_are_valid(name: str) -> None:
+    assert SweepSpec.load(name).name == name
+
+
+def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:
+    path = tmp_path / "data.hdf5"
+    path.write_bytes(b"")
+    assert spec(dataset=str(path)).dataset == str(path)
+    message = problem_of(dataset=str(path), tasks=["BoatNavigation-v0", "CarRun"])
+    assert message.endswith("cannot serve 2 tasks")
