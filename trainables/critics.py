@@ -1,7 +1,11 @@
 """Losses of in-sample critics, for one run; every mean is over the batch axis only."""
 
+import math
+
 import torch
 from torch import Tensor
+
+from trainables.networks import Layers, ensemble_mlp
 
 
 def expectile_loss(residual: Tensor, expectile: Tensor) -> Tensor:
@@ -28,3 +32,18 @@ def feasible_bellman_target(
     """(1 - gamma) h(s) + gamma max(h(s), V_h(s')) (FLRP eq. 7), and h(s) at a terminal state."""
     future = torch.where(terminal > 0, safety_signal, torch.maximum(safety_signal, next_value))
     return (1 - discount) * safety_signal + discount * future
+
+
+def evaluate_ensemble(layers: Layers, observations: Tensor, actions: Tensor) -> Tensor:
+    """Q(s, a) of each network of an ensemble: [k, B]."""
+    return ensemble_mlp(layers, torch.cat((observations, actions), dim=-1)).squeeze(-1)
+
+
+def squared_error(ensemble: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each network to a fixed target, summed over the ensemble."""
+    return (ensemble - target.detach()).square().mean(-1).sum()
+
+
+def clipped_exponential(exponent: Tensor, clip: float) -> Tensor:
+    """min(exp(x), clip), without overflow on the way."""
+    return torch.exp(exponent.clamp(max=math.log(clip)))

@@ -11,6 +11,8 @@ from trainables.tasks import Task
 BoolArray = NDArray[np.bool_]
 DATASET_STATES = 20_000
 TRUTH_GRID = 101
+METHOD_STATES = 64
+METHOD_DRAWS = 64
 
 
 def classification_rates(predicted: BoolArray, actual: BoolArray) -> dict[str, float]:
@@ -24,6 +26,17 @@ def classification_rates(predicted: BoolArray, actual: BoolArray) -> dict[str, f
         "precision": share(actual, predicted),
         "specificity": share(~predicted, ~actual),
     }
+
+
+def method_diagnostics(population: Population, dataset: Dataset) -> list[dict[str, float]]:
+    """The method's own diagnostics at evenly spaced states of the dataset, one dictionary a
+    member."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, METHOD_STATES).astype(int))
+    found = population.diagnose(dataset.observations[chosen], METHOD_DRAWS)
+    return [
+        {name: float(values[member]) for name, values in found.items()}
+        for member in range(population.size)
+    ]
 
 
 def feasibility_diagnostics(

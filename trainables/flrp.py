@@ -5,21 +5,25 @@ conditional flow prior, flow posterior and decoder whose density is shaped towar
 actions. `refine` freezes these and trains three experts that move the base latent in T steps.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from scipy.stats import chi2
 from torch import Tensor
+from torch.func import jacrev, vmap
 from torch.nn import functional
-from torch.utils._pytree import tree_map
 
 from trainables.critics import (
     bellman_target,
+    clipped_exponential,
+    evaluate_ensemble,
     expectile_loss,
     feasible_bellman_target,
     reversed_expectile_loss,
+    squared_error,
 )
 from trainables.flows import flow_forward, flow_inverse, init_coupling_flow
 from trainables.method import (
@@ -38,7 +42,7 @@ from trainables.method import (
     static,
 )
 from trainables.networks import (
-    Layers,
+    detach,
     ensemble_mlp,
     gaussian_log_density,
     hidden_sizes,
@@ -51,10 +55,16 @@ REWARD_WEIGHT_CLIP = 100.0
 SAFETY_WEIGHT_CLIP = 150.0
 DECODER_LOG_STD_RANGE = (-3.0, 0.0)
 TARGETS = ("reward_q", "feasibility_v")
+DECODER_NETWORKS = ("decoder", "decoder_log_std")
 BASE_NETWORKS = (
     "reward_q", "reward_v", "feasibility_q", "feasibility_v",
     "prior", "posterior", "decoder", "decoder_log_std",
 )  # fmt: skip
+
+
+EXPERTS = ("safety", "reward", "shared")
+REFINEMENT_ORDERS = (*("-".join(order) for order in permutations(EXPERTS)), "random", "none")
+DECODER_ALTERNATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -67,27 +77,13 @@ class FLRPConfig(MethodConfig):
 
     batch_size: int = static(512, "transitions in a minibatch", source="table 5", low=1, high=65536)
     feasibility_expectile: float = batched(
-        0.9,
-        "expectile of V_h",
-        source="eq. 8, table 6",
-        alias="tau_h",
-        low=0.5,
-        high=0.999,
+        0.9, "expectile of V_h", source="eq. 8, table 6", alias="tau_h", low=0.5, high=0.999
     )
     reward_expectile: float = batched(
-        0.9,
-        "expectile of V_r",
-        source="eq. 21, table 6",
-        alias="tau_r",
-        low=0.5,
-        high=0.999,
+        0.9, "expectile of V_r", source="eq. 21, table 6", alias="tau_r", low=0.5, high=0.999
     )
     target_update_rate: float = batched(
-        0.001,
-        "Polyak rate of the target networks",
-        source="table 5",
-        low=1e-6,
-        high=1.0,
+        0.001, "Polyak rate of the target networks", source="table 5", low=1e-6, high=1.0
     )
     safety_signal: str = static(
         "sparse",
@@ -95,19 +91,22 @@ class FLRPConfig(MethodConfig):
         source="ours",
         choices=("sparse", "exact"),
     )
+    feasibility: str = static(
+        "hj", "Hamilton-Jacobi values, or cost values below a quantile (w/o HJ)", source="table 2",
+        choices=("hj", "cost_quantile"),
+    )  # fmt: skip
+    feasible_quantile: float = batched(
+        0.75, "quantile of zero-violation samples' cost values that bounds the feasible set",
+        source="table 2", low=0.0, high=1.0,
+    )  # fmt: skip
     violation_signal: float = batched(
-        25.0,
-        "h(s) where the cost is positive",
-        source="FISOR's public code",
-        low=1e-3,
-        high=1e3,
+        25.0, "h(s) where the cost is positive", source="FISOR's public code", low=1e-3, high=1e3
     )
     safe_signal: float = batched(
-        -1.0,
-        "h(s) where the cost is zero",
-        source="FISOR's public code",
-        low=-1e3,
-        high=-1e-3,
+        -1.0, "h(s) where the cost is zero", source="FISOR's public code", low=-1e3, high=-1e-3
+    )
+    prior: str = static(
+        "flow", "flow prior, or z = u", source="tables 3 and 7", choices=("flow", "gaussian")
     )
     latent_dim: int = static(8, "dimensions of u and z", source="ours", low=2, high=512)
     coupling_layers: int = static(4, "coupling layers of a flow", source="ours", low=1, high=64)
@@ -115,28 +114,13 @@ class FLRPConfig(MethodConfig):
         1, "samples of z for the expectation over q", source="eq. 11", low=1, high=256
     )
     q_temperature: float = batched(
-        3.0,
-        "temperature of Q_h in w",
-        source="eq. 11, table 6",
-        alias="T_q",
-        low=1e-3,
-        high=1e3,
+        3.0, "temperature of Q_h in w", source="eq. 11, table 6", alias="T_q", low=1e-3, high=1e3
     )
     v_temperature: float = batched(
-        5.0,
-        "temperature of V_h in w",
-        source="eq. 11, table 6",
-        alias="T_v",
-        low=1e-3,
-        high=1e3,
+        5.0, "temperature of V_h in w", source="eq. 11, table 6", alias="T_v", low=1e-3, high=1e3
     )
     kl_coefficient: float = batched(
-        0.1,
-        "weight of KL(q || p)",
-        source="eq. 11; value ours",
-        alias="beta",
-        low=0.0,
-        high=1e3,
+        0.1, "weight of KL(q || p)", source="eq. 11; value ours", alias="beta", low=0.0, high=1e3
     )
     shaping_weight: float = batched(
         1.0, "weight of density shaping", source="eq. 13 (there 1)", low=0.0, high=1e3
@@ -161,36 +145,29 @@ class FLRPConfig(MethodConfig):
         3, "refinement updates; 0 samples the prior", source="section 3.3, table 6",
         alias="T", low=0, high=64,
     )  # fmt: skip
+    refiner: str = static(
+        "decoupled", "experts in turn, one network for the summed loss, or the experts' mean step",
+        source="table 9b", choices=("decoupled", "unified", "averaged"),
+    )  # fmt: skip
+    refinement_order: str = static(
+        "safety-reward-shared", "the last acts last, the first two alternate; random draws each",
+        source="figure 3", choices=REFINEMENT_ORDERS,
+    )  # fmt: skip
+    decoder: str = static(
+        "frozen", "in phase 2: frozen, or trained in turn with the refiner",
+        source="table 9a", choices=("frozen", "alternating"),
+    )  # fmt: skip
     reward_weight: float = batched(
-        1.0,
-        "weight of L_r",
-        source="eq. 17, table 6",
-        alias="lambda_r",
-        low=0.0,
-        high=1e3,
+        1.0, "weight of L_r", source="eq. 17, table 6", alias="lambda_r", low=0.0, high=1e3
     )
     safety_weight: float = batched(
-        1.0,
-        "weight of L_h",
-        source="eq. 17, table 6",
-        alias="lambda_h",
-        low=0.0,
-        high=1e3,
+        1.0, "weight of L_h", source="eq. 17, table 6", alias="lambda_h", low=0.0, high=1e3
     )
     shared_weight: float = batched(
-        0.5,
-        "weight of L_sh",
-        source="eq. 17, table 6",
-        alias="lambda_sh",
-        low=0.0,
-        high=1e3,
+        0.5, "weight of L_sh", source="eq. 17, table 6", alias="lambda_sh", low=0.0, high=1e3
     )
     pretrain_share: float = static(
-        0.75,
-        "part of the gradient steps in phase 1",
-        source="ours",
-        low=0.05,
-        high=0.95,
+        0.75, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
     )
 
 
@@ -213,22 +190,33 @@ class FLRP(Method):
         "entropy_floor": 2.0,
         "violation_signal": 0.5,
     }
+    conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "feasible_quantile": {"feasibility": "cost_quantile"}
+    }
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         super().__init__(config, spec)
-        self.schedule = refinement_schedule(self.static.refinement_steps)
+        self.schedule = refinement_schedule(
+            self.static.refiner, self.static.refinement_order, self.static.refinement_steps
+        )
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         if not self.schedule:
             return (Phase("pretrain", 1.0, BASE_NETWORKS),)
         share = self.static.pretrain_share
-        return (
-            Phase("pretrain", share, BASE_NETWORKS),
-            Phase(
-                "refine", 1 - share, tuple(f"{e}_expert" for e in ("safety", "reward", "shared"))
-            ),
-        )
+        pretrain, experts = Phase("pretrain", share, BASE_NETWORKS), self.expert_networks
+        if self.static.decoder == "frozen":
+            return (pretrain, Phase("refine", 1 - share, experts))
+        part = (1 - share) / (2 * DECODER_ALTERNATIONS)
+        turns = (Phase("refine", part, experts), Phase("decode", part, DECODER_NETWORKS))
+        return (pretrain, *turns * DECODER_ALTERNATIONS)
+
+    @property
+    def expert_networks(self) -> tuple[str, ...]:
+        """The networks that refine."""
+        names = ("unified",) if self.static.refiner == "unified" else EXPERTS
+        return tuple(f"{name}_expert" for name in names)
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
@@ -242,29 +230,37 @@ class FLRP(Method):
             layers = self.static.coupling_layers
             return init_coupling_flow(generator, latent, context, layers, width, depth)
 
-        def expert() -> Any:
-            return network(observation + latent, latent, final_scale=0.1)
-
+        experts = self.expert_networks
         params = {
             "reward_q": network(observation + action, 1, ensemble=2),
             "reward_v": network(observation, 1),
             "feasibility_q": network(observation + action, 1, ensemble=2),
             "feasibility_v": network(observation, 1),
-            "prior": flow(observation),
+            "prior": flow(observation) if self.static.prior == "flow" else [],
             "posterior": flow(observation + action),
             "decoder": network(observation + latent, action),
             "decoder_log_std": torch.full((action,), -1.0),
-            "safety_expert": expert(),
-            "reward_expert": expert(),
-            "shared_expert": expert(),
+            **{
+                expert: network(observation + latent, latent, final_scale=0.1) for expert in experts
+            },
         }
-        return {"params": params, "target": {name: params[name] for name in TARGETS}}
+        return {
+            "params": params,
+            "target": {name: params[name] for name in TARGETS},
+            "cost_threshold": torch.zeros(()),
+        }
 
     def noise(self, phase: str) -> dict[str, Noise]:
         batch, latent = self.static.batch_size, self.static.latent_dim
         if phase == "pretrain":
             return {"posterior": Noise((self.static.posterior_samples, batch, latent))}
-        return {"base": Noise((batch, latent))}
+        return {"base": Noise((batch, latent)), **self.choice_noise(batch)}
+
+    def choice_noise(self, *shape: int) -> dict[str, Noise]:
+        """What a random order of refinement draws its experts with."""
+        if self.static.refinement_order != "random":
+            return {}
+        return {"choice": Noise((*shape, self.static.refinement_steps), "uniform")}
 
     def loss(
         self,
@@ -276,9 +272,13 @@ class FLRP(Method):
         noise: Batch,
     ) -> tuple[Losses, Metrics]:
         critics = evaluate_critics(params, batch["observations"], batch["actions"])
-        if phase == "refine":
-            return self.refiner_loss(params, critics, batch, hp, noise)
-        critic, critic_metrics = self.critic_loss(params, state["target"], critics, batch, hp)
+        if phase == "pretrain":
+            critic, critic_metrics = self.critic_loss(params, state["target"], critics, batch, hp)
+        if self.static.feasibility == "cost_quantile":
+            critics = relative_to_quantile(critics, batch["safe_episodes"], hp.feasible_quantile)
+        if phase != "pretrain":
+            losses, metrics = self.refiner_loss(params, critics, batch, hp, noise)
+            return losses if phase == "refine" else losses["shared_expert"], metrics
         flow, flow_metrics = self.flow_loss(params, critics, batch, hp, noise)
         return critic + flow, {**critic_metrics, **flow_metrics}
 
@@ -300,6 +300,7 @@ class FLRP(Method):
 
         Eq. 8 takes the pessimistic (larger) of two Q_h, eq. 21 the smaller of two target Q_r, as
         IQL's practice that section 3.4 follows. Time-outs are bootstrapped, terminals are not.
+        Without HJ the same networks hold the discounted cost (table 2).
         """
         pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
         target_reward_q = ensemble_mlp(target["reward_q"], pair).squeeze(-1).amin(0)
@@ -309,9 +310,14 @@ class FLRP(Method):
         reward_target = bellman_target(
             batch["rewards"], next_reward_v, batch["terminals"], hp.discount
         )
-        feasibility_target = feasible_bellman_target(
-            self.safety_signal(batch, hp), next_feasibility_v, batch["terminals"], hp.discount
-        )
+        if self.static.feasibility == "hj":
+            feasibility_target = feasible_bellman_target(
+                self.safety_signal(batch, hp), next_feasibility_v, batch["terminals"], hp.discount
+            )
+        else:
+            feasibility_target = bellman_target(
+                batch["costs"], next_feasibility_v, batch["terminals"], hp.discount
+            )
         losses = {
             "loss/feasibility_v": reversed_expectile_loss(
                 critics.feasibility_q.detach().amax(0) - critics.feasibility_v,
@@ -326,12 +332,7 @@ class FLRP(Method):
         return torch.stack(list(losses.values())).sum(), losses
 
     def flow_loss(
-        self,
-        params: Parameters,
-        critics: Critics,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
+        self, params: Parameters, critics: Critics, batch: Batch, hp: Hyperparameters, noise: Batch
     ) -> tuple[Tensor, Metrics]:
         """Eq. 13: safety-weighted ELBO (11), density shaping (12) and the entropy floor.
 
@@ -363,23 +364,19 @@ class FLRP(Method):
         return torch.stack(list(losses.values())).sum(), metrics
 
     def refiner_loss(
-        self,
-        params: Parameters,
-        critics: Critics,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
+        self, params: Parameters, critics: Critics, batch: Batch, hp: Hyperparameters, noise: Batch
+    ) -> tuple[dict[str, Tensor], Metrics]:
         """Eq. 14 to 17, one loss an expert.
 
         Eq. 15 prints a minus sign that would push actions away from the data: here the weighted
         distance is minimized. Eq. 14 writes w_h once of (s, a) and once of (s, a-bar): the data's
         action is used, as in w_r. Eq. 17 is decoupled by expert: the reward expert minimizes
         lambda_r L_r, the safety expert lambda_h L_h, both with lambda_sh L_sh; the shared expert,
-        which acts last and alone would only shrink u_T to u_0 / 2, minimizes the whole sum.
+        which acts last and alone would only shrink u_T to u_0 / 2, minimizes the whole sum, as do
+        the unified refiner and a decoder that is trained in turn.
         """
         observations, actions, start = batch["observations"], batch["actions"], noise["base"]
-        refined = refine(params, self.schedule, observations, start)
+        refined = self.refine(params, observations, noise)
         mean_action = decode_base(params, observations, refined)
         refined_q = evaluate_ensemble(params["feasibility_q"], observations, mean_action).amax(0)
         distance = (mean_action - actions).square().sum(-1).add(1e-12).sqrt()
@@ -395,6 +392,7 @@ class FLRP(Method):
             "safety_expert": safety + shared,
             "reward_expert": reward + shared,
             "shared_expert": reward + safety + shared,
+            "unified_expert": reward + safety + shared,
         }
         metrics = {
             "loss/refiner_reward": reward,
@@ -405,37 +403,112 @@ class FLRP(Method):
         return losses, metrics
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
-        return {"base": Noise((self.static.latent_dim,))}
+        return {"base": Noise((self.static.latent_dim,)), **self.choice_noise()}
 
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
-        params = state["params"]
-        refined = refine(params, self.schedule, observations, noise["base"])
-        return decode_base(params, observations, refined)
+        refined = self.refine(state["params"], observations, noise)
+        return decode_base(state["params"], observations, refined)
+
+    def refine(self, params: Parameters, observations: Tensor, noise: Batch) -> Tensor:
+        """u_T from u_0 = noise["base"] (section 3.3): u_{t+1} = u_t + f_k(s, u_t)."""
+        base = noise["base"]
+        for step, experts in enumerate(self.schedule):
+            inputs = torch.cat((observations, base), dim=-1)
+            moves = torch.stack([mlp(params[f"{name}_expert"], inputs) for name in experts])
+            if "choice" in noise:
+                chosen = (noise["choice"][..., step] * len(experts)).long()
+                picked = functional.one_hot(chosen, len(experts)).to(moves.dtype)
+                base = base + torch.einsum("kbd,bk->bd", moves, picked)
+            else:
+                base = base + moves.mean(0)
+        return base
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
-        return mlp(state["params"]["feasibility_v"], observations).squeeze(-1)
+        value = mlp(state["params"]["feasibility_v"], observations).squeeze(-1)
+        return value - state["cost_threshold"]
+
+    def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
+        """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""
+        if phase != "pretrain" or self.static.feasibility == "hj":
+            return state
+        value = mlp(state["params"]["feasibility_v"], data["observations"]).squeeze(-1)
+        threshold = masked_quantile(value, data["safe_episodes"], hp.feasible_quantile)
+        return {**state, "cost_threshold": threshold}
+
+    def diagnose(
+        self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
+    ) -> Metrics:
+        """How far refinement leaves the base: KL(q_u || N), corollary 1 and proposition 2.
+
+        `base_kl` is the mean over states of the Gaussian KL with the moments of u_T, `base_kl_max`
+        its largest, epsilon_base of proposition 2. The bounds are on the shift from the unrefined
+        policy: the mismatch TV(pi_0, pi_beta) that the full ones add is not known. The Lipschitz
+        constant of eq. 19 is the decoded mean's Jacobian norm at the mean of u_T, and R_max and
+        C_max of proposition 2 are taken as one.
+        """
+        params, (_, samples, latent_dim) = state["params"], noise["base"].shape
+
+        def one(observation: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            refined = self.refine(params, observation.expand(samples, -1), draws)
+            variance, mean = torch.var_mean(refined, dim=0)
+            kl = 0.5 * (variance + mean.square() - 1 - variance.clamp(min=1e-12).log()).sum()
+            jacobian = jacrev(lambda u: decode_base(params, observation, u))(mean)
+            outside = refined.square().sum(-1) > high_density_radius_squared(latent_dim)
+            return kl, jacobian.square().sum().sqrt(), outside.float().mean()
+
+        kl, lipschitz, outside = vmap(one)(observations, dict(noise))
+        return {
+            "base_kl": kl.mean(),
+            "base_kl_max": kl.amax(),
+            "total_variation_bound": (0.5 * kl).sqrt().mean(),
+            "wasserstein_bound": (lipschitz * (2 * kl).sqrt()).mean(),
+            "policy_gap_bound": 2 / (1 - hp.discount) ** 2 * (0.5 * kl.amax()).sqrt(),
+            "latents_outside_ball": outside.mean(),
+        }
 
 
-def refinement_schedule(steps: int) -> tuple[str, ...]:
-    """Experts in the order they act: safety first, shared last, safety and reward alternating.
+def refinement_schedule(refiner: str, order: str, steps: int) -> tuple[tuple[str, ...], ...]:
+    """The experts of each step; several act by the mean of their moves, or by a random pick.
 
-    One step is the shared expert alone, since section 3.3 always gives it the last update.
+    The last expert of the order acts last and the other two alternate before it: by default
+    safety first, shared last (section 3.3), so one step is the shared expert alone. The averaged
+    refiner takes a single step (table 9b).
     """
-    if steps == 0:
+    if steps == 0 or order == "none":
         return ()
-    alternating = tuple("safety" if t % 2 == 0 else "reward" for t in range(steps - 1))
-    return (*alternating, "shared")
+    if refiner == "unified":
+        return (("unified",),) * steps
+    if refiner == "averaged":
+        return (EXPERTS,)
+    if order == "random":
+        return (EXPERTS,) * steps
+    first, second, last = order.split("-")
+    return (*(((first, second)[t % 2],) for t in range(steps - 1)), (last,))
 
 
-def refine(
-    params: Parameters, schedule: tuple[str, ...], observations: Tensor, base: Tensor
-) -> Tensor:
-    """u_{t+1} = u_t + f_k(s, u_t) along the schedule (section 3.3): [B, d] -> [B, d]."""
-    for expert in schedule:
-        base = base + mlp(params[f"{expert}_expert"], torch.cat((observations, base), dim=-1))
-    return base
+def high_density_radius_squared(latent_dim: int) -> float:
+    """Squared radius of the ball that holds 99 % of a standard normal vector."""
+    return float(chi2.ppf(0.99, latent_dim))
+
+
+def masked_quantile(values: Tensor, mask: Tensor, quantile: Tensor) -> Tensor:
+    """The quantile of the values [N] where `mask` is one; zero when there is none."""
+    count = mask.sum()
+    ordered = torch.where(mask > 0, values, torch.inf).sort().values
+    index = (quantile * count).ceil().clamp(min=1).long() - 1
+    found = ordered.gather(0, index.reshape(1)).squeeze(0)
+    return torch.where(count > 0, found, torch.zeros_like(found))
+
+
+def relative_to_quantile(critics: Critics, safe: Tensor, quantile: Tensor) -> Critics:
+    """Cost values less the quantile of the zero-violation samples': feasible where <= 0."""
+    threshold = masked_quantile(critics.feasibility_v.detach(), safe, quantile)
+    return critics._replace(
+        feasibility_q=critics.feasibility_q - threshold,
+        feasibility_v=critics.feasibility_v - threshold,
+    )
 
 
 def decode(params: Parameters, observations: Tensor, latent: Tensor) -> Tensor:
@@ -459,16 +532,6 @@ def evaluate_critics(params: Parameters, observations: Tensor, actions: Tensor) 
     )
 
 
-def evaluate_ensemble(layers: Layers, observations: Tensor, actions: Tensor) -> Tensor:
-    """Q(s, a) of each network of an ensemble: [k, B]."""
-    return ensemble_mlp(layers, torch.cat((observations, actions), dim=-1)).squeeze(-1)
-
-
-def squared_error(ensemble: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each network to a fixed target, summed over the ensemble."""
-    return (ensemble - target.detach()).square().mean(-1).sum()
-
-
 def safety_score(critics: Critics, hp: Hyperparameters) -> Tensor:
     """w(s, a) of eq. 11, without gradient: sigma(-Q_h / T_q) sigma(-V_h / T_v)."""
     feasibility_q = critics.feasibility_q.detach().amax(0)
@@ -490,13 +553,3 @@ def safety_regression_weight(critics: Critics, hp: Hyperparameters) -> Tensor:
     advantage = critics.feasibility_v.detach() - feasibility_q
     weight = clipped_exponential(advantage / hp.safety_temperature, SAFETY_WEIGHT_CLIP)
     return weight * (feasibility_q <= 0)
-
-
-def clipped_exponential(exponent: Tensor, clip: float) -> Tensor:
-    """min(exp(x), clip), without overflow on the way."""
-    return torch.exp(exponent.clamp(max=math.log(clip)))
-
-
-def detach(parameters: Any) -> Any:
-    """The same parameters, closed to gradients."""
-    return tree_map(Tensor.detach, parameters)

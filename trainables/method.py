@@ -16,12 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from search_spaces.validation import (
-    InvalidInput,
-    nearest,
-    require_choice,
-    require_number,
-)
+from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
 
 State = dict[str, Any]
 Parameters = dict[str, Any]
@@ -171,12 +166,7 @@ class MethodConfig:
     def describe(cls) -> list[dict[str, Any]]:
         """One dictionary a field: name, alias, kind, type, default, range and source."""
         return [
-            {
-                "name": f.name,
-                "default": f.default,
-                "type": type(f.default).__name__,
-                **f.metadata,
-            }
+            {"name": f.name, "default": f.default, "type": type(f.default).__name__, **f.metadata}
             for f in fields(cls)
         ]
 
@@ -283,12 +273,7 @@ class Method:
         return {}
 
     def act(
-        self,
-        policy: str,
-        state: State,
-        observations: Tensor,
-        hp: Hyperparameters,
-        noise: Batch,
+        self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
         """Actions [E, a] within [-1, 1] for `observations` [E, o]; pure."""
         raise _abstract(self, "act")
@@ -298,6 +283,15 @@ class Method:
     ) -> Tensor | None:
         """V_h [E], feasible where <= 0; None for a method that has no such critic."""
         return None
+
+    def diagnose(
+        self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
+    ) -> Metrics:
+        """The method's own quantities at `observations` [S, o], recorded at each evaluation.
+
+        `noise` holds what `act` needs of the first policy, K draws a state: [S, K, ...].
+        """
+        return {}
 
 
 def _abstract(method: Method, function: str) -> TypeError:

@@ -7,10 +7,12 @@ both, so that its layers are one batched product.
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 Layers = list[dict[str, Tensor]]
 Activation = Callable[[Tensor], Tensor]
@@ -75,3 +77,8 @@ def gaussian_log_density(value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
 def standard_normal_log_density(value: Tensor) -> Tensor:
     """log N(value; 0, I), summed over the last axis."""
     return -0.5 * (value.square() + math.log(2 * math.pi)).sum(-1)
+
+
+def detach(parameters: Any) -> Any:
+    """The same parameters, closed to gradients."""
+    return tree_map(Tensor.detach, parameters)

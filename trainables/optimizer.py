@@ -26,17 +26,11 @@ def init_adam(parameters: Any) -> dict[str, Any]:
 
 
 def adam_(
-    parameters: Any,
-    gradients: list[Tensor],
-    state: dict[str, Any],
-    learning_rate: Tensor,
+    parameters: Any, gradients: list[Tensor], state: dict[str, Any], learning_rate: Tensor
 ) -> None:
     """One step of Adam with bias correction, in place; `learning_rate` is [P]."""
     leaves = tree_leaves(parameters)
-    first, second = (
-        tree_leaves(state["first_moment"]),
-        tree_leaves(state["second_moment"]),
-    )
+    first, second = (tree_leaves(state["first_moment"]), tree_leaves(state["second_moment"]))
     state["count"] += 1
     correction = (1 - SECOND_MOMENT_DECAY ** state["count"]) ** 0.5
     step_size = learning_rate / (1 - FIRST_MOMENT_DECAY ** state["count"])

@@ -20,14 +20,7 @@ from search_spaces.validation import InvalidInput
 from trainables.datasets import Dataset
 from trainables.environments import Episodes, rollout
 from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
-from trainables.optimizer import (
-    adam_,
-    differentiable,
-    gradients_of,
-    init_adam,
-    per_member,
-    polyak_,
-)
+from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, per_member, polyak_
 from trainables.tasks import Task
 
 BLOCK_STEPS = 32
@@ -169,12 +162,7 @@ class Population:
         gradients = gradients_of(losses, networks)
         with torch.no_grad():
             trained = self._trained(phase)
-            adam_(
-                trained,
-                gradients,
-                self.optimizers[phase.name],
-                self.hp.learning_rate,
-            )
+            adam_(trained, gradients, self.optimizers[phase.name], self.hp.learning_rate)
             for name, target in self.state.get("target", {}).items():
                 if name in trained:
                     polyak_(target, trained[name], self.hp.target_update_rate)
@@ -296,6 +284,25 @@ class Population:
 
             return over_members(one, self.size)(self.state, self.hp).cpu().numpy()
 
+    def diagnose(self, observations: np.ndarray, draws: int) -> dict[str, np.ndarray]:
+        """The method's own diagnostics [P] at `observations` [S, o], with `draws` a state."""
+        states = torch.as_tensor(observations, device=self.device)
+        wanted = self.method.act_noise(self.method.policies[0])
+        generators = [seeded_generator(seed, "diagnose", self.step) for seed in self.seeds]
+        noise = {
+            name: torch.stack([draw_noise(n, (len(states), draws), g) for g in generators])
+            for name, n in wanted.items()
+        }
+
+        def one(state: Any, hp: Any, noise: Any) -> Any:
+            return self.method.diagnose(state, states, hp, noise)
+
+        with torch.no_grad():
+            found = over_members(one, self.size)(
+                self.state, self.hp, tree_map(lambda v: v.to(self.device), noise)
+            )
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors and plain values."""
         return {
@@ -314,10 +321,7 @@ class Population:
             (saved["state"], saved["optimizers"]),
         )
         self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
-        self._metric_sums, self._metric_steps = (
-            dict(saved["metric_sums"]),
-            saved["metric_steps"],
-        )
+        self._metric_sums, self._metric_steps = (dict(saved["metric_sums"]), saved["metric_steps"])
 
     def member_state(self, member: int) -> Any:
         """One run's plain state, without the population axis."""

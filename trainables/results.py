@@ -30,12 +30,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
     "list<string>": pa.list_(pa.string()),
 }
-HYPERPARAMETER_TYPES = {
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    str: pa.string(),
-}
+HYPERPARAMETER_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 PARTIAL_FOLDER = ".partial"
 
 
@@ -123,11 +118,7 @@ class ResultWriter:
             self.remove(heartbeat_path(trial))
 
     def write_sweep(
-        self,
-        spec: str,
-        run_ids: Sequence[str],
-        status: str,
-        created_at: datetime | None = None,
+        self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None
     ) -> None:
         """Write the sweep's own row: its specification and the runs that it comprises."""
         row = {

@@ -17,7 +17,7 @@ from search_spaces.validation import InvalidInput, require_choice, require_numbe
 from trainables import identity
 from trainables.algorithms import ALGORITHMS
 from trainables.datasets import Dataset, load_dataset
-from trainables.diagnostics import feasibility_diagnostics
+from trainables.diagnostics import feasibility_diagnostics, method_diagnostics
 from trainables.environments import Episodes
 from trainables.method import MethodConfig
 from trainables.population import Population
@@ -81,14 +81,7 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.population = Population(
-            ALGORITHMS[algorithm],
-            configs,
-            seeds,
-            task,
-            dataset,
-            steps,
-            cost_limit,
-            device,
+            ALGORITHMS[algorithm], configs, seeds, task, dataset, steps, cost_limit, device
         )
         self._resume()
 
@@ -171,18 +164,14 @@ class Trial:
             for losses in [self.population.take_metrics()]
             for member in range(self.population.size)
         ]
-        diagnostics = feasibility_diagnostics(self.population, self.task, self.dataset)
+        feasibility = feasibility_diagnostics(self.population, self.task, self.dataset)
+        own = method_diagnostics(self.population, self.dataset)
         for member, active in enumerate(self.population.active):
             if not active:
                 continue
-            for name, value in {**named[member], **diagnostics[member]}.items():
+            for name, value in {**named[member], **feasibility[member], **own[member]}.items():
                 self.rows.metrics.append(
-                    {
-                        "run_id": self.run_ids[member],
-                        "step": step,
-                        "name": name,
-                        "value": value,
-                    }
+                    {"run_id": self.run_ids[member], "step": step, "name": name, "value": value}
                 )
 
     def _evaluate(self, policy: str) -> None:

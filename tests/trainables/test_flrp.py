@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from tests.trainables.conftest import MakeDataset
 from trainables.flows import flow_forward, flow_inverse
@@ -15,14 +16,14 @@ from trainables.flrp import (
     FLRPConfig,
     decode,
     decode_base,
-    refine,
+    masked_quantile,
     refinement_schedule,
     reward_regression_weight,
     safety_regression_weight,
     safety_score,
 )
 from trainables.method import ProblemSpec
-from trainables.networks import gaussian_log_density, standard_normal_log_density
+from trainables.networks import gaussian_log_density, mlp, standard_normal_log_density
 from trainables.population import Population
 from trainables.tasks import Task
 
@@ -163,15 +164,138 @@ def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
 @pytest.mark.parametrize(
     ("steps", "order"),
     [
-        (0, ()),
-        (1, ("shared",)),
-        (2, ("safety", "shared")),
-        (3, ("safety", "reward", "shared")),
-        (6, ("safety", "reward", "safety", "reward", "safety", "shared")),
+        (0, []),
+        (1, ["shared"]),
+        (2, ["safety", "shared"]),
+        (3, ["safety", "reward", "shared"]),
+        (6, ["safety", "reward", "safety", "reward", "safety", "shared"]),
     ],
 )
-def test_safety_acts_first_and_shared_last(steps: int, order: tuple[str, ...]) -> None:
-    assert refinement_schedule(steps) == order
+def test_safety_acts_first_and_shared_last(steps: int, order: list[str]) -> None:
+    schedule = refinement_schedule("decoupled", "safety-reward-shared", steps)
+    assert schedule == tuple((expert,) for expert in order)
+
+
+def test_other_refiners_and_orders_have_their_own_schedule() -> None:
+    experts = ("safety", "reward", "shared")
+    assert refinement_schedule("decoupled", "reward-safety-shared", 3) == (
+        ("reward",), ("safety",), ("shared",),
+    )  # fmt: skip
+    assert refinement_schedule("decoupled", "random", 2) == (experts, experts)
+    assert refinement_schedule("decoupled", "none", 3) == ()
+    assert refinement_schedule("unified", "safety-reward-shared", 2) == (("unified",),) * 2
+    assert refinement_schedule("averaged", "safety-reward-shared", 3) == (experts,)
+
+
+def test_a_random_order_draws_every_expert() -> None:
+    method, state, _ = method_and_state(refinement_order="random", T=1)
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    choice = torch.tensor([[0.1], [0.4], [0.9]] * 2)
+    refined = method.refine(state["params"], observations, {"base": base, "choice": choice})
+    inputs = torch.cat((observations, base), dim=-1)
+    for row, expert in enumerate(["safety", "reward", "shared"] * 2):
+        move = mlp(state["params"][f"{expert}_expert"], inputs)[row]
+        torch.testing.assert_close(refined[row], base[row] + move)
+
+
+def test_the_averaged_refiner_takes_the_experts_mean_step() -> None:
+    method, state, _ = method_and_state(refiner="averaged")
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    inputs = torch.cat((observations, base), dim=-1)
+    moves = [mlp(state["params"][f"{e}_expert"], inputs) for e in ("safety", "reward", "shared")]
+    refined = method.refine(state["params"], observations, {"base": base})
+    torch.testing.assert_close(refined, base + torch.stack(moves).mean(0))
+
+
+def test_a_gaussian_prior_is_the_identity() -> None:
+    method, state, hp = method_and_state(prior="gaussian", T=0)
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    acted = method.act("flrp", state, observations, hp, {"base": base})
+    torch.testing.assert_close(acted, decode(state["params"], observations, base))
+
+
+def test_the_masked_quantile_is_numpys_over_the_marked_values() -> None:
+    rng = np.random.default_rng(0)
+    values, mask = rng.normal(size=201), rng.random(201) < 0.4
+    for quantile in (0.0, 0.25, 0.75, 1.0):
+        found = masked_quantile(
+            torch.tensor(values), torch.tensor(mask.astype(float)), torch.tensor(quantile)
+        )
+        expected = np.quantile(values[mask], quantile, method="inverted_cdf")
+        assert float(found) == pytest.approx(expected)
+    empty = masked_quantile(torch.tensor(values), torch.zeros(201), torch.tensor(0.5))
+    assert float(empty) == 0.0
+
+
+def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    config = FLRPConfig.resolve(
+        {"hidden_dim": 16, "batch_size": 64, "feasibility": "cost_quantile"}
+    )
+    dataset = make_dataset(boat_task, episodes=60, length=4)
+    population = Population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
+    population.advance(40)
+    values = population.feasibility_values(dataset.observations)
+    assert values is not None
+    safe = np.repeat(dataset.cost_returns() == 0, dataset.episode_lengths)
+    assert safe.any()
+    assert (values[0][safe] <= 0).mean() == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"prior": "gaussian"},
+        {"feasibility": "cost_quantile"},
+        {"refiner": "unified"},
+        {"refiner": "averaged"},
+        {"refinement_order": "random"},
+        {"refinement_order": "none"},
+        {"decoder": "alternating"},
+    ],
+)
+def test_every_variant_trains_and_acts(
+    boat_task: Task, make_dataset: MakeDataset, variant: dict[str, Any]
+) -> None:
+    configs = [FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, **variant})] * 2
+    population = Population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
+    before = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
+    population.advance(45)
+    middle = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
+    population.advance(60)
+    after = tree_leaves(population.state["params"]["decoder"])
+    assert population.active == [True, True]
+    assert not all(torch.equal(a, b) for a, b in zip(before, middle, strict=True))
+    frozen = all(torch.equal(a, b) for a, b in zip(middle, after, strict=True))
+    trained = variant.get("decoder") == "alternating" or variant.get("refinement_order") == "none"
+    assert frozen != trained
+    actions = population.policy("flrp", 5)(np.zeros((2, 5, 2), dtype=np.float32), 0)
+    assert np.isfinite(actions).all()
+
+
+def test_the_base_kl_of_a_known_shift() -> None:
+    """Experts that add a constant c: u_T = u_0 + c, so KL(q_u || N) = |c|^2 / 2."""
+    method, state, hp = method_and_state(T=1)
+    shift = torch.tensor([1.0, -2.0, 0.5])
+    expert = state["params"]["shared_expert"]
+    for layer in expert:
+        layer["weight"].zero_()
+        layer["bias"].zero_()
+    expert[-1]["bias"] += shift
+    noise = {"base": torch.randn(4, 20_000, 3, generator=torch.Generator().manual_seed(0))}
+    found = method.diagnose(state, torch.randn(4, 3), hp, noise)
+    kl = float(shift.square().sum() / 2)
+    assert float(found["base_kl"]) == pytest.approx(kl, rel=0.05)
+    assert float(found["total_variation_bound"]) == pytest.approx((kl / 2) ** 0.5, rel=0.05)
+    gap = 2 / (1 - 0.99) ** 2 * (kl / 2) ** 0.5
+    assert float(found["policy_gap_bound"]) == pytest.approx(gap, rel=0.05)
+    assert float(found["latents_outside_ball"]) > 0.1
+    for layer in expert:
+        layer["bias"].zero_()
+    still = method.diagnose(state, torch.randn(4, 3), hp, noise)
+    assert float(still["base_kl"]) == pytest.approx(0.0, abs=0.01)
+    assert float(still["latents_outside_ball"]) == pytest.approx(0.01, abs=0.003)
 
 
 def test_no_refinement_samples_the_prior() -> None:
@@ -231,10 +355,7 @@ def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
     noise = {"base": torch.randn(BATCH, 3)}
 
     def distance(expert: list[dict[str, Tensor]]) -> Tensor:
-        refined = refine(
-            {**params, "reward_expert": expert}, method.schedule, batch["observations"],
-            noise["base"],
-        )  # fmt: skip
+        refined = method.refine({**params, "reward_expert": expert}, batch["observations"], noise)
         return (decode_base(params, batch["observations"], refined) - batch["actions"]).norm()
 
     expert = params["reward_expert"]
