@@ -1,8 +1,20 @@
 """What may vary, method by method."""
 
+from search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
+from search_spaces.flp import FLP_SPACE
 from search_spaces.flrp import FLRP_SPACE
+from search_spaces.lspc import LSPC_SPACE
+from search_spaces.r2pac import R2PAC_SPACE
+from search_spaces.safefql import SAFEFQL_SPACE
 from search_spaces.space import Hyperparameter, SearchSpace
 
-SEARCH_SPACES: dict[str, SearchSpace] = {"flrp": FLRP_SPACE}
+SEARCH_SPACES: dict[str, SearchSpace] = {
+    "flrp": FLRP_SPACE,
+    "lspc": LSPC_SPACE,
+    "r2pac": R2PAC_SPACE,
+    "flp": FLP_SPACE,
+    "safefql": SAFEFQL_SPACE,
+    "bc": BEHAVIOR_CLONING_SPACE,
+}
 
 __all__ = ["SEARCH_SPACES", "Hyperparameter", "SearchSpace"]

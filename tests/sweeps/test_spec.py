@@ -51,7 +51,7 @@ def test_defaults_are_filled_in() -> None:
         ({"steps": True}, "steps: True is not allowed"),
         ({"steps": "many"}, "steps: 'many' is not allowed"),
         ({"name": "../up"}, "name: '../up' is not allowed"),
-        ({"algorithm": "flp"}, "algorithm: 'flp' is not one of flrp"),
+        ({"algorithm": "flrpp"}, "algorithm: 'flrpp' is not one of flrp"),
         ({"algorithm": []}, "algorithm: [] is not allowed"),
         ({"algorithm": ["flrp", "flrp"]}, "algorithm: flrp is given twice"),
         (
@@ -106,7 +106,7 @@ def test_bad_content_is_named_in_one_line(changes: dict[str, Any], message: str)
     ("changes", "hint"),
     [
         ({"stepz": 3}, "'steps'"),
-        ({"algorithm": "flpr"}, "'flrp'"),
+        ({"algorithm": "flrpp"}, "'flrp'"),
         ({"tasks": ["BoatNavigatoin-v0"]}, "'BoatNavigation-v0'"),
         ({"fixed": {"hiden_dim": 8}}, "'hidden_dim'"),
         ({"space": {"tauh": [0.9]}}, "'tau_h'"),
