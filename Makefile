@@ -36,7 +36,7 @@ types: setup
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" \
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 2 --dist loadfile \
 		--cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-all: lint types

@@ -1,5 +1,10 @@
 """Synthetic result stores, written as the workers write them."""
 
+import os
+
+# The tests' networks are too small to share: one thread each, before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path

@@ -83,7 +83,7 @@ def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
     pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
     other = torch.Generator().manual_seed(6)
     log_likelihood, divergence = [], []
-    for _ in range(4000):
+    for _ in range(1000):
         start = torch.randn(BATCH, 3, generator=other)
         latent, log_det = flow_forward(params["posterior"], start, pair)
         back, log_det_back = flow_inverse(params["prior"], latent, batch["observations"])
@@ -97,8 +97,8 @@ def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
     score = torch.sigmoid(torch.tensor(1 / 3.0)) * torch.sigmoid(torch.tensor(1 / 5.0))
     expected = -score * torch.stack(log_likelihood).mean()
     expected_kl = hp.kl_coefficient * score * torch.stack(divergence).mean()
-    assert float(metrics["loss/reconstruction"]) == pytest.approx(float(expected), rel=0.02)
-    assert float(metrics["loss/kl"]) == pytest.approx(float(expected_kl), rel=0.05)
+    assert float(metrics["loss/reconstruction"]) == pytest.approx(float(expected), rel=0.03)
+    assert float(metrics["loss/kl"]) == pytest.approx(float(expected_kl), rel=0.08)
 
 
 def test_kl_of_equal_flows_is_zero() -> None:
