@@ -36,6 +36,7 @@ LOST_STATUSES = ("diverged", "failed")
 _BOOTSTRAP_SAMPLES = 2000
 _CELLS = 4_000_000
 _SIGNIFICANT_DIGITS = 12
+_SCORE_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -378,10 +379,14 @@ def _bounds(costs: FloatArray, confidence: float) -> FloatArray:
     error = deviation / np.sqrt(count)
     student = mean + stats.t.ppf(confidence, count - 1) * error
     draws = np.random.default_rng(0).integers(0, count, (_BOOTSTRAP_SAMPLES, count))
-    resampled = costs[:, draws]
-    shift = resampled.mean(axis=2) - mean[:, None]
-    spread = resampled.std(axis=2, ddof=1) / np.sqrt(count)
+    # Rounded standard scores: seeds shifted together must give the same pivots, and a resample of
+    # equal seeds no spread, whatever the last digits say.
     with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.round((costs - mean[:, None]) / deviation[:, None], _SCORE_DECIMALS)
+        resampled = scores[:, draws]
+        shift = resampled.mean(axis=2)
+        spread = resampled.std(axis=2, ddof=1) / np.sqrt(count)
+        spread = np.where(spread > 10.0**-_SCORE_DECIMALS, spread, 0.0)
         pivots = np.where(spread > 0, shift / spread, np.sign(shift) * np.inf)
     pivots = np.where(np.isnan(pivots), 0.0, pivots)
     quantile = np.sort(pivots, axis=1)[:, int((1 - confidence) * _BOOTSTRAP_SAMPLES)]

@@ -530,6 +530,12 @@ def test_a_rule_never_returns_an_unsafe_candidate_when_a_safe_one_exists(
         assert chosen["safe"]
 
 
+def test_bounds_shift_with_the_costs_to_the_last_digit() -> None:
+    costs = np.array([0.0, 0.1, 0.3])
+    bound, shifted = cost_upper_bound([costs, costs + 0.1], 0.95)
+    assert shifted - bound == pytest.approx(0.1, rel=1e-12)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     THREE_SEEDS,
