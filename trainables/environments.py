@@ -117,7 +117,7 @@ def _rollout_wave(
 
 def _rollout_boats(task: Task, act: Act, seeds: NDArray[np.int64]) -> Episodes:
     shape = seeds.shape
-    starts = start_states(seeds.reshape(-1).tolist())
+    starts = start_states(seeds.reshape(-1).tolist(), task.name)
     boats = BoatEnvironment(task.name, starts.reshape(*shape, 2))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     for step in range(HORIZON):

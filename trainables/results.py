@@ -3,12 +3,17 @@
 A store is a local folder or any location that pyarrow's filesystems reach. On a local disk a part
 is written beside the tables and renamed into place; an object store shows an object only once it
 is complete.
+
+On a local disk writers hold a shared lock while they put parts into place, so that
+`trainables.compaction` can swap a folder at a moment when nobody does. Readers lock nothing.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ from pyarrow import fs
 
 from search_spaces.validation import InvalidInput
 from trainables.identity import code_version
-from trainables.tables import SCHEMA_VERSION, TABLES
+from trainables.tables import SCHEMA_VERSION, TABLES, TRIAL_TABLES, TRIALS_KEY, VERSION_KEY
 
 Row = Mapping[str, Any]
 ARROW_TYPES: dict[str, pa.DataType] = {
@@ -32,6 +37,8 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 }
 HYPERPARAMETER_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 PARTIAL_FOLDER = ".partial"
+LOCK_FILE = ".lock"
+COMPACTED_PREFIX = "compacted-"
 
 
 def storage_location(storage: str) -> str:
@@ -102,20 +109,49 @@ class ResultWriter:
         """Write the parts of an ended trial, `runs` last: its row says that the others are there.
 
         A row of `runs` carries `config` as a mapping; it becomes the JSON column and the typed
-        `hp_` columns.
+        `hp_` columns. A trial that has been compacted has finished, and its rows follow from its
+        identity: they are not written again.
         """
-        self._write_part("episodes", trial_id, episodes)
-        self._write_part("metrics", trial_id, metrics)
-        self._write_part("evaluations", trial_id, evaluations)
-        self._write_part("runs", trial_id, [_expand_config(row) for row in runs])
+        with self._placing_parts():
+            if self.is_compacted(trial_id):
+                return
+            self._write_part("episodes", trial_id, episodes)
+            self._write_part("metrics", trial_id, metrics)
+            self._write_part("evaluations", trial_id, evaluations)
+            self._write_part("runs", trial_id, [_expand_config(row) for row in runs])
+
+    def write_confirmation(self, confirmation_id: str, rows: Sequence[Row]) -> None:
+        """Write one confirmation: a part of its own."""
+        with self._placing_parts():
+            self._write_part("confirmations", confirmation_id, rows)
+
+    def is_compacted(self, trial_id: str) -> bool:
+        """Whether the trial's rows lie in a part that holds several trials."""
+        selector = fs.FileSelector(f"{self.root}/runs/sweep={self.sweep}", allow_not_found=True)
+        for info in self.filesystem.get_file_info(selector):
+            if info.base_name.startswith(COMPACTED_PREFIX):
+                with self.filesystem.open_input_file(info.path) as stream:
+                    if trial_id in compacted_trials(pq.read_schema(stream)):
+                        return True
+        return False
+
+    @contextlib.contextmanager
+    def _placing_parts(self) -> Iterator[None]:
+        """Keep a compaction from swapping folders within."""
+        if not self.local:
+            yield
+            return
+        with store_lock(Path(self.root), fcntl.LOCK_SH):
+            yield
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:
         """Remove the parts, checkpoints and heartbeats of trials, `runs` first."""
-        for trial in trial_ids:
-            for table in ("runs", "evaluations", "metrics", "episodes"):
-                self.remove(self._part(table, trial))
-            self.remove(checkpoint_path(trial))
-            self.remove(heartbeat_path(trial))
+        with self._placing_parts():
+            for trial in trial_ids:
+                for table in TRIAL_TABLES:
+                    self.remove(self._part(table, trial))
+                self.remove(checkpoint_path(trial))
+                self.remove(heartbeat_path(trial))
 
     def write_sweep(
         self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None
@@ -128,7 +164,8 @@ class ResultWriter:
             "code_version": code_version(),
             "run_ids": list(run_ids),
         }
-        self._write_part("sweeps", "plan", [row])
+        with self._placing_parts():
+            self._write_part("sweeps", "plan", [row])
 
     def _part(self, table: str, name: str) -> str:
         return f"{table}/sweep={self.sweep}/{name}.parquet"
@@ -140,6 +177,44 @@ class ResultWriter:
         sink = pa.BufferOutputStream()
         pq.write_table(_arrow_table(table, rows), sink, compression="zstd")
         self.write_bytes(self._part(table, name), sink.getvalue().to_pybytes())
+
+
+@contextlib.contextmanager
+def store_lock(root: Path, kind: int) -> Iterator[None]:
+    """Hold the lock of a local store: `fcntl.LOCK_SH` to place parts, `LOCK_EX` to swap folders.
+
+    The kernel lets go of it when its holder dies. Where the file system has no locks, a shared
+    one is taken for granted, and an exclusive one is an error.
+
+    Raises:
+        OSError: `LOCK_EX` on a file system without locks, or `LOCK_NB` and the lock is held.
+    """
+    descriptor = os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, kind)
+        except OSError:
+            if kind != fcntl.LOCK_SH:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def compacted_trials(schema: pa.Schema) -> list[str]:
+    """The trials in a compacted part, from its schema's metadata; empty for any other part."""
+    return list(json.loads((schema.metadata or {}).get(TRIALS_KEY.encode(), b"[]")))
+
+
+def common_type(one: pa.DataType | None, other: pa.DataType) -> pa.DataType:
+    """A type that holds both; text where nothing else does (two methods, one name, two kinds)."""
+    if one is None or pa.types.is_null(one):
+        return other
+    schemas = [pa.schema([("", one)]), pa.schema([("", other)])]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        return pa.string()
 
 
 def checkpoint_path(trial_id: str) -> str:
@@ -164,6 +239,5 @@ def _arrow_table(table: str, rows: Sequence[Row]) -> pa.Table:
         for name, value in row.items():
             if name.startswith("hp_"):
                 columns.setdefault(name, HYPERPARAMETER_TYPES[type(value)])
-    metadata = {"safesweep.schema_version": str(SCHEMA_VERSION)}
-    schema = pa.schema(list(columns.items()), metadata=metadata)
+    schema = pa.schema(list(columns.items()), metadata={VERSION_KEY: str(SCHEMA_VERSION)})
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)

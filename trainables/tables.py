@@ -4,7 +4,20 @@ A store holds one folder a table, hive-partitioned by sweep; the partition colum
 the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
 """
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
+together, by the names of their columns: one that a part lacks is null there.
+
+1: runs, evaluations, episodes, metrics, sweeps.
+2: adds confirmations, and parts that hold several trials (`trainables.compaction`).
+"""
+
+VERSION_KEY = "safesweep.schema_version"
+TRIALS_KEY = "safesweep.trials"
+"""Metadata of a compacted part: the ids of the trials in it, as a JSON list."""
+
+TRIAL_TABLES = ("runs", "evaluations", "episodes", "metrics")
+"""The tables whose parts are one trial's each, named `<trial_id>.parquet`."""
 
 TABLES: dict[str, dict[str, str]] = {
     "runs": {
@@ -67,6 +80,28 @@ TABLES: dict[str, dict[str, str]] = {
         "created_at": "timestamp[us, tz=UTC]",
         "code_version": "string",
         "run_ids": "list<string>",
+    },
+    "confirmations": {
+        "confirmation_id": "string",
+        "run_id": "string",
+        "config_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "step": "int64",
+        "policy": "string",
+        "kind": "string",
+        "rule": "string",
+        "episode_seed": "int64",
+        "reward_return_mean": "float64",
+        "cost_return_mean": "float64",
+        "normalized_reward": "float64",
+        "normalized_cost": "float64",
+        "cost_limit": "float64",
+        "violation_rate": "float64",
+        "episodes": "int64",
+        "code_version": "string",
+        "confirmed_at": "timestamp[us, tz=UTC]",
     },
 }
 

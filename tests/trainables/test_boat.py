@@ -101,3 +101,15 @@ def test_start_depends_only_on_its_seed():
     together = boat.start_states([5, 6, 7])
     np.testing.assert_array_equal(together[1], boat.start_states([6])[0])
     assert len(np.unique(together, axis=0)) == 3
+
+
+@pytest.mark.parametrize("name", BOATS)
+def test_starts_spread_over_the_feasible_set_and_leave_nothing_else_out(name):
+    starts = boat.start_states(range(1500), name)
+    assert boat.true_feasible_set(name).feasible(starts).all()
+    # Against uniform draws that are kept where feasible: the same share in each quarter.
+    anywhere = np.random.default_rng(0).uniform(boat.LOW, boat.HIGH, (40_000, 2))
+    anywhere = anywhere[boat.true_feasible_set(name).feasible(anywhere)]
+    for side in (0, 1):
+        middle = np.median(anywhere[:, side])
+        assert (starts[:, side] <= middle).mean() == pytest.approx(0.5, abs=0.05)
