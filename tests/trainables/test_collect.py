@@ -100,7 +100,7 @@ def test_progress_counts_episodes(tmp_path):
 def test_default_place_and_number(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path))
     path = collect_dataset("BoatNavigation")
-    assert path == tmp_path / "BoatNavigation-v0-collected-175-0.hdf5"
+    assert path == tmp_path / "BoatNavigation-v0-collected-175-0-v2.hdf5"
     assert default_episodes(get_task("BallRun")) == 1000
     assert default_episodes(get_task("AntVelocity")) == 100
 

@@ -300,6 +300,6 @@ def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
     dataset = load_dataset("BallRun")
     assert len(dataset.episode_ends) == 2
     assert dataset.provenance["collector"] == "safesweep"
-    assert find_dataset("BallRun", "collect") == cache / "OfflineBallRun-v0-collected-2-0.hdf5"
+    assert find_dataset("BallRun", "collect") == cache / "OfflineBallRun-v0-collected-2-0-v2.hdf5"
     with pytest.raises(InvalidInput, match="Network is unreachable"):
         find_dataset("easymean", "auto")
