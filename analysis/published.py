@@ -91,19 +91,38 @@ def load_hyperparameters(paper: str | None = None) -> pandas.DataFrame:
     return frame.map(_none_if_empty)
 
 
-def methods_as_candidates(paper: str, exhibit: str) -> pandas.DataFrame:
+def load_marks(paper: str, exhibit: str) -> pandas.DataFrame:
+    """Which numbers of a table are printed bold: `task, method, metric`, one row each.
+
+    Known for FLRP's table 1 and LSPC's tables 3 to 5. Colours are not in the texts that the
+    tables were read from.
+
+    Raises:
+        InvalidInput: the marks of that table are not known.
+    """
+    frame = _read("marks")
+    names = (frame["paper"] + " " + frame["exhibit"]).unique()
+    require_choice("exhibit", f"{paper} {exhibit}", names)
+    found = frame[(frame["paper"] == paper) & (frame["exhibit"] == exhibit)]
+    return found[["task", "method", "metric"]].reset_index(drop=True)
+
+
+def methods_as_candidates(paper: str, exhibit: str, ambiguous: bool = False) -> pandas.DataFrame:
     """A printed comparison of methods in the form that `analysis.selection.select` takes.
 
     The methods of the table stand as the configurations (`config_id`) of one algorithm named
-    after the paper, with one seed each. Averages over suites and ambiguous cells are left out;
-    a method that then lacks its reward or its cost on a task is absent from that task.
+    after the paper, with one seed each. Averages over suites are left out, and so are ambiguous
+    cells unless `ambiguous` asks for them as they are printed; a method that then lacks its
+    reward or its cost on a task is absent from that task.
 
     Raises:
         InvalidInput: no such paper or exhibit, or one without normalised rewards and costs.
     """
     frame = load_published(paper, exhibit)
     scores = ["normalized_reward", "normalized_cost"]
-    frame = frame[frame["metric"].isin(scores) & ~frame["ambiguous"] & (frame["task"] != "average")]
+    frame = frame[frame["metric"].isin(scores) & (frame["task"] != "average")]
+    if not ambiguous:
+        frame = frame[~frame["ambiguous"]]
     if frame.empty:
         raise InvalidInput(
             f"exhibit: {exhibit!r} of {paper} prints no normalised rewards and costs per task"

@@ -11,7 +11,7 @@ from typing import NoReturn
 from search_spaces.validation import InvalidInput, require_choice
 from sweeps.output import say
 
-COMMAND_MODULES = ("run", "results", "reproduce", "data", "catalog")
+COMMAND_MODULES = ("run", "results", "confirm", "store", "reproduce", "data", "catalog")
 
 INTERRUPTED = 130
 

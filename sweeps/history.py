@@ -108,6 +108,13 @@ def read_trial(
     """The runs of one trial that this sweep has just written."""
     import pandas
 
+    if writer.is_compacted(trial_id):
+        from analysis.store import ResultStore
+
+        store = ResultStore(writer.storage)
+        runs = store.runs(trial_id=trial_id)
+        evaluations = store.evaluations(run_id=runs["run_id"])
+        return outcomes(runs, evaluations, writer.sweep, cost_limit)
     parts = {}
     for table in ("runs", "evaluations"):
         content = writer.read_bytes(f"{table}/sweep={writer.sweep}/{trial_id}.parquet")

@@ -130,7 +130,11 @@ class ResultWriter:
         selector = fs.FileSelector(f"{self.root}/runs/sweep={self.sweep}", allow_not_found=True)
         for info in self.filesystem.get_file_info(selector):
             if info.base_name.startswith(COMPACTED_PREFIX):
-                with self.filesystem.open_input_file(info.path) as stream:
+                # What readers leave out as broken does not count here either.
+                with (
+                    contextlib.suppress(pa.ArrowInvalid),
+                    self.filesystem.open_input_file(info.path) as stream,
+                ):
                     if trial_id in compacted_trials(pq.read_schema(stream)):
                         return True
         return False

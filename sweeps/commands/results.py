@@ -1,6 +1,7 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.validation import InvalidInput, require_choice
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "./results"
 
-_WIDE_COLUMNS = ("seeds", "candidates", "safe_candidates", "runner_up", "margin")
+STEPS = ("last", "best")
+
+_RUN_COLUMNS = ("run_id", "config_id", "algorithm", "task", "seed", "status")
+_WIDE_COLUMNS = ("step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin")
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -53,18 +57,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="A configuration with a diverged or failed seed is left out, as is one whose "
         "seeds were not all evaluated at the step.",
     )
-    parser.add_argument("--sweep", help="only the runs of this sweep")
-    parser.add_argument("--algorithm", help="only this method")
-    parser.add_argument("--task", help="only this task")
-    parser.add_argument(
-        "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
-    )
-    parser.add_argument(
-        "--cost-limit", type=float, help="judge by this limit on the episode cost instead"
-    )
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="level of confidence rules (default: 0.95)"
-    )
+    add_selection_options(parser)
     parser.add_argument(
         "--step",
         type=_step,
@@ -79,6 +72,22 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=print_selection)
 
 
+def add_selection_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which configurations are chosen: the filters, the rule and its options."""
+    parser.add_argument("--sweep", help="only the runs of this sweep")
+    parser.add_argument("--algorithm", help="only this method")
+    parser.add_argument("--task", help="only this task")
+    parser.add_argument(
+        "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
+    )
+    parser.add_argument(
+        "--cost-limit", type=float, help="judge by this limit on the episode cost instead"
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="level of confidence rules (default: 0.95)"
+    )
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     add_storage_option(parser)
     add_format_option(parser)
@@ -90,7 +99,7 @@ def _step(text: str) -> str | int:
 
 def print_query(arguments: argparse.Namespace) -> int:
     """Print the answer to one SQL query."""
-    print_table(_open(arguments).sql(arguments.sql), arguments.format)
+    print_table(open_store(arguments).sql(arguments.sql), arguments.format)
     return 0
 
 
@@ -98,7 +107,7 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     """One row per sweep: planned runs, and those that ended by status."""
     import pandas
 
-    store = _open(arguments)
+    store = open_store(arguments)
     statuses = dict(store.runs()[["run_id", "status"]].itertuples(index=False, name=None))
     rows = []
     plans = store.sweeps().sort_values("created_at")
@@ -135,7 +144,7 @@ def print_sweep(arguments: argparse.Namespace) -> int:
 
     With `--format` other than `table`: one row per run of the sweep.
     """
-    store = _open(arguments)
+    store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep)
     if arguments.format != "table":
         print_table(runs, arguments.format)
@@ -201,44 +210,72 @@ def _progress(runs: "pandas.DataFrame") -> "pandas.DataFrame":
 
 
 def _seconds(runs: "pandas.DataFrame") -> float:
-    """Time in training and evaluation; the members of a population share it and each carry it."""
-    spent = runs["train_seconds"] + runs["evaluate_seconds"]
-    return float(spent.groupby(runs["trial_id"]).max().sum())
+    """Time in training and evaluation; of a population's each member carries its share."""
+    return float((runs["train_seconds"] + runs["evaluate_seconds"]).sum())
 
 
 def print_selection(arguments: argparse.Namespace) -> int:
     """The chosen configuration per algorithm and task, with the reason."""
-    from analysis.selection import RULES, select, with_lost_runs
-
-    require_choice("rule", arguments.rule, RULES)
-    store = _open(arguments)
-    filters = {
-        "sweep": arguments.sweep,
-        "algorithm": arguments.algorithm,
-        "task": _task_name(arguments.task),
-    }
-    runs = store.runs(**filters)
-    for name in ("algorithm", "task"):
-        _require_present(store, name, filters[name], runs)
-    evaluations = store.evaluations(**filters)
-    episodes = None
-    if arguments.rule == "zero_violation" and arguments.cost_limit is not None:
-        episodes = store.episodes(run_id=evaluations["run_id"].unique())
-    chosen = select(
-        with_lost_runs(evaluations, runs),
-        rule=arguments.rule,
-        cost_limit=arguments.cost_limit,
-        step=arguments.step,
-        confidence=arguments.confidence,
-        episodes=episodes,
-        min_seeds=arguments.min_seeds,
-    )
-    chosen = _with_hyperparameters(chosen, runs)
+    chosen = choose(open_store(arguments), arguments, arguments.step, arguments.min_seeds).chosen
     if arguments.format == "table":
         _print_readable(chosen, arguments)
     else:
         print_table(chosen, arguments.format)
     return 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rule chose.
+
+    Attributes:
+        evaluations: what it judged.
+        chosen: a row per algorithm, task and policy, with the hyperparameters that vary.
+    """
+
+    evaluations: "pandas.DataFrame"
+    chosen: "pandas.DataFrame"
+
+
+def choose(
+    store: "ResultStore", arguments: argparse.Namespace, step: str | int, min_seeds: int = 1
+) -> Choice:
+    """Apply the rule that the arguments of `add_selection_options` ask for.
+
+    Raises:
+        InvalidInput: an unknown rule, sweep, algorithm or task, or an option out of range.
+    """
+    from analysis.selection import LOST_STATUSES, RULES, select, with_lost_runs
+
+    require_choice("rule", arguments.rule, RULES)
+    if isinstance(step, str):
+        require_choice("step", step, STEPS)
+    filters = {
+        "sweep": arguments.sweep,
+        "algorithm": arguments.algorithm,
+        "task": _task_name(arguments.task),
+    }
+    lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
+    configurations = store.configurations(**filters)
+    evaluations = store.to_judge(step, **filters)
+    for name in ("algorithm", "task"):
+        found = evaluations if configurations.empty else configurations
+        _require_present(store, name, filters[name], found)
+    episodes = None
+    if arguments.rule == "zero_violation" and arguments.cost_limit is not None:
+        episodes = store.episodes(run_id=evaluations["run_id"].unique())
+    chosen = select(
+        with_lost_runs(evaluations, lost),
+        rule=arguments.rule,
+        cost_limit=arguments.cost_limit,
+        step=step,
+        confidence=arguments.confidence,
+        episodes=episodes,
+        min_seeds=min_seeds,
+    )
+    chosen = _with_hyperparameters(chosen, configurations)
+    chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
+    return Choice(evaluations, chosen)
 
 
 def _task_name(task: str | None) -> str | None:
@@ -274,6 +311,18 @@ def _with_hyperparameters(
     return chosen.join(values, on="config_id")
 
 
+def describe_step(step: str | int) -> str:
+    """What the choice of a step means for what is chosen, in words."""
+    if step == "best":
+        return (
+            "step best: each configuration at the step that the rule prefers. This is online "
+            "checkpoint selection, which an offline method does not have"
+        )
+    if step == "last":
+        return "step last: each configuration at its last evaluation (offline)"
+    return f"step {step}: each configuration at that evaluation (offline)"
+
+
 def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
     """A narrow table, then for each row a sentence with what it has no room for."""
     if chosen.empty:
@@ -286,6 +335,8 @@ def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -
     varying = [str(name) for name in shown if str(name).startswith("hp_")]
     settings = [_settings(chosen.iloc[row], varying) for row in range(len(chosen))]
     shown = shown.drop(columns=varying).dropna(axis="columns", how="all")
+    print(describe_step(arguments.step))
+    print()
     print_table(shown.rename(columns={"normalized_reward": "reward", "normalized_cost": "cost"}))
     print()
     for row in range(len(chosen)):
@@ -311,7 +362,8 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _open(arguments: argparse.Namespace) -> "ResultStore":
+def open_store(arguments: argparse.Namespace) -> "ResultStore":
+    """The store that `--storage` names."""
     from analysis.store import ResultStore
 
     return ResultStore(arguments.storage)

@@ -5,10 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.store import ResultStore, hyperparameter_columns
+from analysis.selection import select
+from analysis.store import Part, ResultStore, hyperparameter_columns
 from search_spaces.validation import InvalidInput
 from trainables.results import ResultWriter
-from trainables.tables import TABLES
+from trainables.tables import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 
 @pytest.fixture
@@ -126,21 +127,46 @@ def test_what_lies_in_dot_folders_or_is_no_part_is_not_read(store, tmp_path: Pat
     assert store.sql("SELECT count(*) AS n FROM runs")["n"].tolist() == [6]
 
 
-def test_a_broken_part_is_one_line(store: ResultStore, tmp_path: Path) -> None:
+def test_a_part_cut_off_at_any_byte_is_left_out_with_a_warning(
+    store: ResultStore, write_sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_sweep("whole")
+    count = "SELECT count(*) AS n FROM evaluations"
+    for table in ("evaluations", "runs"):
+        part = next((tmp_path / f"store/{table}/sweep=first").glob("*.parquet"))
+        content = part.read_bytes()
+        for length in [*range(0, len(content), len(content) // 12), len(content) - 1]:
+            part.write_bytes(content[:length])
+            caplog.clear()
+            fresh = ResultStore(tmp_path / "store")
+            assert set(getattr(fresh, table)()["sweep"]) == {"whole"}
+            assert [str(part) in line for line in caplog.messages] == [True]
+            assert "\n" not in caplog.messages[0]
+            if table == "evaluations":
+                assert fresh.sql(count)["n"].tolist() == [6]
+                assert ResultStore(tmp_path / "store").sql(count)["n"].tolist() == [6]
+        part.write_bytes(content)
+        assert set(getattr(fresh, table)()["sweep"]) == {"first", "whole"}
+
+
+def test_a_part_damaged_within_is_one_line(store: ResultStore, tmp_path: Path) -> None:
     part = next((tmp_path / "store/evaluations/sweep=first").glob("*.parquet"))
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InvalidInput, match="storage: a part cannot be read") as refusal:
-        store.evaluations()
-    assert "\n" not in str(refusal.value)
+    content = bytearray(part.read_bytes())
+    content[4:400] = bytes(396)
+    part.write_bytes(content)
+    for read in (store.evaluations, lambda: store.sql("SELECT * FROM evaluations")):
+        with pytest.raises(InvalidInput, match="storage: a part cannot be read") as refusal:
+            read()
+        assert "\n" not in str(refusal.value)
 
 
 def test_a_part_that_vanishes_between_listing_and_reading_is_looked_up_again(
     store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = str(tmp_path / "store/evaluations/sweep=first/gone.parquet")
+    gone = Part(str(tmp_path / "store/evaluations/sweep=first/gone.parquet"), 1, 1)
     real, calls = store._parts, []
 
-    def listing(table: str) -> list[str]:
+    def listing(table: str) -> list[Part]:
         calls.append(table)
         first = table == "evaluations" and calls.count(table) == 1
         return [*real(table), gone] if first else real(table)
@@ -183,6 +209,11 @@ def test_common_table_expressions_windows_and_pivots_are_queries(store: ResultSt
     assert "physical_plan" in store.sql("EXPLAIN SELECT 1")["explain_key"].tolist()
 
 
+def test_a_long_query_draws_no_progress_on_standard_output(store: ResultStore) -> None:
+    answer = store.sql("SELECT current_setting('enable_progress_bar') AS bar FROM runs LIMIT 1")
+    assert answer["bar"].tolist() == [False]
+
+
 FORBIDDEN = {
     "read a text file": "SELECT * FROM read_text('{outside}')",
     "read a CSV": "SELECT * FROM read_csv('{outside}')",
@@ -193,6 +224,10 @@ FORBIDDEN = {
     "read Parquet": "SELECT * FROM read_parquet('{part}')",
     "read Parquet metadata": "SELECT * FROM parquet_metadata('{part}')",
     "list files": "SELECT * FROM glob('{folder}/*')",
+    "read a part by name": "SELECT * FROM '{outside}' JOIN runs ON true",
+    "read a file of the store by a query": "SELECT * FROM query('FROM read_csv(''{outside}'')')",
+    "the network by name": "SELECT * FROM 's3://bucket/table.parquet'",
+    "raise the allowed paths": "SET allowed_paths = ['{outside}']",
     "read the network": "SELECT * FROM read_csv('https://example.invalid/table.csv')",
     "read a Python variable": "SELECT * FROM python_variable",
     "read the environment": "SELECT getenv('HOME')",
@@ -251,14 +286,81 @@ def test_heartbeats_tell_what_is_training(store: ResultStore, tmp_path: Path) ->
     assert store.heartbeats() == [{"trial_id": "abc", "step": 5}]
 
 
-def test_parts_of_an_older_schema_lack_columns_and_stay_readable(store, tmp_path: Path) -> None:
-    folder = tmp_path / "store/evaluations/sweep=older"
+def test_parts_of_older_and_newer_schemas_are_read_by_name(store, tmp_path: Path) -> None:
+    """Version 1 wrote fewer columns, in another order; a version to come adds one."""
+    folder = tmp_path / "store/evaluations/sweep=others"
     folder.mkdir()
-    pq.write_table(
-        pa.table({"run_id": ["old-0"], "normalized_reward": pa.array([0.5])}),
-        folder / "old.parquet",
-    )
-    row = store.evaluations(run_id="old-0").iloc[0]
-    assert row["normalized_reward"] == 0.5
-    assert row["sweep"] == "older"
-    assert pandas.isna(row["normalized_cost"])
+    parts = {
+        "none": ({"run_id": ["none-0"], "normalized_reward": pa.array([0.5])}, None),
+        "1": ({"normalized_reward": pa.array([1], pa.int64()), "run_id": ["1-0"]}, 1),
+        "99": ({"run_id": ["99-0"], "novelty": ["much"]}, 99),
+    }
+    for name, (columns, version) in parts.items():
+        metadata = {VERSION_KEY: str(version)} if version else None
+        table = pa.table(columns).replace_schema_metadata(metadata)
+        pq.write_table(table, folder / f"{name}.parquet")
+    frame = store.evaluations()
+    others = frame[frame["sweep"] == "others"].set_index("run_id")
+    assert others.loc["none-0", "normalized_reward"] == 0.5
+    assert others.loc["1-0", "normalized_reward"] == 1.0
+    assert pandas.isna(others.loc["1-0", "normalized_cost"])
+    assert others.loc["99-0", "novelty"] == "much"
+    assert (len(others), len(frame)) == (3, 15)
+    answer = store.sql(
+        "SELECT run_id, novelty, normalized_reward, typeof(normalized_reward) AS kind, "
+        "normalized_cost FROM evaluations WHERE sweep = 'others' ORDER BY run_id"
+    ).set_index("run_id")
+    assert answer.loc["1-0", "normalized_reward"] == 1.0
+    assert set(answer["kind"]) == {"DOUBLE"}
+    assert answer["normalized_cost"].isna().all()
+    assert answer["novelty"].tolist() == [None, "much", None]
+    versions = store.schema_versions().set_index(["table", "schema_version"])["parts"]
+    assert versions["evaluations"].to_dict() == {1: 1, SCHEMA_VERSION: 1, 99: 1, pandas.NA: 1}
+    assert versions[("runs", SCHEMA_VERSION)] == 1
+
+
+def test_configurations_have_their_hyperparameters(write_sweep, tmp_path: Path) -> None:
+    write_sweep("first", [{"feasibility_expectile": level} for level in (0.6, 0.9)])
+    write_sweep("second", [{"feasibility_expectile": 0.7, "depth": 3}], algorithm="lspc")
+    store = ResultStore(tmp_path / "store")
+    frame = store.configurations()
+    assert sorted(frame["hp_feasibility_expectile"]) == [0.6, 0.7, 0.9]
+    assert frame["hp_depth"].notna().sum() == 1
+    assert set(store.configurations(sweep="first")["hp_feasibility_expectile"]) == {0.6, 0.9}
+    assert len(store.configurations(algorithm="lspc", task=None)) == 1
+    assert ResultStore(tmp_path).configurations().empty
+
+
+def test_only_the_columns_asked_for_are_read(store: ResultStore) -> None:
+    runs = store.runs(columns=["config_id", "hp_*"], seed=1)
+    assert list(runs.columns) == ["config_id", "hp_feasibility_expectile"]
+    assert len(runs) == 2
+    with pytest.raises(InvalidInput, match=r"columns: 'sed' .*did you mean 'seed'"):
+        store.runs(columns=["sed"])
+
+
+@pytest.mark.parametrize("step", ["last", "best", 1000, 2000])
+@pytest.mark.parametrize("sweep", [None, "first", "second", "unplanned"])
+def test_what_is_read_to_judge_leads_to_the_same_choice(
+    write_sweep, tmp_path: Path, step: str | int, sweep: str | None
+) -> None:
+    configs = [{"feasibility_expectile": level} for level in (0.6, 0.9, 0.95)]
+    first = write_sweep("first", configs)
+    write_sweep("second", [{"feasibility_expectile": 0.8}], seeds=(3, 4), also=first[:3])
+    write_sweep("unplanned", [{"feasibility_expectile": 0.7}], steps=(500, 1000))
+    (tmp_path / "store/sweeps/sweep=unplanned/plan.parquet").unlink()
+    # A seed that stopped before the others of its configuration is lost in both.
+    write_sweep("early", [{"feasibility_expectile": 0.91}], steps=(1000, 2000))
+    write_sweep("early", [{"feasibility_expectile": 0.91}], seeds=(7,), steps=(1000,))
+    store = ResultStore(tmp_path / "store")
+    whole = store.evaluations(sweep=sweep)
+    if step == 2000 and sweep == "unplanned":
+        step = 500
+    judged = store.to_judge(step, sweep=sweep)
+    pandas.testing.assert_frame_equal(select(judged, step=step), select(whole, step=step))
+    if step == "last":
+        assert len(judged) < len(whole)
+    only = store.to_judge(step, sweep=sweep, algorithm=["lspc"], task=None)
+    assert only.empty
+    with pytest.raises(InvalidInput, match="did you mean 'algorithm'"):
+        store.to_judge(step, algoritm="flrp")

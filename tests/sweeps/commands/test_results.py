@@ -121,6 +121,18 @@ def test_select_prints_the_choice_and_why(safesweep: Run, two_sweeps) -> None:
     assert max(len(line) for line in out.splitlines()) <= 100
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "step last: "), (("--step", "best"), "online"), (("--step", "1000"), "step 1000: ")],
+)
+def test_the_step_that_was_judged_is_always_said(
+    safesweep: Run, two_sweeps, words: tuple[str, ...], said: str
+) -> None:
+    assert said in safesweep("select", *words)[1].splitlines()[0]
+    rows = json.loads(safesweep("select", *words, "--format", "json")[1])
+    assert {row["step_choice"] for row in rows} == {words[1] if words else "last"}
+
+
 def test_select_as_json_has_everything(safesweep: Run, two_sweeps) -> None:
     rows = json.loads(safesweep("select", "--sweep", "first", "--format", "json")[1])
     assert len(rows) == 1

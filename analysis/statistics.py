@@ -1,0 +1,485 @@
+"""How sure one can be of results: intervals, profiles, comparisons, and the optimism of a choice.
+
+Every function takes a frame with one row per run and task (`algorithm, task, config_id, seed` and
+the scores, as `ResultStore.evaluations` has them at one step) and is deterministic: resampling
+follows from `seed`, which the caller gives, and not from any global state.
+
+The unit that is resampled is the seed within its task (a stratified bootstrap: each task keeps its
+number of seeds), because seeds of one task are alike and tasks are not. With `tasks=True` the tasks
+are drawn too, which answers for tasks like these instead of for these tasks, and gives wider
+intervals. Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice"; their library rliable draws from numpy's global state whatever random seed
+it is given, so its intervals cannot be repeated; hence this module.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas
+from scipy import stats
+
+from analysis.claims import mean_interval
+from analysis.selection import within_limit
+from search_spaces.validation import InvalidInput, require_choice, require_number
+
+FloatArray = npt.NDArray[np.float64]
+Scores = Mapping[str, npt.ArrayLike]
+"""Task -> scores of its seeds, any number of them."""
+
+SAMPLES = 2000
+_CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval (NaN where there is too little to resample)."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean(strata: Sequence[FloatArray]) -> FloatArray:
+    """Mean over tasks of the means over seeds. `strata`: one [..., seeds] a task."""
+    return np.mean([task.mean(axis=-1) for task in strata], axis=0)
+
+
+def interquartile_mean(strata: Sequence[FloatArray]) -> FloatArray:
+    """Mean of the middle half of all (task, seed) scores; a task counts by its number of seeds."""
+    return np.asarray(stats.trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1))
+
+
+def median(strata: Sequence[FloatArray]) -> FloatArray:
+    """Median over tasks of the means over seeds; of a single task, the median over its seeds."""
+    if len(strata) == 1:
+        return np.median(strata[0], axis=-1)
+    return np.median([task.mean(axis=-1) for task in strata], axis=0)
+
+
+STATISTICS: dict[str, Callable[[Sequence[FloatArray]], FloatArray]] = {
+    "mean": mean,
+    "iqm": interquartile_mean,
+    "median": median,
+}
+
+
+def estimate(
+    scores: Scores,
+    statistic: str | Callable[[Sequence[FloatArray]], FloatArray] = "iqm",
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> Estimate:
+    """A statistic over tasks and seeds with a two-sided percentile bootstrap interval.
+
+    The interval is NaN where no task has two seeds (and, with `tasks`, there is one task): nothing
+    is known of the spread then. With three seeds or fewer a task the percentile interval is too
+    narrow; it is the field's convention, and not a reason to run so few.
+
+    Args:
+        scores: task -> scores of its seeds; all finite.
+        statistic: a name in STATISTICS, or a function of a list of [..., seeds] arrays, one a
+            task, to [...].
+        confidence: such as 0.95.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+        tasks: draw the tasks as well.
+
+    Raises:
+        InvalidInput: no scores, an unknown statistic, or an option out of range.
+    """
+    function = _statistic(statistic)
+    strata = _strata(scores)
+    value = float(function(strata))
+    _check(confidence, samples)
+    if all(len(task) < 2 for task in strata) and not (tasks and len(strata) > 1):
+        return Estimate(value, float("nan"), float("nan"))
+    draws = np.concatenate(
+        [function(drawn) for drawn in _resamples(strata, samples, seed, tasks)], axis=0
+    )
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def _statistic(
+    statistic: str | Callable[[Sequence[FloatArray]], FloatArray],
+) -> Callable[[Sequence[FloatArray]], FloatArray]:
+    if callable(statistic):
+        return statistic
+    return STATISTICS[require_choice("statistic", statistic, STATISTICS)]
+
+
+def _check(confidence: float, samples: int) -> None:
+    require_number("confidence", confidence, 0.5, 0.999999)
+    require_number("samples", samples, 100, integer=True)
+
+
+def _strata(scores: Scores) -> list[FloatArray]:
+    """The scores by task, in the tasks' order and sorted, so that the order of rows is nothing."""
+    strata = [np.sort(np.asarray(scores[task], np.float64)) for task in sorted(scores)]
+    if not strata or any(len(task) == 0 for task in strata):
+        raise InvalidInput("scores: a task has none; every task must have a seed's score")
+    if not all(np.isfinite(task).all() for task in strata):
+        raise InvalidInput("scores: not all are finite; leave out what has no score first")
+    return strata
+
+
+def _resamples(
+    strata: Sequence[FloatArray], samples: int, seed: int, tasks: bool
+) -> Iterator[list[FloatArray]]:
+    """Stratified resamples in chunks: one [chunk, seeds] a task."""
+    generator = np.random.default_rng(seed)
+    cells = sum(len(task) for task in strata)
+    chunk = samples if tasks else max(1, min(samples, _CHUNK_CELLS // cells))
+    if not tasks:
+        for start in range(0, samples, chunk):
+            count = min(chunk, samples - start)
+            yield [task[generator.integers(0, len(task), (count, len(task)))] for task in strata]
+        return
+    for _ in range(samples):
+        chosen = generator.integers(0, len(strata), len(strata))
+        yield [
+            strata[index][generator.integers(0, len(strata[index]), (1, len(strata[index])))]
+            for index in chosen
+        ]
+
+
+def run_scores(
+    evaluations: pandas.DataFrame, by: Sequence[str], metric: str
+) -> dict[tuple[object, ...], dict[str, FloatArray]]:
+    """Scores by group and task, one a (configuration, policy, seed).
+
+    Rows of the same (group, task, config_id, policy, seed) are averaged first, so that a
+    duplicated row weighs nothing. Runs without a finite score are left out.
+
+    Raises:
+        InvalidInput: a missing column, or evaluations at more than one step of a run.
+    """
+    policies = ["policy"] if "policy" in evaluations else []
+    keys = list(dict.fromkeys([*by, "task", "config_id", *policies, "seed"]))
+    missing = [name for name in (*keys, metric) if name not in evaluations]
+    if missing:
+        raise InvalidInput(f"evaluations: missing column {', '.join(missing)}")
+    frame = evaluations[np.isfinite(evaluations[metric].astype(np.float64))]
+    if "step" in frame and (frame.groupby(keys, dropna=False)["step"].nunique() > 1).any():
+        raise InvalidInput(
+            "evaluations: a run has several steps; keep one, such as that of a selection"
+        )
+    per_run = frame.groupby(keys, sort=True, dropna=False)[metric].mean().reset_index()
+    groups: dict[tuple[object, ...], dict[str, FloatArray]] = {}
+    for key, runs in per_run.groupby(list(by), sort=True, dropna=False):
+        groups[key] = {
+            str(task): scores.to_numpy(np.float64) for task, scores in runs.groupby("task")[metric]
+        }
+    return groups
+
+
+def summarize(
+    evaluations: pandas.DataFrame,
+    by: Sequence[str] = ("algorithm",),
+    metrics: Sequence[str] = ("normalized_reward", "normalized_cost"),
+    statistics: Sequence[str] = ("mean", "iqm", "median"),
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> pandas.DataFrame:
+    """Statistics with intervals, per method or per configuration.
+
+    Args:
+        evaluations: one step of each run.
+        by: what a row is about: `("algorithm",)` per method, over its tasks; add `task` and
+            `config_id` for one row per configuration.
+        metrics: columns of scores.
+        statistics: names in STATISTICS.
+
+    Returns:
+        Columns `*by, metric, statistic, value, low, high, tasks, seeds` (seeds of all tasks).
+
+    Raises:
+        InvalidInput: a missing column, an unknown statistic, or an option out of range.
+    """
+    rows = []
+    for metric in metrics:
+        for group, scores in run_scores(evaluations, by, metric).items():
+            for name in statistics:
+                found = estimate(
+                    scores, name, confidence=confidence, samples=samples, seed=seed, tasks=tasks
+                )
+                rows.append(
+                    {
+                        **dict(zip(by, group, strict=True)),
+                        "metric": metric,
+                        "statistic": name,
+                        "value": found.value,
+                        "low": found.low,
+                        "high": found.high,
+                        "tasks": len(scores),
+                        "seeds": sum(len(np.asarray(task)) for task in scores.values()),
+                    }
+                )
+    columns = [*by, "metric", "statistic", "value", "low", "high", "tasks", "seeds"]
+    frame = pandas.DataFrame(rows, columns=columns)
+    return frame.sort_values([*by, "metric", "statistic"], kind="stable").reset_index(drop=True)
+
+
+def performance_profile(
+    evaluations: pandas.DataFrame,
+    thresholds: npt.ArrayLike,
+    by: Sequence[str] = ("algorithm",),
+    metric: str = "normalized_reward",
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> pandas.DataFrame:
+    """For each threshold the share of runs whose score is above it, every task weighing the same.
+
+    The intervals are pointwise: each threshold's own, not a band for all at once.
+
+    Returns:
+        Columns `*by, metric, threshold, value, low, high`.
+    """
+    rows = []
+    for group, scores in run_scores(evaluations, by, metric).items():
+        for threshold in np.atleast_1d(np.asarray(thresholds, np.float64)):
+
+            def above(strata: Sequence[FloatArray], threshold: float = threshold) -> FloatArray:
+                return mean([(task > threshold).astype(np.float64) for task in strata])
+
+            found = estimate(
+                scores, above, confidence=confidence, samples=samples, seed=seed, tasks=tasks
+            )
+            rows.append(
+                {
+                    **dict(zip(by, group, strict=True)),
+                    "metric": metric,
+                    "threshold": float(threshold),
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                }
+            )
+    columns = [*by, "metric", "threshold", "value", "low", "high"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def probability_of_improvement(
+    one: Scores,
+    other: Scores,
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> Estimate:
+    """How likely a run of `one` scores higher than a run of `other` on the same task.
+
+    The mean over the common tasks of P(one > other) + P(one = other) / 2, which is the
+    Mann-Whitney statistic over the number of pairs. The bootstrap resamples the seeds of both.
+
+    Raises:
+        InvalidInput: no common task, or an option out of range.
+    """
+    common = sorted(set(one) & set(other))
+    if not common:
+        raise InvalidInput("tasks: the two have none in common; they must share at least one")
+    _check(confidence, samples)
+    ours = _strata({task: one[task] for task in common})
+    theirs = _strata({task: other[task] for task in common})
+    value = float(np.mean([_share_above(a, b) for a, b in zip(ours, theirs, strict=True)]))
+    spread = any(len(task) > 1 for task in (*ours, *theirs))
+    if not spread and not (tasks and len(common) > 1):
+        return Estimate(value, float("nan"), float("nan"))
+    generator = np.random.default_rng(seed)
+    # [samples, tasks]: how often each task's resample of one beats that of the other.
+    shares = np.stack(
+        [
+            _share_above(
+                a[generator.integers(0, len(a), (samples, len(a)))],
+                b[generator.integers(0, len(b), (samples, len(b)))],
+            )
+            for a, b in zip(ours, theirs, strict=True)
+        ],
+        axis=1,
+    )
+    if tasks:
+        drawn = generator.integers(0, len(common), shares.shape)
+        shares = np.take_along_axis(shares, drawn, axis=1)
+    low, high = np.quantile(shares.mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def _share_above(one: FloatArray, other: FloatArray) -> FloatArray:
+    """P(one > other) + P(one = other) / 2 for [..., n] and [..., m]."""
+    difference = one[..., :, None] - other[..., None, :]
+    wins = (difference > 0).astype(np.float64) + 0.5 * (difference == 0)
+    return np.asarray(wins.mean(axis=(-2, -1)))
+
+
+def compare(
+    evaluations: pandas.DataFrame,
+    by: Sequence[str] = ("algorithm",),
+    metric: str = "normalized_reward",
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> pandas.DataFrame:
+    """`probability_of_improvement` of every group over every other one that shares a task.
+
+    Returns:
+        Columns `one, other, metric, value, low, high, tasks`; groups are named by their values of
+        `by`, joined by spaces.
+    """
+    groups = run_scores(evaluations, by, metric)
+    rows = []
+    for one, ours in groups.items():
+        for other, theirs in groups.items():
+            shared = set(ours) & set(theirs)
+            if one == other or not shared:
+                continue
+            found = probability_of_improvement(
+                ours, theirs, confidence=confidence, samples=samples, seed=seed, tasks=tasks
+            )
+            rows.append(
+                {
+                    "one": " ".join(map(str, one)),
+                    "other": " ".join(map(str, other)),
+                    "metric": metric,
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "tasks": len(shared),
+                }
+            )
+    return pandas.DataFrame(
+        rows, columns=["one", "other", "metric", "value", "low", "high", "tasks"]
+    )
+
+
+def probability_safe(
+    evaluations: pandas.DataFrame,
+    by: Sequence[str] = ("algorithm",),
+    *,
+    confidence: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    tasks: bool = False,
+) -> pandas.DataFrame:
+    """How likely a run keeps the limit: its mean normalised cost is at most 1.
+
+    On one task the interval is exact (Clopper and Pearson, two-sided). Over several tasks the
+    value is the mean over tasks; its interval is the stratified bootstrap's, except that where
+    every run agrees, which leaves nothing to resample, the exact one of all runs stands in.
+
+    Returns:
+        Columns `*by, value, low, high, safe_runs, runs, tasks`.
+    """
+    rows = []
+    for group, costs in run_scores(evaluations, by, "normalized_cost").items():
+        kept = {task: within_limit(values).astype(np.float64) for task, values in costs.items()}
+        safe = int(sum(values.sum() for values in kept.values()))
+        runs = sum(len(values) for values in kept.values())
+        found = estimate(
+            kept, "mean", confidence=confidence, samples=samples, seed=seed, tasks=tasks
+        )
+        if len(kept) == 1 or safe in (0, runs):
+            exact = stats.binomtest(safe, runs).proportion_ci(confidence, method="exact")
+            found = Estimate(found.value, float(exact.low), float(exact.high))
+        rows.append(
+            {
+                **dict(zip(by, group, strict=True)),
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "safe_runs": safe,
+                "runs": runs,
+                "tasks": len(kept),
+            }
+        )
+    columns = [*by, "value", "low", "high", "safe_runs", "runs", "tasks"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def rows_of_choice(evaluations: pandas.DataFrame, chosen: pandas.DataFrame) -> pandas.DataFrame:
+    """The evaluations that a selection judged the chosen configurations by.
+
+    Args:
+        evaluations: what `select` was given.
+        chosen: what it returned.
+    """
+    keys = [name for name in ("algorithm", "task", "policy", "config_id", "step")
+            if name in chosen and name in evaluations]  # fmt: skip
+    wanted = chosen[chosen["config_id"].notna()][keys].drop_duplicates()
+    return evaluations.merge(wanted, on=keys, how="inner")
+
+
+def optimism(
+    selected: pandas.DataFrame, confirmed: pandas.DataFrame, confidence: float = 0.95
+) -> pandas.DataFrame:
+    """What a choice promised, what it kept, and the difference, with intervals over seeds.
+
+    Optimism is how much better the selected value looks than the confirmed one: selected minus
+    confirmed reward, confirmed minus selected cost. Where the same runs were evaluated again the
+    seeds are paired (Student); where new seeds were trained they are not (Welch). Intervals are
+    NaN for fewer than two seeds.
+
+    Args:
+        selected: the rows that the choice was made on (`rows_of_choice`).
+        confirmed: rows of `confirmations`, or of new runs, with a column `kind` ("evaluated": the
+            same runs; "retrained": new seeds).
+
+    Returns:
+        One row per (algorithm, task, policy, kind, metric): `config_id`, `selected`,
+        `selected_low`, `selected_high`, the same of `confirmed` and of `optimism`, and
+        `selected_seeds`, `confirmed_seeds`.
+    """
+    keys = [name for name in ("algorithm", "task", "policy", "config_id") if name in selected]
+    rows = []
+    for key, again in confirmed.groupby([*keys, "kind"], sort=True, dropna=False):
+        named = dict(zip([*keys, "kind"], key, strict=True))
+        mask = np.logical_and.reduce([selected[name] == named[name] for name in keys])
+        first = selected[mask]
+        for metric, sign in (("normalized_reward", 1.0), ("normalized_cost", -1.0)):
+            before = first.groupby("seed")[metric].mean().dropna()
+            after = again.groupby("seed")[metric].mean().dropna()
+            if before.empty or after.empty:
+                continue
+            if named["kind"] == "evaluated":
+                paired = (sign * (before - after)).dropna()
+                gap = mean_interval(paired.to_numpy(), confidence)
+            else:
+                gap = _unpaired(sign * before.to_numpy(), sign * after.to_numpy(), confidence)
+            row: dict[str, object] = {**named, "metric": metric}
+            for name, interval in (
+                ("selected", mean_interval(before.to_numpy(), confidence)),
+                ("confirmed", mean_interval(after.to_numpy(), confidence)),
+                ("optimism", gap),
+            ):
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+            rows.append({**row, "selected_seeds": len(before), "confirmed_seeds": len(after)})
+    names = ("selected", "confirmed", "optimism")
+    columns = [*keys, "kind", "metric"]
+    columns += [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    return pandas.DataFrame(rows, columns=[*columns, "selected_seeds", "confirmed_seeds"])
+
+
+def _unpaired(one: FloatArray, other: FloatArray, confidence: float) -> tuple[float, float, float]:
+    """Difference of two means with Welch's interval."""
+    difference = float(one.mean() - other.mean())
+    if len(one) < 2 or len(other) < 2:
+        return difference, float("nan"), float("nan")
+    errors = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
+    if not errors.any():
+        return difference, difference, difference
+    freedom = errors.sum() ** 2 / (errors**2 / [len(one) - 1, len(other) - 1]).sum()
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(errors.sum()))
+    return difference, difference - half, difference + half

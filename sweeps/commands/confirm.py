@@ -1,0 +1,281 @@
+"""`safesweep confirm` and `statistics`: how far what was chosen can be believed."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.validation import InvalidInput, require_choice, require_number
+from sweeps.commands.results import (
+    add_selection_options,
+    add_storage_option,
+    choose,
+    describe_step,
+    open_store,
+)
+from sweeps.output import add_format_option, print_table, say
+
+if TYPE_CHECKING:
+    import pandas
+
+    from analysis.store import ResultStore
+
+REPORTS = ("summary", "safety", "improvement", "profile")
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands `confirm` and `statistics`."""
+    parser = commands.add_parser(
+        "confirm",
+        help="evaluate the chosen configurations again, on fresh episodes and seeds",
+        description="The best of many looks better than it is. What a rule chooses at the last "
+        "step is evaluated again from its checkpoints on episodes that nobody has seen, and with "
+        "--seeds trained again under fresh seeds. Optimism: how much better it had looked.",
+    )
+    add_selection_options(parser)
+    parser.add_argument("--episodes", type=int, default=50, help="episodes a run (default: 50)")
+    parser.add_argument(
+        "--episode-seed", type=int, default=1, help="another number: other episodes (default: 1)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also train each chosen configuration with N fresh seeds (default: 0); needs --sweep",
+    )
+    parser.add_argument("--address", help="a Ray cluster for --seeds; 'auto' finds one")
+    add_storage_option(parser)
+    add_format_option(parser)
+    parser.set_defaults(handler=run_confirmation)
+
+    parser = commands.add_parser(
+        "statistics",
+        help="means, profiles and comparisons of what was chosen, with intervals",
+        description="Of each method the configurations that the rule chooses, over tasks and "
+        "seeds; with --every-configuration, of each configuration.",
+    )
+    parser.add_argument(
+        "--show",
+        choices=REPORTS,
+        default="summary",
+        help="summary (default): mean, interquartile mean, median; safety: probability of keeping "
+        "the limit; improvement: of one method scoring higher than another; profile: share of "
+        "runs above each reward",
+    )
+    add_selection_options(parser)
+    parser.add_argument(
+        "--every-configuration", action="store_true", help="a row per configuration, not per method"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=2000, help="bootstrap resamples (default: 2000)"
+    )
+    parser.add_argument("--random-seed", type=int, default=0, help="of the resampling (default: 0)")
+    parser.add_argument(
+        "--resample-tasks",
+        action="store_true",
+        help="draw the tasks as well as the seeds: intervals for tasks like these",
+    )
+    add_storage_option(parser)
+    add_format_option(parser)
+    parser.set_defaults(handler=print_statistics)
+
+
+def run_confirmation(arguments: argparse.Namespace) -> int:
+    """Confirm what the rule chooses; 1 when a run could not be confirmed."""
+    import pandas
+
+    from analysis.statistics import optimism, rows_of_choice
+
+    require_number("episodes", arguments.episodes, 1, integer=True)
+    require_number("episode_seed", arguments.episode_seed, 0, integer=True)
+    require_number("seeds", arguments.seeds, 0, integer=True)
+    if arguments.seeds and arguments.sweep is None:
+        raise InvalidInput("seeds: fresh ones can be trained for one sweep only; give --sweep")
+    store = open_store(arguments)
+    choice = choose(store, arguments, "last")
+    chosen = choice.chosen[choice.chosen["config_id"].notna()]
+    if chosen.empty:
+        say("confirm: there is nothing that could be chosen")
+        return 0
+    selected = _at_limit(rows_of_choice(choice.evaluations, chosen), arguments.cost_limit)
+    confirmed = []
+    for row in chosen.to_dict("records"):
+        confirmed += _evaluate_again(store, arguments, row, selected)
+        if arguments.seeds:
+            confirmed += _train_again(store, arguments, row, selected)
+    table = optimism(selected, pandas.DataFrame(confirmed))
+    print_table(_readable(table) if arguments.format == "table" else table, arguments.format)
+    return 0
+
+
+def _at_limit(rows: "pandas.DataFrame", cost_limit: float | None) -> "pandas.DataFrame":
+    """The rows with costs normalised by another limit, if there is one."""
+    from trainables.tasks import Task
+
+    if cost_limit is None:
+        return rows
+    costs = Task.normalize_cost(rows["cost_return_mean"], cost_limit)
+    return rows.assign(normalized_cost=costs, cost_limit=cost_limit)
+
+
+def _limit_of(rows: "pandas.DataFrame") -> float:
+    limits = rows["cost_limit"].dropna().unique()
+    if len(limits) != 1:
+        raise InvalidInput(
+            f"cost_limit: the chosen runs were judged by {len(limits)} limits; give one with "
+            "--cost-limit"
+        )
+    return float(limits[0])
+
+
+def _chosen_rows(row: dict[Any, Any], selected: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Of the rows behind the choice those of one chosen configuration and policy."""
+    same = (selected["config_id"] == row["config_id"]) & (selected["task"] == row["task"])
+    return selected[same & (selected["policy"] == row["policy"])]
+
+
+def _evaluate_again(
+    store: "ResultStore",
+    arguments: argparse.Namespace,
+    row: dict[Any, Any],
+    selected: "pandas.DataFrame",
+) -> list[dict[str, Any]]:
+    """The rows of the chosen runs on fresh episodes, from the store if they are there."""
+    from trainables.confirmation import ChosenRun, confirmation_id, evaluate_again
+    from trainables.results import ResultWriter
+
+    rows = _chosen_rows(row, selected)
+    runs = store.runs(run_id=rows["run_id"].unique()).sort_values("seed")
+    found: list[dict[str, Any]] = []
+    for sweep, members in runs.groupby("sweep", sort=True):
+        chosen = [
+            ChosenRun(
+                run["run_id"], run["config_id"], run["trial_id"], run["seed"],
+                json.loads(run["config"]),
+            )
+            for run in members.to_dict("records")
+        ]  # fmt: skip
+        limit = _limit_of(rows)
+        identifier = confirmation_id(
+            chosen, row["policy"], arguments.episodes, arguments.episode_seed, limit
+        )
+        known = store.confirmations(confirmation_id=identifier)
+        if len(known):
+            found += [{str(k): v for k, v in entry.items()} for entry in known.to_dict("records")]
+            continue
+        say(f"confirm: {row['algorithm']} {row['task']}: {len(chosen)} runs, "
+            f"{arguments.episodes} episodes each")  # fmt: skip
+        found += evaluate_again(
+            ResultWriter(arguments.storage, str(sweep)),
+            row["algorithm"],
+            row["task"],
+            chosen,
+            row["policy"],
+            arguments.episodes,
+            arguments.episode_seed,
+            limit,
+            arguments.rule,
+        )
+    return found
+
+
+def _train_again(
+    store: "ResultStore",
+    arguments: argparse.Namespace,
+    row: dict[Any, Any],
+    selected: "pandas.DataFrame",
+) -> list[dict[str, Any]]:
+    """The rows of the chosen configuration under fresh seeds, trained where they are missing."""
+    from sweeps.launch import run_sweep
+    from sweeps.spec import SweepSpec
+
+    rows = _chosen_rows(row, selected)
+    original = SweepSpec.from_yaml(store.sweeps(sweep=arguments.sweep).iloc[-1]["spec"])
+    run = store.runs(run_id=rows["run_id"].iloc[0]).iloc[0]
+    config = json.loads(run["config"])
+    varied = next(iter(config))
+    first = int(store.runs(sweep=arguments.sweep)["seed"].max()) + 1
+    content = {
+        **original.to_mapping(),
+        "name": f"{arguments.sweep}-confirm-{row['config_id']}",
+        "algorithm": row["algorithm"],
+        "tasks": [row["task"]],
+        "seeds": list(range(first, first + arguments.seeds)),
+        "search": {"method": "grid"},
+        "space": {varied: [config.pop(varied)]},
+        "fixed": config,
+        "evaluate": {"every": int(run["steps"]), "episodes": arguments.episodes},
+        "configs_per_trial": 1,
+    }
+    summary = run_sweep(content, arguments.storage, arguments.address)
+    if summary.completed < arguments.seeds:
+        say(f"confirm: {arguments.seeds - summary.completed} fresh seeds did not complete")
+    trained = store.to_judge("last", sweep=content["name"], seed=content["seeds"])
+    trained = _at_limit(trained[trained["policy"] == row["policy"]], _limit_of(rows))
+    return [
+        {**{str(name): value for name, value in entry.items()}, "kind": "retrained"}
+        for entry in trained.to_dict("records")
+    ]
+
+
+def _readable(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Each number with its interval in one cell."""
+    shown = table.drop(columns=[name for name in table if str(name).endswith(("_low", "_high"))])
+    for name in ("selected", "confirmed", "optimism"):
+        cells = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        shown[name] = [_with_interval(*cell) for cell in cells]
+    shown["metric"] = [name.removeprefix("normalized_") for name in shown["metric"]]
+    seeds = zip(shown.pop("selected_seeds"), shown.pop("confirmed_seeds"), strict=True)
+    shown["seeds"] = [f"{before} / {after}" for before, after in seeds]
+    if shown["policy"].equals(shown["algorithm"]):
+        shown = shown.drop(columns="policy")
+    return shown
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.2f}" if low != low else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def print_statistics(arguments: argparse.Namespace) -> int:
+    """Statistics of what the rule chooses, or of every configuration, at the last step."""
+    from analysis.statistics import rows_of_choice
+
+    require_choice("show", arguments.show, REPORTS)
+    choice = choose(open_store(arguments), arguments, "last")
+    by = ["algorithm"]
+    rows = _at_limit(choice.evaluations, arguments.cost_limit)
+    if arguments.every_configuration:
+        rows = rows[rows["step"] == rows.groupby("config_id")["step"].transform("max")]
+        by += ["task", "config_id"]
+    else:
+        rows = rows_of_choice(rows, choice.chosen)
+    if "policy" in rows and (rows.groupby("algorithm")["policy"].nunique() > 1).any():
+        by.insert(1, "policy")
+    table = _statistics(arguments, rows, by)
+    if arguments.format == "table":
+        print(describe_step("last"))
+        print()
+    print_table(table, arguments.format)
+    return 0
+
+
+def _statistics(
+    arguments: argparse.Namespace, rows: "pandas.DataFrame", by: list[str]
+) -> "pandas.DataFrame":
+    import numpy as np
+
+    from analysis import statistics
+
+    options: dict[str, Any] = {
+        "confidence": arguments.confidence,
+        "samples": arguments.samples,
+        "seed": arguments.random_seed,
+        "tasks": arguments.resample_tasks,
+    }
+    if arguments.show == "summary":
+        return statistics.summarize(rows, by, **options)
+    if arguments.show == "safety":
+        return statistics.probability_safe(rows, by, **options)
+    if arguments.show == "profile":
+        return statistics.performance_profile(rows, np.linspace(0, 1, 11), by, **options)
+    return statistics.compare(rows, by, **options)

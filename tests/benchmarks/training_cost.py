@@ -1,0 +1,172 @@
+"""What a gradient step of each method costs at its paper's sizes: time and memory per 1,000 steps.
+
+    python -m tests.benchmarks.training_cost [--methods flrp lspc] [--population 1]
+        [--steps 40] [--threads 2] [--device auto] [--json FILE]
+
+trains each method, in a process of its own, on random data of CarGoal2's shapes (72 numbers a state
+and 2 an action; neither time nor memory of a step depends on their values), for `--steps` measured
+steps of each phase after 8 that warm it up. Time is the phases' mean by their shares of the budget;
+what happens once between phases (inverting the dataset, calibrating) is left out. Memory is the
+process's largest resident set beyond that of the imported libraries, or on a GPU what its allocator
+held at most; the dataset, 20,000 steps, is part of it.
+
+Prints a table, and the same rows as JSON with `--json` (- for standard output).
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Where the paper prints no size: LSPC and behaviour cloning OSRL's two layers of 256, FLP and
+# SafeFQL FQL's four of 512. The rest is every method's default.
+PAPER_SIZES: dict[str, dict[str, Any]] = {
+    "flrp": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512, "refinement_steps": 3},
+    "lspc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024, "latent_dim": 32},
+    "r2pac": {
+        "hidden_dim": 512, "hidden_layers": 4, "batch_size": 1024, "chunk_length": 5,
+        "flow_steps": 32,
+    },
+    "flp": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "safefql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "bc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
+}  # fmt: skip
+TASK = "OfflineCarGoal2Gymnasium-v0"
+EPISODES, LENGTH = 20, 1000
+WARM_UP = 8
+
+
+def random_dataset() -> Any:
+    """Standard normal states and rewards, uniform actions, a cost in one of ten steps."""
+    from trainables.datasets import Dataset
+    from trainables.tasks import get_task
+
+    task, rng, count = get_task(TASK), np.random.default_rng(0), EPISODES * LENGTH
+    observations = rng.standard_normal((count, task.observation_dim), dtype=np.float32)
+    return Dataset(
+        task=task.name,
+        dataset_id="random",
+        observations=observations,
+        next_observations=np.roll(observations, -1, axis=0),
+        actions=rng.uniform(-1, 1, (count, task.action_dim)).astype(np.float32),
+        rewards=rng.standard_normal(count, dtype=np.float32),
+        costs=(rng.random(count) < 0.1).astype(np.float32),
+        terminals=np.zeros(count, dtype=bool),
+        timeouts=np.arange(count) % LENGTH == LENGTH - 1,
+    )
+
+
+def measure(method: str, population: int, steps: int, threads: int, device: str) -> dict[str, Any]:
+    """One row of the table, measured in this process."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    from trainables.algorithms import ALGORITHMS
+    from trainables.population import Population, phase_boundaries, problem_spec
+    from trainables.tasks import get_task
+    from trainables.trial import pick_device
+
+    torch.set_num_threads(threads)
+    device = pick_device(device)
+    before = resident_megabytes()
+    task, dataset = get_task(TASK), random_dataset()
+    config_class = ALGORITHMS[method].config_class
+    config = config_class.resolve(PAPER_SIZES.get(method, {}))
+    phases = ALGORITHMS[method](config, problem_spec(task, dataset, 1.0)).phases
+    # Long enough that the shortest phase has room for what is measured.
+    budget = int((WARM_UP + steps + 1) / min(phase.share for phase in phases)) + len(phases)
+    runs = Population(
+        ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, budget,
+        task.cost_limit, device,
+    )  # fmt: skip
+    seconds, done = 0.0, set()
+    for phase, start, end in phase_boundaries(runs.method, budget):
+        if phase.name not in done:
+            done.add(phase.name)
+            runs.step = start
+            runs.advance(start + WARM_UP)
+            _synchronize(device)
+            began = time.perf_counter()
+            runs.advance(start + WARM_UP + steps)
+            _synchronize(device)
+            share = sum(p.share for p in phases if p.name == phase.name)
+            seconds += share * (time.perf_counter() - began) / steps * 1000
+        # The next phase starts from what this one leaves, its last step alone included.
+        runs.step = end - 1
+        runs.advance(end)
+    if device == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        memory = resident_megabytes() - before
+    parameters = sum(leaf[0].numel() for leaf in tree_leaves(runs.state["params"]))
+    return {
+        "algorithm": method,
+        "population": population,
+        "batch_size": config.batch_size,
+        "hidden": f"{config.hidden_layers} x {config.hidden_dim}",
+        "parameters": parameters,
+        "seconds_per_1000_steps": round(seconds, 2),
+        "run_steps_per_second": round(1000 * population / seconds, 1),
+        "memory_megabytes": round(memory),
+        "device": device,
+        "threads": threads,
+    }
+
+
+def _synchronize(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def resident_megabytes() -> float:
+    """The largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Aligned columns on standard error."""
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)), file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=PAPER_SIZES, default=list(PAPER_SIZES))
+    parser.add_argument("--population", type=int, default=1, help="runs trained together")
+    parser.add_argument("--steps", type=int, default=40, help="measured steps of each phase")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    arguments = parser.parse_args()
+    sizes = (arguments.population, arguments.steps, arguments.threads)
+    rows = []
+    for method in arguments.methods:
+        print(f"measuring {method}", file=sys.stderr)
+        code = (
+            "import json; from tests.benchmarks.training_cost import measure; "
+            f"print(json.dumps(measure({method!r}, *{sizes!r}, {arguments.device!r})))"
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+        )
+        rows.append(json.loads(answer.stdout.splitlines()[-1]))
+    print_table(rows)
+    text = json.dumps(rows, indent=2)
+    if arguments.json == "-":
+        print(text)
+    elif arguments.json:
+        Path(arguments.json).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
