@@ -1,7 +1,10 @@
 """FLP's own facts: inversion, closed-form KL, best-of-N, and the cost constraint."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -200,28 +203,63 @@ def test_the_multiplier_rises_only_above_the_threshold(cost: float, rises: bool)
     assert (float(gradient) < 0) == rises
 
 
-def bandit(boat_task: Task, make_dataset: MakeDataset, **changes: Any) -> Tensor:
-    """Mean action learned where r = a_0, and a_0 > 0 costs 1 a step; every step is the last."""
+def bandit(boat_task: Task, make_dataset: MakeDataset, **changes: Any) -> Population:
+    """FLP where r = a_0, and a_0 > 0 costs 1; every step is the last. Of the steps one in ten may
+    cost something."""
     data = make_dataset(boat_task, episodes=40)
-    columns = {k: v for k, v in vars(data).items() if k in data.__dataclass_fields__}
-    columns["rewards"] = data.actions[:, 0] / (boat_task.horizon / 100)
-    columns["costs"] = (data.actions[:, 0] > 0).astype("float32")
-    columns["terminals"] = ~columns["terminals"]
-    dataset = type(data)(**columns)
+    risky = data.actions[:, 0] > 0
+    dataset = replace(
+        data,
+        rewards=data.actions[:, 0] / (boat_task.horizon / 100),
+        costs=risky.astype(np.float32),
+        terminals=np.ones(len(data), dtype=bool),
+        timeouts=np.zeros(len(data), dtype=bool),
+    )
     config = FLPConfig.resolve(
         {"hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3, "alpha": 0.01, "N": 8,
          "target_update_rate": 0.05, "flow_steps": 5, "discount": 0.0, **changes}
     )  # fmt: skip
-    population = Population(FLP, [config], [0], boat_task, dataset, 800, 0.1 * boat_task.horizon)
-    population.advance(800)
-    observations = data.observations[None, :200]
-    return torch.as_tensor(population.policy("flp", 200)(observations, 0)[0, :, 0])
+    return Population(FLP, [config], [0], boat_task, dataset, 700, 0.1 * boat_task.horizon)
 
 
-def test_the_constraint_turns_the_policy_away_from_costly_actions(
+def costly_share(population: Population) -> float:
+    """Cost of a step under the policy: the share of its actions with a_0 > 0."""
+    observations = population.data["observations"][:200].numpy()[None]
+    return float((population.policy("flp", 200)(observations, 0)[0, :, 0] > 0).mean())
+
+
+def test_without_the_constraint_the_richest_actions_are_taken(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
-    free = bandit(boat_task, make_dataset)
-    constrained = bandit(boat_task, make_dataset, safety="lagrangian")
-    assert float((free > 0).float().mean()) > 0.9
-    assert float((constrained > 0).float().mean()) < 0.25
+    population = bandit(boat_task, make_dataset)
+    population.advance(700)
+    assert costly_share(population) > 0.9
+
+
+def test_the_multiplier_rises_until_the_cost_is_below_its_limit(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    population = bandit(boat_task, make_dataset, safety="lagrangian", N=1)
+    population.advance(210)
+    shares, multipliers, excess = [costly_share(population)], [], []
+    for step in (245, 280, 420, 560, 700):
+        population.advance(step)
+        metrics = population.take_metrics()
+        shares.append(costly_share(population))
+        multipliers.append(float(metrics["multiplier"][0]))
+        excess.append(float(metrics["cost_excess"][0]))
+    # One candidate: nothing but the multiplier, which starts at log 2, tells of the limit.
+    assert shares[0] > 0.3
+    assert excess[0] > 0
+    assert max(multipliers) > 1.3 * math.log(2)
+    assert min(shares) < 0.1
+    assert max(shares[3:]) < 0.15
+    assert max(excess[2:]) < 0
+
+
+def test_the_choice_among_candidates_keeps_the_limit_too(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    population = bandit(boat_task, make_dataset, safety="lagrangian")
+    population.advance(700)
+    assert costly_share(population) < 0.25

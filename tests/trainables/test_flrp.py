@@ -394,8 +394,8 @@ def test_feasibility_critics_find_a_known_feasible_set(
         {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 3e-3,
          "target_update_rate": 0.05, "T": 0, "coupling_layers": 1, "latent_dim": 2}
     )  # fmt: skip
-    population = Population(FLRP, [config], [0], boat_task, dataset, 800, 1.0)
-    population.advance(800)
+    population = Population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
+    population.advance(400)
     grid = np.linspace(-2, 2.5, 40)
     states = np.stack([grid, np.zeros(40)], axis=1).astype(np.float32)
     values = population.feasibility_values(states)

@@ -244,7 +244,7 @@ def test_state_values_are_the_expectiles_of_the_action_values(
 ) -> None:
     """Half of the actions pay and cost 1, half nothing: V_r is the 0.7 expectile of {0, 1}, that
     is 0.7, and V_c, which leans to the cheap action, the 0.3 expectile."""
-    population = trained(boat_task, bandit(boat_task, make_dataset), 600)
+    population = trained(boat_task, bandit(boat_task, make_dataset), 400)
     params = population.member_state(0)["params"]
     observations = torch.zeros(1, boat_task.observation_dim)
     assert float(mlp(params["reward_v"], observations)) == pytest.approx(0.7, abs=0.07)
@@ -256,7 +256,7 @@ def test_a_constant_cost_adds_up_to_its_discounted_sum(
 ) -> None:
     data = make_dataset(boat_task)
     data = replace(data, costs=np.ones_like(data.costs), next_observations=data.observations)
-    population = trained(boat_task, data, 600, discount=0.75)
+    population = trained(boat_task, data, 400, discount=0.75)
     params = population.member_state(0)["params"]
     observations = torch.zeros(1, boat_task.observation_dim)
     assert float(mlp(params["cost_v"], observations)) == pytest.approx(4.0, abs=0.3)
@@ -268,7 +268,7 @@ def test_the_role_decides_what_the_restricted_prior_is_good_at(
 ) -> None:
     """The CVAE's own side is what both restricted policies play: safe, or in the converse rich."""
     sharp = {"lambda": 8.0, "zeta": 8.0}
-    population = trained(boat_task, bandit(boat_task, make_dataset), 800, role=role, **sharp)
+    population = trained(boat_task, bandit(boat_task, make_dataset), 500, role=role, **sharp)
     observations = np.zeros((1, 200, boat_task.observation_dim), dtype=np.float32)
     for policy in ("lspc_s", "lspc_o"):
         actions = population.policy(policy, 200)(observations, 0)

@@ -21,11 +21,11 @@ TINY = {"hidden_dim": 8, "batch_size": 16}
 
 def make_trial(task: Task, make_dataset: MakeDataset, writer: ResultWriter | None) -> Trial:
     configs = [
-        ALGORITHMS["flrp"].config_class.resolve({**TINY, "tau_h": tau}) for tau in (0.6, 0.9)
+        ALGORITHMS["safefql"].config_class.resolve({**TINY, "tau": tau}) for tau in (0.6, 0.9)
     ]
     return Trial(
-        "flrp", task, make_dataset(task), [c for c in configs for _ in (0, 1)], [0, 1] * 2,
-        steps=30, evaluate_every=10, episodes=3, cost_limit=1.0, writer=writer,
+        "safefql", task, make_dataset(task), [c for c in configs for _ in (0, 1)], [0, 1] * 2,
+        steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, writer=writer,
     )  # fmt: skip
 
 
@@ -54,9 +54,9 @@ def test_rows_of_a_trial(tmp_path: Path, boat_task: Task, make_dataset: MakeData
     found = tables(tmp_path)
     assert len(found["runs"]) == 4
     assert set(found["runs"]["status"]) == {"completed"}
-    assert sorted(found["runs"]["hp_feasibility_expectile"]) == [0.6, 0.6, 0.9, 0.9]
-    assert len(found["evaluations"]) == 4 * 3
-    assert len(found["episodes"]) == 4 * 3 * 3
+    assert sorted(found["runs"]["hp_expectile"]) == [0.6, 0.6, 0.9, 0.9]
+    assert len(found["evaluations"]) == 4 * 2
+    assert len(found["episodes"]) == 4 * 2 * 3
     one = found["evaluations"].iloc[0]
     episodes = found["episodes"].query("run_id == @one.run_id and step == @one.step")
     assert one["reward_return_mean"] == pytest.approx(episodes["reward_return"].mean())

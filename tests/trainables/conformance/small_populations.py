@@ -1,0 +1,40 @@
+"""Populations small enough to train in a test, of every method."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainables.algorithms import ALGORITHMS
+from trainables.datasets import Dataset
+from trainables.population import Population
+from trainables.tasks import Task
+
+SMALL: Mapping[str, Any] = {"hidden_dim": 16, "batch_size": 32}
+# Loop counts and depths that only cost time; a method that is not named keeps its own.
+SMALLER: Mapping[str, Mapping[str, Any]] = {
+    "flrp": {"coupling_layers": 2, "latent_dim": 4},
+    "lspc": {"latent_dim": 4},
+    "r2pac": {"hidden_layers": 2, "chunk_length": 3, "flow_steps": 4, "candidates": 4},
+    "flp": {"flow_steps": 3},
+    "safefql": {"flow_steps": 3},
+}
+
+
+def small_settings(name: str) -> dict[str, Any]:
+    """Hyperparameters of a method in its smallest form that still does all it does."""
+    return {**SMALL, **SMALLER.get(name, {})}
+
+
+def build(
+    name: str,
+    task: Task,
+    dataset: Dataset,
+    changes: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    steps: int,
+) -> Population:
+    """A population of small runs: one for each change of the hyperparameters, and its seed."""
+    method = ALGORITHMS[name]
+    configs = [
+        method.config_class.resolve({**small_settings(name), **change}) for change in changes
+    ]
+    return Population(method, configs, seeds, task, dataset, steps, task.cost_limit)
