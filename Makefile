@@ -9,7 +9,8 @@ setup: $(STAMP)
 
 # torch comes first through pip, which takes a build for this machine (a GPU build from the default
 # index); uv then resolves the rest, because only it can override the pins of dsrl and
-# safety-gymnasium (see [tool.uv] in pyproject.toml).
+# safety-gymnasium (see [tool.uv] in pyproject.toml). Where Python may not write bytecode, as in many
+# containers, every worker would compile what it imports: it is done once, here.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
 		|| { echo "safesweep needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -17,7 +18,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -c 'import torch' 2>/dev/null \
 		|| $(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --editable '.[dev]'
 	touch $(STAMP)
 
 DEMO_STORE := results/demo

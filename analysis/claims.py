@@ -148,6 +148,63 @@ def judge_difference(task: str, larger: npt.ArrayLike, smaller: npt.ArrayLike) -
     return Finding(task, verdict, effect, low, high, p_value, seeds, remark)
 
 
+def judge_paired(task: str, differences: npt.ArrayLike, remark: str = "") -> Finding:
+    """Whether paired differences, one a seed, are positive (one-sided t test at 5 %)."""
+    values = np.asarray(differences, np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return Finding(task, UNDECIDED, float("nan"), remark="no seed has both")
+    effect, low, high = mean_interval(values)
+    if len(values) < 2 or np.ptp(values) == 0:
+        note = "; ".join(filter(None, [remark, "no spread known"]))
+        return Finding(task, UNDECIDED, effect, seeds=len(values), remark=note)
+    p_value = float(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue)
+    verdict = UNDECIDED
+    if p_value < LEVEL:
+        verdict = SUPPORTED
+    elif p_value > 1 - LEVEL:
+        verdict = CONTRADICTED
+    return Finding(task, verdict, effect, low, high, p_value, len(values), remark)
+
+
+def judge_range(
+    task: str,
+    values: npt.ArrayLike,
+    low: float = -np.inf,
+    high: float = np.inf,
+    remark: str = "",
+) -> Finding:
+    """Whether a mean over seeds lies within [low, high].
+
+    Supported where the 90 % interval of the mean lies within, which is two one-sided tests at 5 %
+    (an equivalence test where the values are differences and the range is a margin); contradicted
+    where it lies outside; undecided where it crosses an end, or there are fewer than two seeds.
+    The effect is the mean.
+    """
+    sample = np.asarray(values, np.float64)
+    sample = sample[np.isfinite(sample)]
+    if len(sample) == 0:
+        return Finding(task, UNDECIDED, float("nan"), remark="no seed has a value")
+    mean, below, above = mean_interval(sample, 0.90)
+    _, wide_below, wide_above = mean_interval(sample)
+    verdict = UNDECIDED
+    if len(sample) > 1:
+        if low <= below and above <= high:
+            verdict = SUPPORTED
+        elif above < low or below > high:
+            verdict = CONTRADICTED
+    return Finding(task, verdict, mean, wide_below, wide_above, seeds=len(sample), remark=remark)
+
+
+def overall_verdict(verdicts: Sequence[str]) -> str:
+    """Of a claim's findings: one that contradicts makes it contradicted, unless others support it;
+    findings in both directions leave it undecided."""
+    found = set(verdicts)
+    if {SUPPORTED, CONTRADICTED} <= found or not found & {SUPPORTED, CONTRADICTED}:
+        return UNDECIDED
+    return SUPPORTED if SUPPORTED in found else CONTRADICTED
+
+
 def score(claims: Sequence[Claim], results: pandas.DataFrame) -> pandas.DataFrame:
     """The scorecard: one row per claim and task, `undecided` where nothing bears on a claim."""
     rows: list[dict[str, object]] = []

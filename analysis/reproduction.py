@@ -8,13 +8,20 @@ from typing import Any
 
 import pandas
 
-from analysis.ablations import SCALES, Ablation, flrp
-from analysis.claims import score
+from analysis.ablations import SCALES, Ablation, flp, flrp, lspc, r2pac, safefql
+from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
 from analysis.figures import save_figure
 from analysis.store import ResultStore
 from search_spaces.validation import InvalidInput, require_choice
+from trainables.point_tables import PointRequest, read_points
 
-ABLATIONS: dict[str, Ablation] = {ablation.id: ablation for ablation in flrp.ABLATIONS}
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
+
+ABLATIONS: dict[str, Ablation] = {
+    ablation.id: ablation
+    for paper in (flrp, lspc, r2pac, flp, safefql)
+    for ablation in paper.ABLATIONS
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,37 @@ def missing_runs(store: ResultStore, ablation: Ablation, scale: str) -> list[str
     return missing
 
 
+def missing_points(store: ResultStore, ablation: Ablation, scale: str) -> list[PointRequest]:
+    """The measurements of a scale that the store lacks."""
+    wanted = ablation.points.get(require_choice("scale", scale, SCALES), ())
+    return [request for request in wanted if read_points(store.uri, request.name) is None]
+
+
+def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
+    """Claims by verdict: a row for each paper, and for claims about results and about print.
+
+    A claim about results is supported or contradicted where its findings on tasks say so and none
+    says otherwise, else undecided. A claim about printed numbers holds on every task or not.
+
+    Args:
+        findings: scorecards of ablations with the columns `paper` and `ablation`.
+    """
+    rows: dict[tuple[str, str], dict[str, int]] = {}
+    for keys, claim in findings.groupby(["paper", "ablation", "about", "claim"], sort=False):
+        paper, _, about, _ = map(str, keys)
+        verdicts = claim["verdict"].tolist()
+        verdict = overall_verdict(verdicts)
+        if about == "print" and CONTRADICTED in verdicts:
+            verdict = CONTRADICTED
+        counts = rows.setdefault((paper, about), {name: 0 for name in VERDICTS})
+        counts[verdict] += 1
+    card = [
+        {"paper": paper, "about": about, "claims": sum(counts.values()), **counts}
+        for (paper, about), counts in rows.items()
+    ]
+    return pandas.DataFrame(card).sort_values(["about", "paper"], ascending=[False, True])
+
+
 def _wanted(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Task, seed and settings of every run of a grid."""
     space = sweep["space"]
@@ -121,6 +159,12 @@ def reproduce(
     for name in sweeps:
         require_choice("sweep", name, sorted(known))
     absent = [name for name in names if name not in known]
+    if ablation.datasets:
+        if sweeps:
+            raise InvalidInput(f"{ablation.id}: looks at datasets, not at sweeps")
+        names, absent = ablation.datasets[scale], []
+    if ablation.points and not sweeps:
+        names = tuple(request.name for request in ablation.points[scale])
     results = pandas.DataFrame() if absent else ablation.collect(store, names)
     if results.empty:
         wanted = f"of sweep {', '.join(sweeps)}" if sweeps else f"at scale {scale!r}"

@@ -663,11 +663,15 @@ def _averaged(judged: pandas.DataFrame, unit: list[str]) -> pandas.DataFrame:
         )
         extra += ["violations", "episodes"]
     # Sorted, so that sums do not depend on the order in which rows arrive.
-    judged = judged[[*unit, "seed", "config_id", *scores, *extra]].drop_duplicates()
-    judged = judged.sort_values([*unit, "seed", *scores, *extra], kind="stable")
-    per_seed = judged.groupby([*unit, "seed"], sort=True).agg(
-        {"config_id": "first", **dict.fromkeys([*scores, *extra], "mean")}
-    )
+    values = ["config_id", *scores, *extra]
+    if judged.duplicated([*unit, "seed"]).any():
+        judged = judged[[*unit, "seed", *values]].drop_duplicates()
+        judged = judged.sort_values([*unit, "seed", *scores, *extra], kind="stable")
+        per_seed = judged.groupby([*unit, "seed"], sort=True).agg(
+            {"config_id": "first", **dict.fromkeys([*scores, *extra], "mean")}
+        )
+    else:
+        per_seed = judged.set_index([*unit, "seed"])[values].sort_index()
     per_unit = per_seed.groupby(level=unit, sort=True)
     units = per_unit.agg({"config_id": "first", **dict.fromkeys(scores, "mean")})
     units["seeds"] = per_unit.size()

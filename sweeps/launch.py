@@ -43,6 +43,8 @@ RAY_ENVIRONMENT = {
 WORKER_LOSSES = 3
 ROW_INTERVAL_SECONDS = 1.0
 OBJECT_STORE_SPARE_BYTES = 256 * 2**20
+# For sweeps whose data is not known when the session starts; Ray spills what does not fit.
+SESSION_STORE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -397,11 +399,23 @@ def _run_rows(writer: Any, trial_id: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """One Ray session for every `run_sweep` within, which otherwise start one each.
+
+    Raises:
+        InvalidInput: there is no cluster at `address`.
+    """
+    with _ray(address, None, None, {}, SESSION_STORE_BYTES):
+        yield
+
+
+@contextlib.contextmanager
 def _ray(
     address: str | None,
     num_cpus: int | None,
     num_gpus: int | None,
     datasets: Mapping[str, Any],
+    spare_bytes: int = OBJECT_STORE_SPARE_BYTES,
 ) -> Iterator[dict[str, float]]:
     """A Ray session; yields the resources that it has."""
     for name, value in RAY_ENVIRONMENT.items():
@@ -418,7 +432,7 @@ def _ray(
                 "num_cpus": num_cpus,
                 "num_gpus": num_gpus,
                 "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_SPARE_BYTES + 2 * data_bytes,
+                "object_store_memory": spare_bytes + 2 * data_bytes,
             }
         else:
             options["address"] = address

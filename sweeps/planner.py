@@ -134,8 +134,16 @@ class Arm:
 
     def config_id(self, config: Config) -> str:
         """Identity of a configuration of this arm."""
+        from trainables.algorithms import ALGORITHMS
+
+        resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
         return identity.config_id(
-            self.algorithm, config, self.task, self.dataset_id, self.spec.steps
+            self.algorithm,
+            config,
+            self.task,
+            self.dataset_id,
+            self.spec.steps,
+            self.spec.cost_limit_of(self.task) if resolved.trains_to_cost_limit else None,
         )
 
     @cached_property

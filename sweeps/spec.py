@@ -198,6 +198,12 @@ class SweepSpec:
         """Threads of one trial: its whole CPUs, at least one."""
         return max(1, int(self.cpu))
 
+    def cost_limit_of(self, task: str) -> float:
+        """The sweep's cost limit of an episode, or the task's own."""
+        from trainables.tasks import get_task
+
+        return get_task(task).cost_limit if self.cost_limit is None else self.cost_limit
+
     def resolve(self, algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The full configuration of `parameters` (canonical names) over the fixed values.
 

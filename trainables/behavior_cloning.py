@@ -42,6 +42,10 @@ class BehaviorCloningConfig(MethodConfig):
         choices=("all", "safe"),
     )  # fmt: skip
 
+    @property
+    def trains_to_cost_limit(self) -> bool:
+        return self.data == "safe"
+
 
 class BehaviorCloning(Method):
     """A deterministic policy fitted by least squares, in OSRL's setting."""

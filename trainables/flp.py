@@ -95,6 +95,10 @@ class FLPConfig(MethodConfig):
         low=0.01, high=1e4,
     )  # fmt: skip
 
+    @property
+    def trains_to_cost_limit(self) -> bool:
+        return self.safety == "lagrangian"
+
 
 class Values(NamedTuple):
     """What latents are worth: reward values and, where cost is constrained, cost values."""

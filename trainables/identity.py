@@ -15,14 +15,22 @@ def _digest(content: object, length: int) -> str:
 
 
 def config_id(
-    algorithm: str, config: Mapping[str, object], task: str, dataset_id: str, steps: int
+    algorithm: str,
+    config: Mapping[str, object],
+    task: str,
+    dataset_id: str,
+    steps: int,
+    cost_limit: float | None = None,
 ) -> str:
     """Identity of one configuration: 12 hex digits.
 
     Hashes the fully resolved `config` (every field, defaults included), the method, the task, the
-    dataset's digest and the training budget in gradient steps (phases divide the budget).
+    dataset's digest, the training budget in gradient steps (phases divide the budget) and the
+    `cost_limit` where one is given, which is where the configuration trains to it. Elsewhere a
+    limit only judges results, and runs serve every limit.
     """
-    return _digest([algorithm, dict(config), task, dataset_id, steps], 12)
+    content = [algorithm, dict(config), task, dataset_id, steps]
+    return _digest(content if cost_limit is None else [*content, float(cost_limit)], 12)
 
 
 def run_id(configuration: str, seed: int) -> str:

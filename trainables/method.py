@@ -158,6 +158,11 @@ class MethodConfig:
         """The fields that runs of one population must share."""
         return {name: getattr(self, name) for name in self.field_names("static")}
 
+    @property
+    def trains_to_cost_limit(self) -> bool:
+        """Whether the cost limit changes what is learned, and so is part of a run's identity."""
+        return False
+
     def batched_values(self) -> dict[str, float]:
         """The fields in which members of a population may differ."""
         return {name: getattr(self, name) for name in self.field_names("batched")}

@@ -157,6 +157,10 @@ class R2PACConfig(MethodConfig):
         0.5, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
     )
 
+    @property
+    def trains_to_cost_limit(self) -> bool:
+        return self.safety_metric == "cost" and self.threshold == "cost_limit"
+
 
 class R2PAC(Method):
     """Region-based reward penalty over action chunks (R2PAC section 4, algorithms 1 to 3)."""
@@ -259,17 +263,25 @@ class R2PAC(Method):
             base = batch["lowest_reward"] if self.static.penalty_base == "lowest_reward" else 0.0
             absorbed = (base - hp.penalty) / (1 - hp.discount)
             reward_target = torch.where(unsafe, absorbed, reward_target)
+        safety_q = chunk_value(params["safety_q"], pair)
+        reward_q = chunk_value(params["reward_q"], pair)
         losses = {
             "loss/safety_v": reversed_expectile_loss(
                 chunk_value(target["safety_q"], pair).amax(0) - safety_v, hp.expectile
             ),
-            "loss/safety_q": squared_error(chunk_value(params["safety_q"], pair), safety_target),
+            "loss/safety_q": squared_error(safety_q, safety_target),
             "loss/reward_v": expectile_loss(
                 chunk_value(target["reward_q"], pair).amin(0) - reward_v, hp.expectile
             ),
-            "loss/reward_q": squared_error(chunk_value(params["reward_q"], pair), reward_target),
+            "loss/reward_q": squared_error(reward_q, reward_target),
         }
-        metrics = {**losses, "threshold": threshold, "unsafe_share": unsafe.float().mean()}
+        metrics = {
+            **losses,
+            "reward_q_mean": reward_q.mean(),
+            "safety_q_mean": safety_q.mean(),
+            "threshold": threshold,
+            "unsafe_share": unsafe.float().mean(),
+        }
         return torch.stack(list(losses.values())).sum(), metrics
 
     def safety_target(self, batch: Batch, next_value: Tensor, hp: Hyperparameters) -> Tensor:

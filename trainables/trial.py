@@ -70,7 +70,14 @@ class Trial:
         self.rungs = evaluation_steps(steps, evaluate_every)
         self.writer = writer
         self.config_ids = [
-            identity.config_id(algorithm, c.to_dict(), task.name, dataset.dataset_id, steps)
+            identity.config_id(
+                algorithm,
+                c.to_dict(),
+                task.name,
+                dataset.dataset_id,
+                steps,
+                cost_limit if c.trains_to_cost_limit else None,
+            )
             for c in configs
         ]
         self.run_ids = [

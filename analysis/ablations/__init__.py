@@ -1,10 +1,11 @@
 """The ablations of the papers as data, one module a paper."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.claims import Claim
+from trainables.point_tables import PointRequest
 
 if TYPE_CHECKING:
     import pandas
@@ -27,12 +28,15 @@ class Ablation:
         sweeps: scale -> the sweeps that it needs, each the content of a sweep file; hyperparameters
             under their full names.
         costs: scale -> what it takes, in words.
-        collect: store, sweep names -> results in a tidy form, one row per (task, setting, seed,
-            quantity); no rows where the store has none.
+        collect: store, sweep names (or the names of datasets) -> results in a tidy form, one row
+            per (task, setting, seed, quantity); no rows where the store has none.
         published: the printed numbers, in the columns of the results as far as they apply.
         compare: results, printed numbers -> ours beside theirs.
         draw: results, printed numbers, scale -> figure.
         claims: what is claimed.
+        points: scale -> what is measured on the trained networks once the runs are complete
+            (values over the action plane, say); the command `reproduce` measures what is missing.
+        datasets: scale -> datasets that are all that the ablation looks at, as `source:task`.
     """
 
     id: str
@@ -46,3 +50,5 @@ class Ablation:
     compare: "Callable[[pandas.DataFrame, pandas.DataFrame], pandas.DataFrame]"
     draw: "Callable[[pandas.DataFrame, pandas.DataFrame, str], Figure]"
     claims: tuple[Claim, ...]
+    points: Mapping[str, tuple[PointRequest, ...]] = field(default_factory=dict)
+    datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

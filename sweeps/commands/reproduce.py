@@ -1,7 +1,9 @@
 """`safesweep reproduce`: an ablation of a paper, run, drawn, and its claims scored."""
 
 import argparse
+import contextlib
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from analysis.ablations import Ablation
     from analysis.reproduction import Reproduction
+    from analysis.store import ResultStore
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +52,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def run_reproduction(arguments: argparse.Namespace) -> int:
-    """Reproduce the ablations asked for; 1 when a run of theirs failed or diverged."""
+    """Reproduce the ablations asked for; 1 when a run of theirs failed or diverged, or when one of
+    several could not be reproduced."""
     from analysis.ablations import SCALES
     from analysis.reproduction import ABLATIONS, find_ablation
 
@@ -57,24 +61,59 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
         _print_list(arguments.format)
         return 0
     if not arguments.ids:
-        raise InvalidInput(f"reproduce: name an ablation ({', '.join(ABLATIONS)}), or all")
+        raise InvalidInput("reproduce: name an ablation (--list shows them), or all")
     require_choice("scale", arguments.scale, SCALES)
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
-    done = [_reproduce(ablation, arguments) for ablation in ablations]
-    if arguments.format == "table":
-        for reproduction in done:
-            _print_readable(reproduction)
-    else:
-        import pandas
+    done: list[Reproduction] = []
+    with _one_session(ablations, arguments):
+        for ablation in ablations:
+            try:
+                done.append(_reproduce(ablation, arguments))
+            except InvalidInput as problem:
+                if len(ablations) == 1:
+                    raise
+                say(str(problem))
+                continue
+            if arguments.format == "table":
+                _print_readable(done[-1])
+    if not done:
+        raise InvalidInput(f"reproduce: none of {len(ablations)} ablations could be reproduced")
+    if arguments.format != "table":
+        print_table(all_findings(done), arguments.format)
+    if len(ablations) > 1:
+        _report_scorecard(done, arguments)
+    incomplete = any(entry.missing for entry in done)
+    return 1 if incomplete or len(done) < len(ablations) else 0
 
-        cards = [entry.scorecard.assign(ablation=entry.ablation.id) for entry in done]
-        print_table(pandas.concat(cards, ignore_index=True), arguments.format)
-    return 1 if any(entry.missing for entry in done) else 0
+
+@contextlib.contextmanager
+def _one_session(
+    ablations: "Sequence[Ablation]", arguments: argparse.Namespace
+) -> "Iterator[None]":
+    """Ray is started once for several ablations, if there is anything to run."""
+    from analysis.reproduction import missing_runs
+    from analysis.store import ResultStore
+
+    if arguments.sweep or arguments.figure_only or len(ablations) == 1:
+        yield
+        return
+    try:
+        store = ResultStore(arguments.storage)
+        needed = any(missing_runs(store, ablation, arguments.scale) for ablation in ablations)
+    except InvalidInput:  # no store yet
+        needed = True
+    if not needed:
+        yield
+        return
+    from sweeps.launch import ray_session
+
+    with ray_session(arguments.address):
+        yield
 
 
 def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduction":
-    from analysis.reproduction import missing_runs, reproduce
+    from analysis.reproduction import missing_points, missing_runs, reproduce
     from analysis.store import ResultStore
 
     if arguments.sweep:
@@ -88,15 +127,73 @@ def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduc
                 f"{ablation.id}: the store {arguments.storage!r} lacks {total} runs of scale "
                 f"{arguments.scale!r} (the first: {missing[0]}); run it without --figure-only"
             )
+        unmeasured = missing_points(store, ablation, arguments.scale)
+        if unmeasured:
+            raise InvalidInput(
+                f"{ablation.id}: the store {arguments.storage!r} lacks the measurement "
+                f"{unmeasured[0].name!r}; run it without --figure-only"
+            )
     else:
         from sweeps.launch import run_sweep
 
         for sweep in ablation.sweeps[arguments.scale]:
             run_sweep(sweep, arguments.storage, arguments.address)
+        # An ablation of datasets alone may be the first thing that a store sees.
+        if "://" not in arguments.storage:
+            Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
         store = ResultStore(arguments.storage)
+        _measure(store, ablation, arguments)
     folder = figure_folder(arguments.storage, ablation.id)
     command = _command(ablation.id, arguments)
     return reproduce(ablation, store, arguments.scale, folder, command, arguments.sweep)
+
+
+def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:
+    """Measure on the trained networks what the ablation wants and the store lacks."""
+    from analysis.reproduction import missing_points
+
+    wanted = missing_points(store, ablation, arguments.scale)
+    if not wanted:
+        return
+    from trainables.points import measure_points
+
+    for request in wanted:
+        say(f"{ablation.id}: measuring {request.view} of {request.name}")
+        # A view without a sweep needs no runs.
+        runs = store.runs(sweep=request.sweep) if request.sweep else store.runs()[:0]
+        measure_points(arguments.storage, request, runs)
+
+
+def all_findings(done: "Sequence[Reproduction]") -> "pandas.DataFrame":
+    """The scorecards of several ablations, with their paper and id."""
+    import pandas
+
+    cards = [
+        entry.scorecard.assign(paper=entry.ablation.paper, ablation=entry.ablation.id)
+        for entry in done
+    ]
+    return pandas.concat(cards, ignore_index=True)
+
+
+def _report_scorecard(done: "Sequence[Reproduction]", arguments: argparse.Namespace) -> None:
+    """Claims by verdict, paper by paper; in full as CSV beside the figures."""
+    from analysis.reproduction import paper_scorecard
+
+    findings = all_findings(done)
+    card = paper_scorecard(findings)
+    folder = figure_folder(arguments.storage, "scorecard")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, frame in (("papers", card), ("findings", findings)):
+        path = folder / f"{name}-{arguments.scale}.csv"
+        frame.to_csv(path, index=False, lineterminator="\n")
+        paths.append(path)
+    if arguments.format == "table":
+        print(f"Claims by verdict, {arguments.scale}")
+        print()
+        print_table(card)
+        for path in paths:
+            print(path)
 
 
 def figure_folder(storage: str, name: str) -> Path:
@@ -175,7 +272,7 @@ def _print_readable(reproduction: "Reproduction") -> None:
 def _side_by_side(comparison: "pandas.DataFrame") -> "pandas.DataFrame":
     """One row for ours, its spread and the printed numbers, one column per setting.
 
-    The last column before `ours` holds the settings.
+    The last column before `ours` holds the settings. A column that says nothing is left out.
     """
     import pandas
 
@@ -191,11 +288,17 @@ def _side_by_side(comparison: "pandas.DataFrame") -> "pandas.DataFrame":
                 {
                     **dict(zip(names, group, strict=True)),
                     "source": source,
-                    **{f"{place:g}": "" if value != value else f"{value:.2f}"
-                       for place, value in values},
+                    **{
+                        place if isinstance(place, str) else f"{place:g}": ""
+                        if value != value
+                        else f"{value:.2f}"
+                        for place, value in values
+                    },
                 }
-            )  # fmt: skip
-    frame = pandas.DataFrame(rows)
+            )
+    frame = pandas.DataFrame(rows).fillna("")
+    silent = [name for name in names if (frame[name] == "").all()]
+    frame = frame.drop(columns=silent)
     return frame.assign(task=[_short_name(task) for task in frame["task"]])
 
 

@@ -10,8 +10,11 @@ from analysis.claims import (
     Claim,
     Finding,
     judge_difference,
+    judge_paired,
+    judge_range,
     judge_trend,
     mean_interval,
+    overall_verdict,
     score,
     trend_p_values,
 )
@@ -103,3 +106,36 @@ def test_the_scorecard_has_a_row_per_finding_and_one_for_a_claim_without() -> No
     card = score(claims, pandas.DataFrame())
     assert card["verdict"].tolist() == [SUPPORTED, CONTRADICTED, UNDECIDED]
     assert card["claim"].tolist() == ["both", "both", "none"]
+
+
+def test_paired_differences_are_judged_in_both_directions() -> None:
+    finding = judge_paired("task", [0.5, 0.6, 0.55], "remark")
+    assert (finding.verdict, finding.seeds, finding.remark) == (SUPPORTED, 3, "remark")
+    assert finding.effect == pytest.approx(0.55)
+    assert judge_paired("task", [-0.5, -0.6, -0.55]).verdict == CONTRADICTED
+    assert judge_paired("task", [-0.5, 0.6, 0.1]).verdict == UNDECIDED
+    for few in ([], [0.5], [0.5, 0.5], [0.5, np.nan]):
+        assert judge_paired("task", few).verdict == UNDECIDED
+
+
+def test_a_pair_decides_where_the_seeds_differ_more_than_the_settings() -> None:
+    one, other = np.array([0.2, 0.5, 0.8]), np.array([0.1, 0.41, 0.69])
+    assert judge_difference("task", one, other).verdict == UNDECIDED
+    assert judge_paired("task", one - other).verdict == SUPPORTED
+
+
+def test_a_range_holds_where_the_interval_lies_within() -> None:
+    near, far = [0.01, -0.01, 0.0], [0.3, 0.31, 0.32]
+    assert judge_range("task", near, -0.1, 0.1).verdict == SUPPORTED
+    assert judge_range("task", far, -0.1, 0.1).verdict == CONTRADICTED
+    assert judge_range("task", [0.0, 0.2, 0.1], -0.1, 0.1).verdict == UNDECIDED
+    assert judge_range("task", [0.0, 0.0], high=1.0).verdict == SUPPORTED
+    assert judge_range("task", [0.0], high=1.0).verdict == UNDECIDED
+    assert judge_range("task", [], high=1.0).verdict == UNDECIDED
+
+
+def test_findings_in_both_directions_leave_a_claim_undecided() -> None:
+    assert overall_verdict([SUPPORTED, UNDECIDED]) == SUPPORTED
+    assert overall_verdict([CONTRADICTED, UNDECIDED]) == CONTRADICTED
+    assert overall_verdict([SUPPORTED, CONTRADICTED]) == UNDECIDED
+    assert overall_verdict([UNDECIDED]) == UNDECIDED

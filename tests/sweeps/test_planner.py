@@ -108,6 +108,36 @@ def test_identity_covers_configuration_task_data_and_budget() -> None:
     assert again.run_ids == reference.run_ids
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "fixed", "changes"),
+    [
+        ("flp", {"safety": "off"}, False),
+        ("flp", {"safety": "lagrangian"}, True),
+        ("bc", {"data": "all"}, False),
+        ("bc", {"data": "safe"}, True),
+        ("r2pac", {"threshold": "quantile"}, False),
+        ("r2pac", {"threshold": "cost_limit"}, True),
+        ("r2pac", {"threshold": "cost_limit", "safety_metric": "feasibility"}, False),
+    ],
+)
+def test_the_cost_limit_is_part_of_identity_where_it_changes_what_is_learned(
+    algorithm: str, fixed: dict[str, str], changes: bool
+) -> None:
+    identities = []
+    for limit in (None, 1.0, 20.0):
+        example = spec(
+            algorithm=algorithm, fixed=fixed, search={"method": "grid"},
+            space={"learning_rate": [1e-3]}, cost_limit=limit,
+        )  # fmt: skip
+        planned = Arm(example, algorithm, TASK, "data")
+        trial = planned.next_trial()
+        assert trial is not None
+        identities.append(trial.config_ids)
+    # The boat's own limit is 1, so saying so changes nothing.
+    assert identities[0] == identities[1]
+    assert (identities[1] != identities[2]) is changes
+
+
 @pytest.mark.parametrize("status", ["completed", "stopped", "diverged"])
 def test_finished_runs_are_left_out(status: str) -> None:
     whole = arm(spec())

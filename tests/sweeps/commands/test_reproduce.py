@@ -3,9 +3,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from analysis.ablations.flrp import EXPECTILES, TABLE_8
+from analysis.reproduction import ABLATIONS
 from sweeps import launch
 from sweeps.cli import main
 from sweeps.commands.reproduce import figure_folder
@@ -46,7 +48,7 @@ def test_figure_only_draws_from_the_store(write_sweep, tmp_path: Path, capfd) ->
 
 def test_other_formats_print_the_scorecard_alone(write_sweep, tmp_path: Path, capfd) -> None:
     write_smoke(write_sweep, tmp_path)
-    words = ["reproduce", "all", "--scale", "smoke", "--figure-only", "--format", "json"]
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--figure-only", "--format", "json"]
     assert main([*words, "--storage", str(tmp_path)]) == 0
     card = json.loads(capfd.readouterr().out)
     assert {row["ablation"] for row in card} == {"flrp-table8"}
@@ -95,19 +97,23 @@ def test_runs_that_did_not_complete_are_said_and_exit_1(
 def test_list_shows_ids_claims_and_costs(capfd) -> None:
     assert main(["reproduce", "--list"]) == 0
     out = capfd.readouterr().out
-    assert out.startswith("flrp-table8: ")
-    for claim in TABLE_8.claims:
-        assert claim.statement in out
+    for ablation in ABLATIONS.values():
+        assert f"{ablation.id}: {ablation.title}\n" in out
+        assert f"  smoke: {ablation.costs['smoke']}\n" in out
+        for claim in ablation.claims:
+            assert claim.statement in out
     assert main(["reproduce", "--list", "--format", "json"]) == 0
     rows = json.loads(capfd.readouterr().out)
-    assert [row["id"] for row in rows] == ["flrp-table8"]
-    assert len(rows[0]["claims"]) == len(TABLE_8.claims)
+    assert [row["id"] for row in rows] == list(ABLATIONS)
+    assert all(row["claims"] and row["smoke"] and row["small"] and row["paper"] for row in rows)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["flrp-table9", "--figure-only"], "did you mean 'flrp-table8'"),
+        (["flrp-tabel8", "--figure-only"], "did you mean 'flrp-table8'"),
+        (["flp-fig2", "--figure-only"], "lacks the measurement 'flp-fig2-small'"),
+        (["flrp-table8", "--sweep", "nothing"], "sweep: 'nothing' is not one of"),
         (["flrp-table8", "--scale", "smal"], "scale: 'smal' .*did you mean 'small'"),
         (
             ["flrp-table8", "--figure-only"],
@@ -123,6 +129,40 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, capfd, words: list[str], mes
     assert re.search(message, captured.err)
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "figures").exists()
+
+
+def test_several_end_in_a_scorecard_and_what_cannot_be_drawn_is_said(
+    write_sweep, tmp_path: Path, capfd
+) -> None:
+    write_smoke(write_sweep, tmp_path)
+    words = ["reproduce", "flrp-table8", "flrp-table2", "--scale", "smoke", "--figure-only"]
+    assert main([*words, "--storage", str(tmp_path)]) == 1
+    captured = capfd.readouterr()
+    assert "flrp-table2: the store" in captured.err
+    assert "Claims by verdict, smoke" in captured.out
+    assert re.search(r"flrp +results +6 ", captured.out)
+    card = pandas.read_csv(tmp_path / "figures/scorecard/papers-smoke.csv")
+    assert card["claims"].sum() == len(TABLE_8.claims)
+    findings = pandas.read_csv(tmp_path / "figures/scorecard/findings-smoke.csv")
+    assert set(findings["ablation"]) == {"flrp-table8"}
+
+
+def test_nothing_that_can_be_drawn_is_bad_input(tmp_path: Path, capfd) -> None:
+    words = ["reproduce", "flrp-table2", "flrp-table3", "--figure-only", "--storage", str(tmp_path)]
+    assert main(words) == 2
+    assert "none of 2 ablations could be reproduced" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_needs_no_runs_is_measured_once(tmp_path: Path, capfd) -> None:
+    words = ["reproduce", "flp-fig2", "--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(words) == 0
+    points = tmp_path / "points/flp-fig2-smoke.csv"
+    written = points.stat().st_mtime_ns
+    assert main([*words, "--figure-only"]) == 0
+    assert main(words) == 0
+    assert points.stat().st_mtime_ns == written
+    assert "flp-fig2-smoke.png" in capfd.readouterr().out
 
 
 def test_figures_of_a_remote_store_stay_here() -> None:

@@ -1,0 +1,10 @@
+"""FLRP's ablations."""
+
+from analysis.ablations.flrp.comparisons import COMPARISONS
+from analysis.ablations.flrp.feasible_set import EXPECTILES, TABLE_8
+from analysis.ablations.flrp.latents import LATENTS
+from analysis.ablations.flrp.plane import FIGURE_2
+
+ABLATIONS = (*COMPARISONS, TABLE_8, FIGURE_2, *LATENTS)
+
+__all__ = ["ABLATIONS", "EXPECTILES", "TABLE_8"]

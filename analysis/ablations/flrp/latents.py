@@ -1,0 +1,205 @@
+"""FLRP's refinement of latents: figures 2, 3, 4 and 7."""
+
+import pandas
+
+from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
+from analysis.ablations.panels import draw_along, draw_by_task
+from analysis.ablations.settings import (
+    COST,
+    REWARD,
+    Setting,
+    along,
+    settings_ablation,
+)
+from analysis.ablations.statements import (
+    at_most_better,
+    close,
+    deviation_smaller,
+    judge_pairs,
+    larger,
+    rises,
+)
+from analysis.claims import Claim, Finding, judge_paired
+
+SAFETY_FIRST, REWARD_FIRST = "H R SH", "R H SH"
+ORDERS = {
+    SAFETY_FIRST: "safety-reward-shared",
+    REWARD_FIRST: "reward-safety-shared",
+    "random": "random",
+    "unrefined": "none",
+}
+
+
+def _refined_earn_more(results: pandas.DataFrame) -> list[Finding]:
+    findings = []
+    for order in list(ORDERS)[:-1]:
+        pairs = judge_pairs(results, REWARD, (order, ""), ("unrefined", ""), judge_paired)
+        findings += [
+            Finding(
+                finding.task, finding.verdict, finding.effect, finding.low, finding.high,
+                finding.p_value, finding.seeds, f"{order}: {finding.remark}",
+            )
+            for finding in pairs
+        ]  # fmt: skip
+    return findings
+
+
+FIGURE_3 = settings_ablation(
+    "flrp-fig3",
+    "The order in which the experts refine",
+    "refinement_order: safety or reward first, random, none",
+    tuple(Setting(name, "flrp", {"refinement_order": order}) for name, order in ORDERS.items()),
+    {
+        "smoke": SMOKE_TASKS,
+        "small": SMALL_TASKS,
+        "paper": ("BallCircle", "CarRun", "AntCircle", "DroneCircle"),
+    },
+    draw_by_task(
+        "FLRP figure 3",
+        note="H, R and SH are the safety, reward and shared experts. The unrefined policy spends "
+        "the refiner's steps on its prior.",
+    ),
+    (
+        Claim(
+            "refined-earn-more",
+            "Every order of refinement earns more than no refinement.",
+            _refined_earn_more,
+        ),
+        at_most_better(
+            "safety-first-costs-no-more",
+            "H, R, SH costs no more than R, H, SH (by at most 0.1 of the limit).",
+            COST,
+            SAFETY_FIRST,
+            REWARD_FIRST,
+            high=0.1,
+        ),
+        larger(
+            "reward-first-earns-most",
+            "R, H, SH earns more than H, R, SH.",
+            REWARD,
+            REWARD_FIRST,
+            SAFETY_FIRST,
+        ),
+        larger(
+            "reward-first-beats-random",
+            "R, H, SH earns more than a random order.",
+            REWARD,
+            REWARD_FIRST,
+            "random",
+        ),
+        larger(
+            "random-beats-safety-first",
+            "A random order earns more than H, R, SH.",
+            REWARD,
+            "random",
+            SAFETY_FIRST,
+        ),
+        deviation_smaller(
+            "random-varies-more",
+            "A random order's reward varies more over seeds than H, R, SH's.",
+            REWARD,
+            SAFETY_FIRST,
+            "random",
+        ),
+    ),
+)
+
+
+STEPS = (1, 2, 3, 5, 10)
+
+FIGURE_4 = settings_ablation(
+    "flrp-fig4",
+    "The number of refinement steps",
+    "T (refinement_steps) in 1, 2, 3, 5, 10; the paper prints no values but T = 3",
+    along("flrp", "refinement_steps", STEPS),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarCircle",)},
+    draw_along("FLRP figure 4", "refinement steps $T$", note="Trained and acting with T steps."),
+    (
+        rises("cost-falls", "Cost falls as T grows.", COST, falls=True),
+        deviation_smaller(
+            "cost-steadies",
+            "With T = 10 cost varies less over seeds than with T = 1.",
+            COST,
+            "10",
+            "1",
+        ),
+        larger("many-steps-earn-less", "T = 10 earns less than T = 3.", REWARD, "3", "10"),
+    ),
+)
+
+
+_WEIGHTS = {"reward_weight": 1.0, "safety_weight": 1.0, "shared_weight": 0.5}
+_SERIES = {
+    "reward_weight": r"$\lambda_r$",
+    "safety_weight": r"$\lambda_h$",
+    "shared_weight": r"$\lambda_{sh}$",
+}
+_EXPERT_LEVELS, _SHARED_LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0), (0.1, 0.25, 0.5, 1.0, 4.0)
+
+
+def _weight_settings() -> tuple[Setting, ...]:
+    settings: tuple[Setting, ...] = ()
+    for name in _WEIGHTS:
+        levels = _SHARED_LEVELS if name == "shared_weight" else _EXPERT_LEVELS
+        settings += along("flrp", name, levels, beside=_WEIGHTS, series=name)
+    return settings
+
+
+FIGURE_7 = settings_ablation(
+    "flrp-fig7",
+    "The weights of the refiner's losses",
+    "lambda_r, lambda_h (0.25 to 4) and lambda_sh (0.1 to 4), one at a time around 1, 1, 0.5; the "
+    "paper prints no values but these",
+    _weight_settings(),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun",)},
+    draw_along(
+        "FLRP figure 7", "weight, the others at their defaults", series_labels=_SERIES, log=True
+    ),
+    (
+        rises(
+            "safety-weight-saves",
+            "Cost falls as lambda_h grows.",
+            COST,
+            series="safety_weight",
+            falls=True,
+        ),
+        rises("reward-weight-pays", "Reward rises with lambda_r.", REWARD, series="reward_weight"),
+        rises("reward-weight-costs", "Cost rises with lambda_r.", COST, series="reward_weight"),
+        larger(
+            "too-much-sharing-earns-less",
+            "lambda_sh = 4 earns less than 0.5.",
+            REWARD,
+            "0.5",
+            "4",
+            series="shared_weight",
+        ),
+        larger(
+            "too-much-sharing-costs-more",
+            "lambda_sh = 4 costs more than 0.5.",
+            COST,
+            "4",
+            "0.5",
+            series="shared_weight",
+        ),
+        close(
+            "reward-weight-is-not-abrupt",
+            "Halving lambda_r changes reward by at most 0.1.",
+            REWARD,
+            "0.5",
+            "1",
+            0.1,
+            series="reward_weight",
+        ),
+        close(
+            "safety-weight-is-not-abrupt",
+            "Halving lambda_h changes reward by at most 0.1.",
+            REWARD,
+            "0.5",
+            "1",
+            0.1,
+            series="safety_weight",
+        ),
+    ),
+)
+
+LATENTS = (FIGURE_3, FIGURE_4, FIGURE_7)

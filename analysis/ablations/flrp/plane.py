@@ -1,0 +1,108 @@
+"""FLRP's figure 2: one state, and what each expert does there."""
+
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
+from analysis.ablations.measured import each_task, mean_positive, measured_ablation, table_of
+from analysis.ablations.panels import draw_panels, draw_plane, short_name
+from analysis.ablations.settings import Setting
+from analysis.claims import Finding, judge_range
+from analysis.figures import BLUE, ORANGE, PURPLE, figure_style
+
+_EXPERTS = {"safety": (BLUE, "H"), "reward": (ORANGE, "R"), "shared": (PURPLE, "SH")}
+_SURFACES = {"reward_q": "$Q_r$", "safety_q": "$Q_h$", "log_density": r"$\log\pi$"}
+TOP_SHARE = 0.1
+
+
+def _overlap(results: pandas.DataFrame, task: str) -> Finding | None:
+    """The part of the best tenth of the plane by Q_r that is also in the best tenth by Q_h."""
+    plane = table_of(results, task, "plane", "FLRP")
+    if plane.empty:
+        return None
+    shares = []
+    for _, rows in plane.groupby(level="seed"):
+        rich = rows["reward_q"] >= rows["reward_q"].quantile(1 - TOP_SHARE)
+        safe = rows["safety_q"] <= rows["safety_q"].quantile(TOP_SHARE)
+        shares.append(float((rich & safe).sum() / rich.sum()))
+    return judge_range(task, shares, high=0.5, remark="shared part of the best tenths")
+
+
+def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+    """A row for each task: the three surfaces with the experts' paths, of the first seed."""
+    tasks = list(dict.fromkeys(results["task"]))
+    with figure_style():
+        figure, panels = draw_panels(3 * len(tasks), width=2.3, height=2.1, columns=3)
+        for row, task in enumerate(tasks):
+            seed = int(results.loc[results["task"] == task, "seed"].min())
+            plane = table_of(results, task, "plane", "FLRP", seed)
+            for column, (quantity, label) in enumerate(_SURFACES.items()):
+                axes = panels[3 * row + column]
+                draw_plane(figure, axes, plane, quantity)
+                axes.set_title(f"{short_name(task)}: {label}")
+                for name, (color, symbol) in _EXPERTS.items():
+                    _draw_paths(axes, results, task, seed, name, color, symbol)
+        figure.suptitle(
+            f"FLRP figure 2, {scale}: one state, the first seed", fontsize=8.5, wrap=True
+        )
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_paths(
+    axes: Axes, results: pandas.DataFrame, task: str, seed: int, name: str, color: str, symbol: str
+) -> None:
+    steps = sorted(
+        view for view in results["view"].unique() if str(view).startswith(f"{name} step")
+    )
+    tables = [table_of(results, task, view, "FLRP", seed) for view in steps]
+    for point in tables[0].index if tables else []:
+        x = [table.loc[point, "action_1"] for table in tables]
+        y = [table.loc[point, "action_2"] for table in tables]
+        first = point == tables[0].index[0]
+        axes.plot(x, y, color=color, linewidth=1.0, label=f"{symbol} alone" if first else None)
+        axes.plot(x[-1], y[-1], color=color, marker="o", markersize=3)
+
+
+FIGURE_2 = measured_ablation(
+    "flrp-fig2",
+    "One state: values and density over actions, and what each expert does",
+    "the expert: safety (H), reward (R), shared (SH), each alone for three steps",
+    "flrp_refinement",
+    (Setting("FLRP", "flrp"),),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun",)},
+    {"smoke": 4, "small": 32, "paper": 256},
+    _draw,
+    (
+        each_task(
+            "regions-differ",
+            "In the state shown less than half of the best tenth of actions by Q_r is in the "
+            "safest tenth by Q_h.",
+            _overlap,
+        ),
+        mean_positive(
+            "safety-expert-saves",
+            "H lowers Q_h, on average over states.",
+            "safety change",
+            "safety_q",
+            setting="FLRP",
+            sign=-1,
+        ),
+        mean_positive(
+            "reward-expert-earns",
+            "R raises Q_r, on average over states.",
+            "reward change",
+            "reward_q",
+            setting="FLRP",
+        ),
+        mean_positive(
+            "shared-expert-concentrates",
+            "SH raises the unrefined policy's density, on average over states.",
+            "shared change",
+            "log_density",
+            setting="FLRP",
+        ),
+    ),
+)

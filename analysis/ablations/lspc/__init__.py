@@ -1,0 +1,8 @@
+"""LSPC's ablations."""
+
+from analysis.ablations.lspc.comparisons import COMPARISONS
+from analysis.ablations.lspc.policies import FIGURE_3, FIGURE_12
+
+ABLATIONS = (*COMPARISONS, FIGURE_3, FIGURE_12)
+
+__all__ = ["ABLATIONS"]

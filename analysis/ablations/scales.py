@@ -1,0 +1,202 @@
+"""What a method is trained with at each scale, and the sweeps made of it.
+
+A run's identity is its whole configuration, its task, its data and its steps. So that every
+ablation of a method shares the runs of its default configuration, the settings of a method at a
+scale are written here and nowhere else; an ablation adds only what it varies.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.published import load_hyperparameters
+from trainables.tasks import TASKS
+
+SEEDS = {"smoke": [0, 1], "small": [0, 1, 2], "paper": [0, 1, 2]}
+PAPER_STEPS = 1_000_000
+
+# Evaluations of a run, evenly spaced over its steps, and episodes in each. They are no part of a
+# run's identity: figures of training curves need several, and whoever trains a run first decides.
+EVALUATIONS = {"smoke": 2, "small": 4, "paper": 10}
+EPISODES = {"smoke": 1, "small": 10, "paper": 20}
+
+# Proves the path: networks and sample counts as small as they go.
+SMOKE: dict[str, dict[str, Any]] = {
+    "flrp": {"latent_dim": 2, "coupling_layers": 1},
+    "lspc": {"latent_dim": 2},
+    "r2pac": {"hidden_layers": 2, "flow_steps": 2, "candidates": 2},
+    "flp": {"flow_steps": 2},
+    "safefql": {"flow_steps": 2},
+    "bc": {},
+}
+SMOKE_COMMON: dict[str, Any] = {"hidden_dim": 32, "batch_size": 64}
+SMOKE_STEPS = 60
+
+# Means something on two cores. With h = 25 on violations and the papers' slow target networks the
+# feasibility critics need far more steps than these to come down to their zero level set: the
+# violation signal is 1, and learning is faster.
+SMALL: dict[str, dict[str, Any]] = {
+    "flrp": {
+        "hidden_dim": 128,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "target_update_rate": 0.01,
+        "violation_signal": 1.0,
+    },
+    "lspc": {
+        "hidden_dim": 128,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "target_update_rate": 0.01,
+        "latent_dim": 8,
+    },
+    "r2pac": {
+        "hidden_dim": 128,
+        "hidden_layers": 2,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "target_update_rate": 0.01,
+        "flow_steps": 8,
+        "candidates": 8,
+    },
+    "flp": {
+        "hidden_dim": 128,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "target_update_rate": 0.01,
+    },
+    "safefql": {
+        "hidden_dim": 128,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "target_update_rate": 0.01,
+        "violation_signal": 1.0,
+    },
+    "bc": {"hidden_dim": 128, "batch_size": 256},
+}
+SMALL_STEPS = {
+    "flrp": 4000,
+    "lspc": 4000,
+    "r2pac": 4000,
+    "flp": 4000,
+    "safefql": 4000,
+    "bc": 2000,
+}
+
+
+def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
+    """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
+    if scale == "smoke":
+        return {**SMOKE_COMMON, **SMOKE[algorithm]}
+    return dict(SMALL[algorithm]) if scale == "small" else {}
+
+
+def method_steps(scale: str, algorithm: str) -> int:
+    """Gradient steps of a run."""
+    if scale == "smoke":
+        return SMOKE_STEPS
+    return SMALL_STEPS[algorithm] if scale == "small" else PAPER_STEPS
+
+
+def task_settings(algorithm: str, task: str) -> dict[str, Any]:
+    """What a paper sets for one task: LSPC's epsilon on Bullet, R2PAC's alpha and C (table 5)."""
+    if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
+        return {"restriction": 0.6, "safe_restriction": 0.6}
+    if algorithm != "r2pac":
+        return {}
+    names = {"alpha": "quantile", "C_bar": "penalty"}
+    printed = load_hyperparameters("r2pac")
+    rows = printed[(printed["exhibit"] == "table5") & (printed["task"] == task)]
+    return {
+        names[parameter.split()[0]]: float(value)
+        for parameter, value in zip(rows["parameter"], rows["value"], strict=True)
+    }
+
+
+def cost_limits(paper: str, task: str) -> tuple[float, ...]:
+    """The limits over which a paper averages a task's normalised cost.
+
+    FLRP takes 10 everywhere, R2PAC 5 on Bullet and 10 elsewhere, LSPC the mean of a suite's three.
+    On the boats, and where no paper says otherwise, it is the task's own limit.
+    """
+    found, suite = TASKS[task], TASKS[task].suite
+    if suite == "boat" or paper not in ("flrp", "lspc", "r2pac"):
+        return (found.cost_limit,)
+    if paper == "lspc":
+        return found.cost_limits
+    return (5.0,) if paper == "r2pac" and suite == "bullet" else (10.0,)
+
+
+def make_sweeps(
+    name: str,
+    scale: str,
+    paper: str,
+    algorithm: str,
+    tasks: Sequence[str],
+    space: Mapping[str, Sequence[Any]],
+    fixed: Mapping[str, Any],
+    seeds: Sequence[int] | None = None,
+    steps: int | None = None,
+) -> list[dict[str, Any]]:
+    """A grid over `space`, as the content of sweep files.
+
+    One sweep, but for the paper's scale: there a sweep for each cost limit and each group of tasks
+    that the paper trains with the same settings.
+
+    Args:
+        name: of the sweep; the scale and the group's number are appended.
+        tasks: canonical ids.
+        space: hyperparameter -> values; empty for a single configuration.
+        fixed: what the ablation sets beside it.
+        seeds: of each configuration; the scale's by default.
+        steps: gradient steps; the method's at this scale by default.
+    """
+    budget = steps or method_steps(scale, algorithm)
+    groups: dict[str, tuple[list[str], dict[str, Any], float | None, bool]] = {}
+    for task in tasks:
+        own = task_settings(algorithm, task) if scale == "paper" else {}
+        limits = cost_limits(paper, task)
+        limit = limits[0] if scale == "paper" else None
+        boat = TASKS[task].suite == "boat"
+        key = repr((sorted(own.items()), limit, boat))
+        groups.setdefault(key, ([], own, limit, boat))[0].append(task)
+    sweeps = []
+    for number, (members, own, limit, boat) in enumerate(groups.values()):
+        suffix = f"-{number + 1}" if len(groups) > 1 else ""
+        settings = {**method_settings(scale, algorithm), **own, **fixed}
+        sweep: dict[str, Any] = {
+            "name": f"{name}-{scale}{suffix}",
+            "algorithm": algorithm,
+            "tasks": members,
+            "dataset": "fetch" if scale == "paper" and not boat else "collect",
+            "search": {"method": "grid"},
+            "seeds": list(seeds or SEEDS[scale]),
+            "space": {key: list(values) for key, values in space.items()},
+            "fixed": {key: value for key, value in settings.items() if key not in space},
+            "steps": budget,
+            "evaluate": {
+                "every": max(1, budget // EVALUATIONS[scale]),
+                "episodes": EPISODES[scale],
+            },
+            # Configurations that differ in batched fields only share one population.
+            "configs_per_trial": max(1, math.prod(len(values) for values in space.values())),
+        }
+        if limit is not None:
+            sweep["cost_limit"] = limit
+        sweeps.append(sweep)
+    return sweeps
+
+
+def describe_cost(sweeps: Sequence[Mapping[str, Any]]) -> str:
+    """Runs, steps and tasks of some sweeps, in words."""
+    if not sweeps:
+        return "no runs: it reads the datasets"
+    runs = steps = 0
+    tasks: dict[str, None] = {}
+    for sweep in sweeps:
+        configurations = math.prod(len(values) for values in sweep["space"].values())
+        count = configurations * len(sweep["seeds"]) * len(sweep["tasks"])
+        runs, steps = runs + count, steps + count * sweep["steps"]
+        tasks.update(dict.fromkeys(TASKS[task].key for task in sweep["tasks"]))
+    named = ", ".join(tasks) if len(tasks) <= 4 else f"{len(tasks)} tasks"
+    return f"{runs} runs, {steps:,} gradient steps in all, on {named}; shared runs are run once"

@@ -1,0 +1,166 @@
+"""A store that holds what an ablation's smallest scale comprises, with made-up numbers."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis.ablations import Ablation
+from analysis.store import ResultStore
+from trainables.algorithms import ALGORITHMS
+from trainables.flrp import EXPERTS
+from trainables.identity import config_id, run_id, trial_id
+from trainables.point_tables import COLUMNS, PointRequest, write_points
+from trainables.points import BANDIT_STRENGTHS
+from trainables.results import ResultWriter
+from trainables.tasks import get_task
+
+METRICS = (
+    "reward_q_mean", "safety_q_mean", "feasible_recall", "feasible_precision",
+    "true_recall", "true_precision", "true_specificity",
+)  # fmt: skip
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+WriteAblation = Callable[[Ablation], ResultStore]
+
+
+def configurations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Full configurations of a grid."""
+    resolve = ALGORITHMS[sweep["algorithm"]].config_class.resolve
+    for values in itertools.product(*sweep["space"].values()):
+        chosen = dict(zip(sweep["space"], values, strict=True))
+        yield resolve({**sweep["fixed"], **chosen}).to_dict()
+
+
+def write_sweep(storage: str, sweep: Mapping[str, Any], generator: np.random.Generator) -> None:
+    writer, algorithm = ResultWriter(storage, sweep["name"]), sweep["algorithm"]
+    runs: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
+    metrics: list[dict[str, Any]] = []
+    steps = [sweep["steps"] // 2, sweep["steps"]]
+    for config, task, seed in itertools.product(
+        configurations(sweep), sweep["tasks"], sweep["seeds"]
+    ):
+        identity = config_id(algorithm, config, task, "data", sweep["steps"])
+        keys = {"run_id": run_id(identity, seed), "config_id": identity, "algorithm": algorithm}
+        keys |= {"task": task, "seed": seed}
+        runs.append(
+            {
+                **keys,
+                "status": "completed",
+                "steps": sweep["steps"],
+                "train_seconds": float(generator.uniform(1, 2)),
+                "evaluate_seconds": 1.0,
+                "device": "cpu",
+                "population": 1,
+                "dataset_id": "data",
+                "code_version": "0",
+                "started_at": MOMENT,
+                "finished_at": MOMENT,
+                "error": None,
+                "config": config,
+            }
+        )
+        for step, policy in itertools.product(steps, ALGORITHMS[algorithm].policies):
+            reward, cost = float(generator.uniform(-600, -400)), float(generator.uniform(0, 2))
+            evaluations.append(
+                {
+                    **keys,
+                    "step": step,
+                    "policy": policy,
+                    "reward_return_mean": reward,
+                    "cost_return_mean": cost,
+                    "normalized_reward": float(get_task(task).normalize_reward(reward)),
+                    "normalized_cost": cost,
+                    "cost_limit": 1.0,
+                    "violation_rate": 0.0,
+                    "zero_cost_rate": 0.0,
+                    "episode_length_mean": 400.0,
+                    "episodes": 1,
+                    "act_latency_ms": float(generator.uniform(1, 2)),
+                }
+            )
+        metrics += [
+            {"run_id": keys["run_id"], "step": step, "name": name, "value": generator.uniform()}
+            for step in steps
+            for name in METRICS
+        ]
+    trial = trial_id(row["run_id"] for row in runs)
+    for row in runs:
+        row["trial_id"] = trial
+    writer.write_trial(trial, runs, evaluations, [], metrics)
+    writer.write_sweep("name: made-up\n", [row["run_id"] for row in runs], "completed")
+
+
+def views_of(request: PointRequest) -> dict[str, tuple[str, ...]]:
+    """View -> quantities, as `trainables.points` measures them."""
+    actions = ("action_1", "action_2")
+    if request.view == "flrp_refinement":
+        values = ("reward_q", "safety_q", "log_density")
+        return {
+            "plane": (*actions, *values),
+            **{f"{name} step {step}": actions for name in EXPERTS for step in range(4)},
+            **{f"{name} change": values for name in EXPERTS},
+        }
+    if request.view == "lspc_actions":
+        return {
+            "plane": (*actions, "reward_q", "cost_q"),
+            **dict.fromkeys(("cvae", "lspc_s", "lspc_o"), actions),
+            "states": ("inside_share", "reward_q_gain"),
+        }
+    if request.view == "r2pac_values":
+        return {"states": ("place_1", "place_2", "reward_v", "safety_v", "unsafe")}
+    if request.view == "transfer":
+        return dict.fromkeys(request.target_tasks, ("reward", "cost"))
+    return {
+        f"{name} {level:g}": actions
+        for name, levels in BANDIT_STRENGTHS.items()
+        for level in levels
+    }
+
+
+def write_view(
+    storage: str, store: ResultStore, request: PointRequest, generator: np.random.Generator
+) -> None:
+    """Made-up points; those of planes lie on a regular grid."""
+    if request.sweep:
+        runs = store.runs(sweep=request.sweep)[["run_id", "seed", "task"]].to_dict("records")
+    else:
+        runs = [{"run_id": "", "seed": seed, "task": "MultimodalBandit"} for seed in (0, 1)]
+    axis = np.linspace(-1, 1, 6)
+    rows = []
+    for run, (view, quantities) in itertools.product(runs, views_of(request).items()):
+        for quantity in quantities:
+            values = generator.uniform(-1, 1, 36)
+            if view == "plane" and quantity.startswith("action"):
+                first = quantity == "action_1"
+                values = np.repeat(axis, 6) if first else np.tile(axis, 6)
+            if quantity == "unsafe":
+                values = np.arange(36) % 2
+            rows += [
+                {**run, "view": view, "point": point, "quantity": quantity, "value": value}
+                for point, value in enumerate(values)
+            ]
+    write_points(storage, request.name, pandas.DataFrame(rows, columns=list(COLUMNS)))
+
+
+@pytest.fixture
+def write_ablation(tmp_path: Path) -> WriteAblation:
+    """A function that writes the smoke scale of an ablation to a store and opens it."""
+
+    def write(ablation: Ablation) -> ResultStore:
+        storage, generator = str(tmp_path / "store"), np.random.default_rng(0)
+        Path(storage).mkdir(exist_ok=True)
+        for sweep in ablation.sweeps["smoke"]:
+            write_sweep(storage, sweep, generator)
+        store = ResultStore(storage)
+        for request in ablation.points.get("smoke", ()):
+            write_view(storage, store, request, generator)
+        return store
+
+    return write

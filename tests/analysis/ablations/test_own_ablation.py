@@ -1,0 +1,37 @@
+"""The README's ablation of one's own works as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.reproduction import ABLATIONS, reproduce
+from sweeps import cli
+from sweeps.spec import SweepSpec
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+
+
+def test_the_ablation_of_the_readme_is_registered_run_and_drawn(
+    write_ablation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "register_ablation" in code
+    ]
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli, "main", asked.append)
+    try:
+        exec(block, {})
+        assert asked == [["reproduce", "own-depth", "--scale", "smoke"]]
+        ablation = ABLATIONS["own-depth"]
+        for sweeps in ablation.sweeps.values():
+            for sweep in sweeps:
+                SweepSpec.from_mapping(sweep)
+        done = reproduce(ablation, write_ablation(ablation), "smoke", tmp_path / "figures", "")
+        assert done.paths[0].is_file()
+        assert done.missing == []
+        assert set(done.scorecard["claim"]) == {"depth-pays", "safe"}
+    finally:
+        ABLATIONS.pop("own-depth", None)

@@ -1,0 +1,73 @@
+import pytest
+
+from analysis.ablations.scales import (
+    SMALL,
+    SMALL_STEPS,
+    SMOKE,
+    cost_limits,
+    describe_cost,
+    make_sweeps,
+    method_settings,
+    task_settings,
+)
+from analysis.reproduction import ABLATIONS
+from sweeps.spec import SweepSpec
+from trainables.algorithms import ALGORITHMS
+from trainables.identity import config_id
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_method_has_settings_that_it_knows(algorithm: str) -> None:
+    assert algorithm in SMOKE and algorithm in SMALL and algorithm in SMALL_STEPS
+    for scale in ("smoke", "small", "paper"):
+        ALGORITHMS[algorithm].config_class.resolve(method_settings(scale, algorithm))
+    assert method_settings("paper", algorithm) == {}
+
+
+def test_the_papers_limits() -> None:
+    assert cost_limits("flrp", "OfflineCarRun-v0") == (10.0,)
+    assert cost_limits("r2pac", "OfflineCarRun-v0") == (5.0,)
+    assert cost_limits("r2pac", "OfflineCarGoal1Gymnasium-v0") == (10.0,)
+    assert cost_limits("lspc", "OfflineCarRun-v0") == (10.0, 20.0, 40.0)
+    assert cost_limits("safefql", "OfflineHopperVelocityGymnasium-v1") == (20.0,)
+    assert cost_limits("flrp", "BoatNavigation-v0") == (1.0,)
+
+
+def test_the_papers_settings_of_a_task() -> None:
+    assert task_settings("lspc", "OfflineCarRun-v0")["restriction"] == 0.6
+    assert task_settings("lspc", "OfflineAntRun-v0") == {}
+    assert task_settings("r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
+    assert task_settings("r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
+    assert task_settings("flrp", "OfflineCarRun-v0") == {}
+
+
+def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> None:
+    tasks = ["OfflineBallRun-v0", "OfflineAntRun-v0", "OfflineDroneRun-v0"]
+    first, second = make_sweeps("x", "paper", "r2pac", "r2pac", tasks, {"quantile": [0.5]}, {})
+    assert first["tasks"] == ["OfflineBallRun-v0"]
+    assert second["tasks"] == ["OfflineAntRun-v0", "OfflineDroneRun-v0"]
+    assert (first["name"], second["name"]) == ("x-paper-1", "x-paper-2")
+    assert first["cost_limit"] == 5.0
+    assert "quantile" not in second["fixed"]
+    (small,) = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {})
+    assert "cost_limit" not in small and small["dataset"] == "collect"
+
+
+def test_the_default_configuration_is_the_same_run_in_every_ablation() -> None:
+    identities: dict[str, set[str]] = {}
+    for name in ("flrp-table2", "flrp-table3", "flrp-fig3", "flrp-fig4", "flrp-fig7"):
+        found = set()
+        for sweep in ABLATIONS[name].sweeps["small"]:
+            spec = SweepSpec.from_mapping(sweep)
+            for values in spec.space_for("flrp").grid():
+                config = spec.resolve("flrp", values)
+                found.add(config_id("flrp", config, "OfflineCarRun-v0", "data", spec.steps))
+        identities[name] = found
+    assert len(set.intersection(*identities.values())) == 1
+
+
+def test_the_cost_counts_runs_and_steps() -> None:
+    sweeps = make_sweeps("x", "small", "flrp", "bc", ["BoatNavigation-v0"],
+                         {"hidden_layers": [1, 2]}, {}, steps=100)  # fmt: skip
+    assert describe_cost(sweeps).startswith("6 runs, 600 gradient steps in all, on BoatNavigation")
+    assert describe_cost([]).startswith("no runs")
