@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas
 
-from analysis.ablations import SCALES, Ablation, flp, flrp, lspc, r2pac, safefql
+from analysis.ablations import SCALES, Ablation, beyond, flp, flrp, lspc, r2pac, safefql
 from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
 from analysis.figures import save_figure
 from analysis.store import ResultStore
@@ -19,7 +19,7 @@ VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 
 ABLATIONS: dict[str, Ablation] = {
     ablation.id: ablation
-    for paper in (flrp, lspc, r2pac, flp, safefql)
+    for paper in (flrp, lspc, r2pac, flp, safefql, beyond)
     for ablation in paper.ABLATIONS
 }
 

@@ -34,52 +34,44 @@ SMOKE_STEPS = 60
 
 # Means something on two cores. With h = 25 on violations and the papers' slow target networks the
 # feasibility critics need far more steps than these to come down to their zero level set: the
-# violation signal is 1, and learning is faster.
+# violation signal is 1, with FLRP's temperatures of Q_h and V_h scaled alike, and learning is
+# faster. LSPC's divergence weighs less, or the decoder ignores so few latents in so few steps. On
+# collected BallRun these reach a normalised cost below 1 in the mean of three seeds.
+_FAST = {
+    "hidden_dim": 64,
+    "batch_size": 256,
+    "learning_rate": 1e-3,
+    "target_update_rate": 0.02,
+}
 SMALL: dict[str, dict[str, Any]] = {
     "flrp": {
-        "hidden_dim": 128,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "target_update_rate": 0.01,
+        **_FAST,
         "violation_signal": 1.0,
+        "feasibility_expectile": 0.7,
+        "q_temperature": 0.1,
+        "v_temperature": 0.2,
+        "latent_dim": 4,
+        "shared_weight": 0.1,
+        "pretrain_share": 0.6,
     },
     "lspc": {
-        "hidden_dim": 128,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "target_update_rate": 0.01,
-        "latent_dim": 8,
+        **_FAST,
+        "latent_dim": 4,
+        "kl_coefficient": 0.03,
+        "restriction": 0.6,
+        "safe_restriction": 0.6,
     },
-    "r2pac": {
-        "hidden_dim": 128,
-        "hidden_layers": 2,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "target_update_rate": 0.01,
-        "flow_steps": 8,
-        "candidates": 8,
-    },
-    "flp": {
-        "hidden_dim": 128,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "target_update_rate": 0.01,
-    },
-    "safefql": {
-        "hidden_dim": 128,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "target_update_rate": 0.01,
-        "violation_signal": 1.0,
-    },
-    "bc": {"hidden_dim": 128, "batch_size": 256},
+    "r2pac": {**_FAST, "hidden_layers": 2, "flow_steps": 8, "candidates": 8},
+    "flp": {**_FAST, "flow_steps": 5},
+    "safefql": {**_FAST, "violation_signal": 1.0, "flow_steps": 5},
+    "bc": {"hidden_dim": 64, "batch_size": 256},
 }
 SMALL_STEPS = {
-    "flrp": 4000,
-    "lspc": 4000,
-    "r2pac": 4000,
-    "flp": 4000,
-    "safefql": 4000,
+    "flrp": 2500,
+    "lspc": 2500,
+    "r2pac": 2500,
+    "flp": 3000,
+    "safefql": 3000,
     "bc": 2000,
 }
 
