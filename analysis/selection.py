@@ -663,29 +663,43 @@ def _averaged(judged: pandas.DataFrame, unit: list[str]) -> pandas.DataFrame:
         )
         extra += ["violations", "episodes"]
     # Sorted, so that sums do not depend on the order in which rows arrive.
-    values = ["config_id", *scores, *extra]
-    if judged.duplicated([*unit, "seed"]).any():
-        judged = judged[[*unit, "seed", *values]].drop_duplicates()
-        judged = judged.sort_values([*unit, "seed", *scores, *extra], kind="stable")
-        per_seed = judged.groupby([*unit, "seed"], sort=True).agg(
-            {"config_id": "first", **dict.fromkeys([*scores, *extra], "mean")}
+    keys, values = [*unit, "seed"], [*scores, *extra]
+    per_seed = judged[[*keys, "config_id", *values]]
+    if per_seed.duplicated(keys).any():
+        per_seed = per_seed.drop_duplicates().sort_values([*keys, *values], kind="stable")
+        per_seed = per_seed.groupby(keys, sort=True, as_index=False).agg(
+            {"config_id": "first", **dict.fromkeys(values, "mean")}
         )
-    else:
-        per_seed = judged.set_index([*unit, "seed"])[values].sort_index()
-    per_unit = per_seed.groupby(level=unit, sort=True)
-    units = per_unit.agg({"config_id": "first", **dict.fromkeys(scores, "mean")})
-    units["seeds"] = per_unit.size()
+    per_seed = per_seed.sort_values(keys, kind="stable")
+    # Plain array sums from here: a store may hold ten thousands of configurations.
+    identities = per_seed[unit].to_numpy()
+    changes = (identities[1:] != identities[:-1]).any(axis=1)
+    starts = np.flatnonzero(np.concatenate([[True], changes])[: len(per_seed)])
+    seeds = np.diff(np.append(starts, len(per_seed)))
+
+    def totals(column: FloatArray) -> FloatArray:
+        return np.add.reduceat(column, starts) if len(starts) else column
+
+    def mean_of(name: str) -> FloatArray:
+        column = per_seed[name].to_numpy(np.float64)
+        known = np.isfinite(column)
+        with np.errstate(invalid="ignore"):
+            return totals(np.where(known, column, 0.0)) / totals(known.astype(np.float64))
+
+    units = per_seed.iloc[starts][[*unit, "config_id"]].reset_index(drop=True)
+    for name in scores:
+        units[name] = mean_of(name)
+    units["seeds"] = seeds
     costs = per_seed["normalized_cost"].to_numpy()
-    ends = np.cumsum(units["seeds"].to_numpy())
-    pieces = np.split(costs, ends[:-1]) if len(ends) else []
-    column = np.empty(len(pieces), dtype=object)
-    column[:] = [np.sort(piece) for piece in pieces]
+    column = np.empty(len(starts), dtype=object)
+    column[:] = [np.sort(piece) for piece in np.split(costs, starts[1:])] if len(starts) else []
     units["seed_costs"] = column
     if "cost_return_mean" in extra:
-        units["cost_return_mean"] = per_unit["cost_return_mean"].mean()
+        units["cost_return_mean"] = mean_of("cost_return_mean")
     if has_violations:
-        units[["violations", "episodes"]] = per_unit[["violations", "episodes"]].sum()
-    return units.reset_index()
+        for name in ("violations", "episodes"):
+            units[name] = totals(np.nan_to_num(per_seed[name].to_numpy(np.float64)))
+    return units
 
 
 def _best_steps(candidates: pandas.DataFrame, rule: Rule, settings: Settings) -> pandas.DataFrame:
