@@ -585,6 +585,27 @@ def test_tightening_the_limit_never_raises_the_chosen_cost(
     assert costs[tight] <= costs[loose] + 1e-9
 
 
+@settings(max_examples=100, deadline=None)
+@given(ANY_SEEDS, st.integers(1, 40), st.integers(1, 39))
+def test_tightening_the_limit_never_raises_what_a_stricter_rule_measures(
+    candidates: Scores, limit: int, tighter: int
+) -> None:
+    """The dearest seed of all_seeds_safe, the bound of confident_safe, while there is a safe one."""
+    tighter = min(tighter, limit)
+    for rule in ("all_seeds_safe", "confident_safe"):
+        loose = choose(candidates, rule, cost_limit=limit)
+        tight = choose(candidates, rule, cost_limit=tighter)
+        if not tight["safe_candidates"]:
+            continue
+        if rule == "all_seeds_safe":
+            dearest = {name: max(cost for _, cost in seeds) for name, seeds in candidates.items()}
+            before, after = dearest[loose["config_id"]], dearest[tight["config_id"]]
+        else:
+            before, after = loose["bound"] * limit, tight["bound"] * tighter
+        assert tight["safe"] and loose["safe"]
+        assert after <= before + 1e-9
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     ANY_SEEDS,
