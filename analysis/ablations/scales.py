@@ -57,7 +57,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "lspc": {
         **_FAST,
         "latent_dim": 4,
-        "kl_coefficient": 0.03,
+        "expectile": 0.9,
+        "kl_coefficient": 0.05,
         "restriction": 0.6,
         "safe_restriction": 0.6,
     },

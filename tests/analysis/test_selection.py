@@ -590,7 +590,7 @@ def test_tightening_the_limit_never_raises_the_chosen_cost(
 def test_tightening_the_limit_never_raises_what_a_stricter_rule_measures(
     candidates: Scores, limit: int, tighter: int
 ) -> None:
-    """The dearest seed of all_seeds_safe, the bound of confident_safe, while there is a safe one."""
+    """The dearest seed of all_seeds_safe and the bound of confident_safe, while one is safe."""
     tighter = min(tighter, limit)
     for rule in ("all_seeds_safe", "confident_safe"):
         loose = choose(candidates, rule, cost_limit=limit)
