@@ -670,7 +670,8 @@ def _averaged(judged: pandas.DataFrame, unit: list[str]) -> pandas.DataFrame:
         per_seed = per_seed.groupby(keys, sort=True, as_index=False).agg(
             {"config_id": "first", **dict.fromkeys(values, "mean")}
         )
-    per_seed = per_seed.sort_values(keys, kind="stable")
+    else:
+        per_seed = per_seed.sort_values(keys, kind="stable")
     # Plain array sums from here: a store may hold ten thousands of configurations.
     identities = per_seed[unit].to_numpy()
     changes = (identities[1:] != identities[:-1]).any(axis=1)

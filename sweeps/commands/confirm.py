@@ -146,6 +146,7 @@ def _evaluate_again(
 
     rows = _chosen_rows(row, selected)
     runs = store.runs(run_id=rows["run_id"].unique()).sort_values("seed")
+    limit = _limit_of(rows)
     found: list[dict[str, Any]] = []
     for sweep, members in runs.groupby("sweep", sort=True):
         chosen = [
@@ -155,7 +156,6 @@ def _evaluate_again(
             )
             for run in members.to_dict("records")
         ]  # fmt: skip
-        limit = _limit_of(rows)
         identifier = confirmation_id(
             chosen, row["policy"], arguments.episodes, arguments.episode_seed, limit
         )
