@@ -105,7 +105,9 @@ def run_sweep(
             the machine does not have. Nothing has been run then.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
+    from trainables.dsrl_compatibility import simulator_versions
     from trainables.results import ResultWriter
+    from trainables.tasks import get_task
 
     spec = _as_spec(spec)
     started = time.monotonic()
@@ -116,6 +118,8 @@ def run_sweep(
     )
     launch = _Launch(plan, writer, progress)
     if not launch.exhausted:
+        for task in spec.tasks:
+            simulator_versions(get_task(task))
         launch.run(datasets, address, num_cpus, num_gpus, trainable)
     return launch.finish(time.monotonic() - started)
 

@@ -2,14 +2,15 @@
 
 For simulators: a cross-entropy search (Rubinstein, 1999) of linear policies on R - lambda * C, one
 search per lambda, and blends of the policies that they find. Every episode is kept, so that the
-data goes from random to good and from safe to reckless. For the boats: a mix of hand-written
+data goes from random to good and from safe to reckless. For MetaDrive: the simulator's own drivers
+at speeds from careful to reckless, as DSRL's data was made. For the boats: a mix of hand-written
 behaviours that covers the whole box.
 The same task, number of episodes and seed always give the same file.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from trainables.datasets import (
     collected_file,
     write_dataset,
 )
-from trainables.dsrl_compatibility import Simulator, make_simulator
+from trainables.dsrl_compatibility import Simulator, make_simulator, simulator_versions
+from trainables.metadrive import MetaDriveSimulator
 from trainables.tasks import Task, get_task
 
 FloatArray = NDArray[np.floating]
@@ -42,17 +44,24 @@ ELITES = 4
 _SEARCH_DEVIATION = 0.3
 _SMALLEST_DEVIATION = 0.05
 
-_SIMULATOR_PACKAGES = {
-    "bullet": ("bullet-safety-gym", "pybullet"),
-    "safety_gymnasium_navigation": ("safety-gymnasium", "mujoco"),
-    "safety_gymnasium_velocity": ("safety-gymnasium", "mujoco"),
-}
+# km/h. At 10.7 an episode of the easy road that does not end early costs 10; DSRL drove at 5 to 21.
+TARGET_SPEEDS = (5.0, 40.0)
+# Standard deviations of the noise added to the drivers' actions; most of 0.2 ends off the road.
+DRIVING_NOISE = (0.0, 0.05, 0.1, 0.2)
+# Every so many episodes the expert drives.
+_EXPERT_TURN = 6
+
+Act = Callable[[FloatArray], FloatArray]
+"""observation [o] -> action [a], which may leave the bounds."""
 
 
 def default_episodes(task: Task) -> int:
-    """Episodes collected unless told otherwise: about 100,000 steps (boats: 70,000)."""
+    """Episodes collected unless told otherwise: about 100,000 steps (boats: 70,000; MetaDrive, for
+    its slowness: 35,000)."""
     if task.suite == "boat":
         return 175
+    if task.suite == "metadrive":
+        return 60
     return int(np.clip(100_000 // task.horizon, 100, 1000))
 
 
@@ -72,7 +81,7 @@ def collect_dataset(
         progress: called with (episodes done, episodes) as they are done.
 
     Raises:
-        InvalidInput: a task without a simulator here, a bad number, or a place not writable.
+        InvalidInput: the simulator is not installed, a bad number, or a place not writable.
     """
     task = get_task(task) if isinstance(task, str) else task
     count = int(
@@ -92,15 +101,22 @@ def collect_dataset(
         "episodes": count,
         "seed": seed,
     }
+    versions = simulator_versions(task)
     if task.suite == "boat":
         arrays = _collect_boat(task, count, seed, progress)
         provenance["method"] = "behaviour mix: " + ", ".join(b.name for b in _BEHAVIOURS)
+    elif task.suite == "metadrive":
+        arrays = _collect_metadrive(task, count, seed, progress)
+        provenance["method"] = "MetaDrive's intelligent driver model and PPO expert, with noise"
+        provenance["target_speeds"] = list(TARGET_SPEEDS)
+        provenance["action_noise"] = list(DRIVING_NOISE)
+        provenance["simulator"] = versions
     else:
         arrays = _collect_simulator(task, count, seed, progress)
         provenance["method"] = "cross-entropy search of linear policies on R - lambda * C"
         provenance["cost_weights"] = list(COST_WEIGHTS)
         provenance["action_noise"] = list(ACTION_NOISE)
-        provenance["simulator"] = {name: version(name) for name in _SIMULATOR_PACKAGES[task.suite]}
+        provenance["simulator"] = versions
     return write_dataset(destination, arrays, provenance)
 
 
@@ -114,7 +130,10 @@ def _collect_simulator(
     def record(weights: FloatArray) -> tuple[float, float]:
         noise = ACTION_NOISE[len(recorded) % len(ACTION_NOISE)]
         start = int(generator.integers(2**31))
-        episode = _record_episode(task, simulator, weights, noise, start, generator)
+        observation = simulator.reset(start)
+        disturbances = noise * generator.standard_normal((task.horizon, task.action_dim))
+        act = partial(_linear_policy, weights)
+        episode = _record_episode(simulator, observation, act, disturbances)
         recorded.append(episode)
         if progress is not None:
             progress(len(recorded), episodes)
@@ -148,25 +167,54 @@ def _collect_simulator(
             record((1 - share) * found[first] + share * found[first + 1])
     finally:
         simulator.close()
-    return {key: np.concatenate([episode[key] for episode in recorded]) for key in recorded[0]}
+    return _joined(recorded)
+
+
+def _collect_metadrive(
+    task: Task, episodes: int, seed: int, progress: Progress | None
+) -> dict[str, NDArray[Any]]:
+    simulator = make_simulator(task)
+    assert isinstance(simulator, MetaDriveSimulator)
+    generator = np.random.default_rng([seed, 0])
+    # Spread evenly over the logarithm, so that any number of episodes has careful ones.
+    places = (generator.permutation(episodes) + generator.uniform(size=episodes)) / episodes
+    slowest, fastest = TARGET_SPEEDS
+    recorded = []
+    try:
+        for episode, speed in enumerate(slowest * (fastest / slowest) ** places):
+            start, readiness = (int(number) for number in generator.integers(2**31, size=2))
+            observation = simulator.reset(start)
+            noise = generator.choice(DRIVING_NOISE)
+            disturbances = noise * generator.standard_normal((task.horizon, task.action_dim))
+            if episode % _EXPERT_TURN == _EXPERT_TURN - 1:
+                driver = simulator.follow_expert()
+            else:
+                driver = simulator.follow_traffic(speed, readiness)
+            recorded.append(_record_episode(simulator, observation, driver, disturbances))
+            if progress is not None:
+                progress(len(recorded), episodes)
+    finally:
+        simulator.close()
+    return _joined(recorded)
+
+
+def _joined(episodes: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
+
+
+def _linear_policy(weights: FloatArray, observation: FloatArray) -> FloatArray:
+    return weights[:, :-1] @ observation + weights[:, -1]
 
 
 def _record_episode(
-    task: Task,
-    simulator: Simulator,
-    weights: FloatArray,
-    noise: float,
-    start: int,
-    generator: np.random.Generator,
+    simulator: Simulator, observation: FloatArray, act: Act, disturbances: FloatArray
 ) -> dict[str, NDArray[Any]]:
-    observation = simulator.reset(start)
-    disturbances = noise * generator.standard_normal((task.horizon, task.action_dim))
+    """Run an episode that has been reset; `disturbances` [horizon, a] are added to actions."""
     observations, actions, rewards, costs = [observation], [], [], []
     terminated = False
     for disturbance in disturbances:
-        action = weights[:, :-1] @ observation + weights[:, -1] + disturbance
         # What is stored must be what was done, so the rounding to float32 comes first.
-        action = np.clip(action, -1.0, 1.0).astype(np.float32)
+        action = np.clip(act(observation) + disturbance, -1.0, 1.0).astype(np.float32)
         observation, reward, cost, terminated = simulator.step(action.astype(np.float64))
         observations.append(observation)
         actions.append(action)

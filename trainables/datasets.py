@@ -4,6 +4,7 @@ A file is flat: observations, next_observations, actions, rewards, costs, termin
 row a step, episodes one after the other; an episode ends where terminals or timeouts is true.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -407,11 +408,8 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     if collected.is_file():
         return collected
     if source == "auto" and task.dataset_urls:
-        try:
+        with contextlib.suppress(FetchFailed):
             return fetch_dataset(task, progress=progress, timeout=QUICK_TIMEOUT)
-        except FetchFailed:
-            if task.suite == "metadrive":
-                raise
     return collect_dataset(task, path=collected, progress=progress)
 
 

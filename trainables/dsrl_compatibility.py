@@ -1,8 +1,9 @@
-"""The simulators that the `dsrl` package gives, made to work on current Python.
+"""The simulators of DSRL's tasks, made to work on current Python.
 
 dsrl 0.1.0 and safety-gymnasium 0.4.0 were written for Python 3.10 and older. This module imports
 them quietly, repairs what keeps them from importing, and wraps their environments in `Simulator`,
-which is seeded exactly and steps with as little overhead as possible.
+which is seeded exactly and steps with as little overhead as possible. MetaDrive's tasks are in
+`trainables.metadrive`.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -24,9 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.validation import InvalidInput
+from trainables import metadrive
 from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
+
+SIMULATOR_PACKAGES = {
+    "bullet": ("bullet-safety-gym", "pybullet"),
+    "safety_gymnasium_navigation": ("safety-gymnasium", "mujoco"),
+    "safety_gymnasium_velocity": ("safety-gymnasium", "mujoco"),
+    "metadrive": ("metadrive-simulator", "panda3d"),
+}
+"""The distributions that a suite's simulator is made of; the boats need none."""
 
 _import_lock = threading.RLock()
 
@@ -285,6 +296,31 @@ class SafetyGymnasiumSimulator:
         self._environment.close()
 
 
+def simulator_versions(task: Task) -> dict[str, str]:
+    """The versions of the distributions that the task's simulator is made of.
+
+    Raises:
+        InvalidInput: they are not installed; says how to install them.
+    """
+    try:
+        return {name: version(name) for name in SIMULATOR_PACKAGES.get(task.suite, ())}
+    except PackageNotFoundError as problem:
+        # The other suites' simulators come with safesweep itself.
+        raise InvalidInput(
+            f"task: {task.name} needs the simulator {problem.name}, which is not installed; on "
+            "Python 3.11, install the extra metadrive (uv pip install -e '.[metadrive]')"
+        ) from None
+
+
+def simulator_installed(task: Task) -> bool:
+    """Whether the task can be simulated here."""
+    try:
+        simulator_versions(task)
+    except InvalidInput:
+        return False
+    return True
+
+
 def make_simulator(task: Task, reuse: bool = False) -> Simulator:
     """A live environment of a DSRL task.
 
@@ -292,17 +328,15 @@ def make_simulator(task: Task, reuse: bool = False) -> Simulator:
         reuse: for data collection; see `BulletSimulator`.
 
     Raises:
-        InvalidInput: the task has no simulator here.
+        InvalidInput: the task needs no simulator, or one that is not installed.
     """
+    simulator_versions(task)
     if task.suite == "bullet":
         return BulletSimulator(task, reuse)
     if task.suite.startswith("safety_gymnasium"):
         return SafetyGymnasiumSimulator(task)
     if task.suite == "metadrive":
-        raise InvalidInput(
-            f"task: {task.name} needs the MetaDrive simulator, which this version cannot run; "
-            "its datasets can be read, but not collected or evaluated on"
-        )
+        return metadrive.MetaDriveSimulator(task)
     raise InvalidInput(f"task: {task.name} is embedded and needs no simulator")
 
 

@@ -27,6 +27,8 @@ MAX_LIVE_SIMULATORS = {
     "bullet": 32,
     "safety_gymnasium_navigation": 8,
     "safety_gymnasium_velocity": 256,
+    # A process has one engine.
+    "metadrive": 1,
 }
 
 
@@ -57,7 +59,7 @@ def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Epi
             [members, episodes].
 
     Raises:
-        InvalidInput: the task's simulator cannot run here.
+        InvalidInput: the task's simulator is not installed.
     """
     given = np.asarray(episode_seeds, dtype=np.int64)
     seeds = np.broadcast_to(given, (members, given.shape[-1]))
@@ -70,8 +72,7 @@ def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Epi
         np.zeros((members, episodes), dtype=np.int64),
     )
     pairs = [(member, episode) for episode in range(episodes) for member in range(members)]
-    # A suite that is not named here has no simulator, which `make_simulator` reports.
-    live = MAX_LIVE_SIMULATORS.get(task.suite, 1)
+    live = MAX_LIVE_SIMULATORS[task.suite]
     for first in range(0, len(pairs), live):
         wave = pairs[first : first + live]
         _rollout_wave(task, act, wave, seeds, outcomes)

@@ -76,16 +76,10 @@ def fetch_dataset(
             continue
         os.replace(partial, destination)
         return destination
-    if task.suite == "metadrive":
-        advice = "a file from elsewhere (dataset: path.hdf5)"
-    else:
-        advice = (
-            f"data from the simulator (safesweep data collect {task.name}) "
-            "or a file from elsewhere (dataset: path.hdf5)"
-        )
     raise FetchFailed(
         f"fetch: no mirror gave {task.dataset_file}; tried {', '.join(tried)}; "
-        f"without a network, use {advice}"
+        f"without a network, use data from the simulator (safesweep data collect {task.name}) "
+        "or a file from elsewhere (dataset: path.hdf5)"
     )
 
 

@@ -18,6 +18,7 @@ from trainables import identity
 from trainables.algorithms import ALGORITHMS
 from trainables.datasets import Dataset, load_dataset
 from trainables.diagnostics import feasibility_diagnostics, method_diagnostics
+from trainables.dsrl_compatibility import simulator_versions
 from trainables.environments import Episodes
 from trainables.method import MethodConfig
 from trainables.population import Population
@@ -327,6 +328,7 @@ def train(
     """
     method = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
     found = get_task(task)
+    simulator_versions(found)
     require_number("steps", steps, low=1, integer=True)
     require_number("episodes", episodes, low=1, integer=True)
     data = dataset if isinstance(dataset, Dataset) else load_dataset(found.name, dataset)

@@ -72,6 +72,7 @@ def print_tasks(arguments: argparse.Namespace) -> int:
     """One row per task."""
     import pandas
 
+    from trainables.dsrl_compatibility import simulator_installed
     from trainables.tasks import TASKS
 
     rows = [
@@ -86,6 +87,7 @@ def print_tasks(arguments: argparse.Namespace) -> int:
             "max_return": task.max_return,
             "max_cost": task.max_cost,
             "cost_limits": " ".join(f"{limit:g}" for limit in task.cost_limits),
+            "simulator": "installed" if simulator_installed(task) else "not installed",
         }
         for task in TASKS.values()
     ]
@@ -98,6 +100,7 @@ def print_datasets(arguments: argparse.Namespace) -> int:
     import pandas
 
     from trainables.datasets import cache_folder, published_file
+    from trainables.dsrl_compatibility import simulator_installed
     from trainables.tasks import TASKS
 
     rows = []
@@ -109,7 +112,7 @@ def print_datasets(arguments: argparse.Namespace) -> int:
         obtainable = []
         if task.dataset_urls:
             obtainable.append("fetch")
-        if task.suite != "metadrive":
+        if simulator_installed(task):
             obtainable.append("collect")
         for origin, path in files or [("none", None)]:
             rows.append(
@@ -184,6 +187,7 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
         published_file,
         require_hdf5,
     )
+    from trainables.dsrl_compatibility import simulator_installed
     from trainables.tasks import TASKS, get_task
 
     path = Path(name).expanduser()
@@ -195,7 +199,7 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
                 return candidate, task
         raise InvalidInput(
             f"dataset: {task.name} has none on this machine; get one with: "
-            f"safesweep data {'fetch' if task.suite == 'metadrive' else 'collect'} {task.name}"
+            f"safesweep data {'collect' if simulator_installed(task) else 'fetch'} {task.name}"
         )
     if task_name is not None:
         return path, get_task(task_name)

@@ -110,6 +110,4 @@ def test_bad_input_is_refused(tmp_path):
         collect_dataset("BallRun", 0, 0, tmp_path / "a.hdf5")
     with pytest.raises(InvalidInput, match="seed: -1 is not allowed"):
         collect_dataset("BallRun", 1, -1, tmp_path / "a.hdf5")
-    with pytest.raises(InvalidInput, match="MetaDrive"):
-        collect_dataset("easymean", 1, 0, tmp_path / "a.hdf5")
     assert not list(tmp_path.iterdir())

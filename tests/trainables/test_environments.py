@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from search_spaces.validation import InvalidInput
 from trainables import environments
 from trainables.environments import rollout
 from trainables.tasks import get_task
@@ -114,8 +113,3 @@ def test_returns_are_sums_over_the_steps():
     steps = [boats.step([[1.0, 0.0]])[1:] for _ in range(400)]
     assert episodes.reward_returns[0, 0] == sum(reward[0] for reward, _ in steps)
     assert episodes.cost_returns[0, 0] == sum(cost[0] for _, cost in steps)
-
-
-def test_metadrive_is_refused():
-    with pytest.raises(InvalidInput, match="MetaDrive"):
-        rollout(get_task("harddense"), lambda observations, step: observations, 1, [0])
