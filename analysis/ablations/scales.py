@@ -92,9 +92,12 @@ def method_steps(scale: str, algorithm: str) -> int:
 
 
 def task_settings(algorithm: str, task: str) -> dict[str, Any]:
-    """What a paper sets for one task: LSPC's epsilon on Bullet, R2PAC's alpha and C (table 5)."""
+    """What a paper sets for one task: LSPC's epsilon on Bullet and mask on MetaDrive (A.3), R2PAC's
+    alpha and C (table 5)."""
     if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
         return {"restriction": 0.6, "safe_restriction": 0.6}
+    if algorithm == "lspc" and TASKS[task].suite == "metadrive":
+        return {"safety_mask": True}
     if algorithm != "r2pac":
         return {}
     names = {"alpha": "quantile", "C_bar": "penalty"}

@@ -36,6 +36,7 @@ def test_the_papers_limits() -> None:
 def test_the_papers_settings_of_a_task() -> None:
     assert task_settings("lspc", "OfflineCarRun-v0")["restriction"] == 0.6
     assert task_settings("lspc", "OfflineAntRun-v0") == {}
+    assert task_settings("lspc", "OfflineMetadrive-hardmean-v0") == {"safety_mask": True}
     assert task_settings("r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
     assert task_settings("r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
     assert task_settings("flrp", "OfflineCarRun-v0") == {}
