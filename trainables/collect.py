@@ -46,7 +46,7 @@ _SMALLEST_DEVIATION = 0.05
 
 # km/h. At 10.7 an episode of the easy road that does not end early costs 10; DSRL drove at 5 to 21.
 TARGET_SPEEDS = (5.0, 40.0)
-# Standard deviations of the noise added to the drivers' actions; most of 0.2 ends off the road.
+# Standard deviations of the noise added to the drivers' actions, drawn for each episode.
 DRIVING_NOISE = (0.0, 0.05, 0.1, 0.2)
 # Every so many episodes the expert drives.
 _EXPERT_TURN = 6
