@@ -11,7 +11,9 @@ from typing import NoReturn
 from search_spaces.validation import InvalidInput, require_choice
 from sweeps.output import say
 
-COMMAND_MODULES = ("run", "results", "confirm", "store", "reproduce", "data", "catalog")
+COMMAND_MODULES = (
+    "run", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
+)  # fmt: skip
 
 INTERRUPTED = 130
 

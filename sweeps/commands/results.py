@@ -72,11 +72,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=print_selection)
 
 
-def add_selection_options(parser: argparse.ArgumentParser) -> None:
+def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True) -> None:
     """Add what says which configurations are chosen: the filters, the rule and its options."""
-    parser.add_argument("--sweep", help="only the runs of this sweep")
-    parser.add_argument("--algorithm", help="only this method")
-    parser.add_argument("--task", help="only this task")
+    if filters:
+        parser.add_argument("--sweep", help="only the runs of this sweep")
+        parser.add_argument("--algorithm", help="only this method")
+        parser.add_argument("--task", help="only this task")
     parser.add_argument(
         "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
     )

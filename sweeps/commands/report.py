@@ -1,0 +1,45 @@
+"""`safesweep report`: a sweep as one HTML page."""
+
+import argparse
+from pathlib import Path
+
+from search_spaces.validation import InvalidInput
+from sweeps.commands.results import add_selection_options, add_storage_option, choose, open_store
+from sweeps.output import say
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `report`."""
+    parser = commands.add_parser("report", help="write a sweep as one self-contained HTML page")
+    parser.add_argument("sweep", help="name of the sweep")
+    parser.add_argument("--output", type=Path, help="the page (default: <sweep>.html)")
+    add_selection_options(parser, filters=False)
+    add_storage_option(parser)
+    parser.set_defaults(handler=write_report, algorithm=None, task=None)
+
+
+def write_report(arguments: argparse.Namespace) -> int:
+    """Write the page and say where it lies.
+
+    Raises:
+        InvalidInput: an unknown sweep or rule, or a place that cannot be written.
+    """
+    from analysis.report import make_report
+
+    store = open_store(arguments)
+    choice = choose(store, arguments, "last")
+    command = f"safesweep report {arguments.sweep} --rule {arguments.rule}"
+    if arguments.cost_limit is not None:
+        command += f" --cost-limit {arguments.cost_limit:g}"
+    page = make_report(
+        store, arguments.sweep, choice.evaluations, choice.chosen, arguments.rule, command
+    )
+    path = arguments.output or Path(f"{arguments.sweep}.html")
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as problem:
+        raise InvalidInput(
+            f"output: {str(path)!r} cannot be written ({problem.strerror})"
+        ) from problem
+    say(f"wrote {path}")
+    return 0

@@ -1,0 +1,96 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sweeps.cli import main
+from tests.conftest import WriteSweep
+
+VOID = {"meta", "br", "link", "img", "hr"}
+
+
+class Checker(HTMLParser):
+    """Notes what is open and what is linked to; fails on a tag that closes another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.cells = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+        self.cells += tag == "td"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(write_sweep: WriteSweep, tmp_path: Path) -> str:
+    write_sweep(
+        configs=[{"feasibility_expectile": level} for level in (0.6, 0.9)],
+        statuses={2: "diverged"},
+        seeds=(0, 1),
+    )
+    path = tmp_path / "page.html"
+    command = ["report", "first", "--storage", str(tmp_path / "store"), "--output", str(path)]
+    assert main(command) == 0
+    return path.read_text()
+
+
+def test_a_page_is_whole_and_needs_nothing_beside_it(page: str) -> None:
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    assert "<script" not in page and "<link" not in page
+    # Matplotlib's drawing refers to its own parts; nothing is fetched.
+    assert all(link.startswith("#") for link in checker.links)
+
+
+def test_a_page_shows_the_choice_and_every_configuration(page: str) -> None:
+    rows = re.findall(r"<tr>(<td.*?)</tr>", page)
+    values = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    # Reward is 100 tau_h + seed, normalised by 100; cost 20 (tau_h - 0.5) + 1.5, limit 10.
+    shown = {row[-1]: (row[5], row[7], row[4]) for row in values}
+    assert shown == {"0.6": ("0.605", "0.35", "2"), "0.9": ("0.905", "0.95", "2")}
+    assert "feasibility_expectile=0.9" in page
+    assert page.count("<svg") == 1
+    assert "2 of 2 safe" in page and "safesweep report first --rule max_reward_safe" in page
+    assert "Runs that did not complete" not in page
+
+
+def test_runs_that_did_not_complete_are_listed_and_text_is_escaped(
+    write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(sweep="a<b", statuses={1: "diverged"})
+    assert main(["report", "a<b", "--storage", str(tmp_path / "store")]) == 0
+    page = (tmp_path / "a<b.html").read_text()
+    assert "Runs that did not complete" in page and "loss is not finite" in page
+    assert "a<b" not in page and "a&lt;b" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["report", "frist"], "first"),
+        (["report", "first", "--rule", "best"], "max_reward_safe"),
+        (["report", "first", "--output", "/no/such/folder/page.html"], "output"),
+    ],
+)
+def test_bad_input_is_one_line(
+    write_sweep: WriteSweep,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    write_sweep()
+    assert main([*arguments, "--storage", str(tmp_path / "store")]) == 2
+    error = capsys.readouterr().err
+    assert named in error and len(error.splitlines()) == 1
