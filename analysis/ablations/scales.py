@@ -67,6 +67,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "safefql": {**_FAST, "violation_signal": 1.0, "flow_steps": 5},
     "bc": {"hidden_dim": 64, "batch_size": 256},
 }
+# On the boats one action of 0.005 s changes a value less than so short a training resolves
+# (`python -m tests.benchmarks.boat_resolution`); a chunk of ten changes it ten times as much.
+SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
+    "r2pac": {
+        "chunk_length": 10,
+        "quantile": 0.6,
+        "penalty": 5.0,
+        "critic_share": 0.7,
+        "discount": 0.98,
+        "candidates": 16,
+    },
+}
+SMALL_STEPS_ON_BOATS = {"r2pac": 6000}
 SMALL_STEPS = {
     "flrp": 2500,
     "lspc": 2500,
@@ -84,16 +97,23 @@ def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
     return dict(SMALL[algorithm]) if scale == "small" else {}
 
 
-def method_steps(scale: str, algorithm: str) -> int:
-    """Gradient steps of a run."""
+def method_steps(scale: str, algorithm: str, task: str) -> int:
+    """Gradient steps of a run on a task."""
     if scale == "smoke":
         return SMOKE_STEPS
-    return SMALL_STEPS[algorithm] if scale == "small" else PAPER_STEPS
+    if scale == "paper":
+        return PAPER_STEPS
+    on_boats = SMALL_STEPS_ON_BOATS if TASKS[task].suite == "boat" else {}
+    return on_boats.get(algorithm, SMALL_STEPS[algorithm])
 
 
-def task_settings(algorithm: str, task: str) -> dict[str, Any]:
-    """What a paper sets for one task: LSPC's epsilon on Bullet and mask on MetaDrive (A.3), R2PAC's
-    alpha and C (table 5)."""
+def task_settings(scale: str, algorithm: str, task: str) -> dict[str, Any]:
+    """What is set for one task: at paper scale LSPC's epsilon on Bullet and mask on MetaDrive
+    (A.3) and R2PAC's alpha and C (table 5), at small scale our choice for the boats."""
+    if scale == "small" and TASKS[task].suite == "boat":
+        return dict(SMALL_ON_BOATS.get(algorithm, {}))
+    if scale != "paper":
+        return {}
     if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
         return {"restriction": 0.6, "safe_restriction": 0.6}
     if algorithm == "lspc" and TASKS[task].suite == "metadrive":
@@ -147,10 +167,9 @@ def make_sweeps(
         seeds: of each configuration; the scale's by default.
         steps: gradient steps; the method's at this scale by default.
     """
-    budget = steps or method_steps(scale, algorithm)
     groups: dict[str, tuple[list[str], dict[str, Any], float | None, bool]] = {}
     for task in tasks:
-        own = task_settings(algorithm, task) if scale == "paper" else {}
+        own = task_settings(scale, algorithm, task)
         limits = cost_limits(paper, task)
         limit = limits[0] if scale == "paper" else None
         boat = TASKS[task].suite == "boat"
@@ -160,6 +179,7 @@ def make_sweeps(
     for number, (members, own, limit, boat) in enumerate(groups.values()):
         suffix = f"-{number + 1}" if len(groups) > 1 else ""
         settings = {**method_settings(scale, algorithm), **own, **fixed}
+        budget = steps or method_steps(scale, algorithm, members[0])
         sweep: dict[str, Any] = {
             "name": f"{name}-{scale}{suffix}",
             "algorithm": algorithm,

@@ -2,7 +2,9 @@ import pytest
 
 from analysis.ablations.scales import (
     SMALL,
+    SMALL_ON_BOATS,
     SMALL_STEPS,
+    SMALL_STEPS_ON_BOATS,
     SMOKE,
     cost_limits,
     describe_cost,
@@ -34,12 +36,12 @@ def test_the_papers_limits() -> None:
 
 
 def test_the_papers_settings_of_a_task() -> None:
-    assert task_settings("lspc", "OfflineCarRun-v0")["restriction"] == 0.6
-    assert task_settings("lspc", "OfflineAntRun-v0") == {}
-    assert task_settings("lspc", "OfflineMetadrive-hardmean-v0") == {"safety_mask": True}
-    assert task_settings("r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
-    assert task_settings("r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
-    assert task_settings("flrp", "OfflineCarRun-v0") == {}
+    assert task_settings("paper", "lspc", "OfflineCarRun-v0")["restriction"] == 0.6
+    assert task_settings("paper", "lspc", "OfflineAntRun-v0") == {}
+    assert task_settings("paper", "lspc", "OfflineMetadrive-hardmean-v0") == {"safety_mask": True}
+    assert task_settings("paper", "r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
+    assert task_settings("paper", "r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
+    assert task_settings("paper", "flrp", "OfflineCarRun-v0") == {}
 
 
 def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> None:
@@ -52,6 +54,18 @@ def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> No
     assert "quantile" not in second["fixed"]
     (small,) = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {})
     assert "cost_limit" not in small and small["dataset"] == "collect"
+
+
+def test_at_small_scale_the_boats_have_settings_and_steps_of_their_own() -> None:
+    tasks = ["BoatNavigation-v0", "OfflineBallRun-v0", "BoatNavigationHard-v0"]
+    boats, ball = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {"penalty": 2.0})
+    assert boats["tasks"] == ["BoatNavigation-v0", "BoatNavigationHard-v0"]
+    assert (boats["fixed"]["chunk_length"], boats["steps"]) == (10, SMALL_STEPS_ON_BOATS["r2pac"])
+    # What an ablation sets goes first.
+    assert boats["fixed"]["penalty"] == 2.0
+    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS["r2pac"]
+    for algorithm, values in SMALL_ON_BOATS.items():
+        ALGORITHMS[algorithm].config_class.resolve(values)
 
 
 def test_the_default_configuration_is_the_same_run_in_every_ablation() -> None:
