@@ -280,8 +280,7 @@ class SafeFQL(Method):
 
         action = raw_action.clamp(-1, 1)
         reward_q = evaluate_ensemble(params["reward_q"], observations, action).amin(0)
-        safety_q = evaluate_ensemble(params["safety_q"], observations, action).amax(0)
-        excess = safety_q - state["threshold"]
+        excess = self.action_safety(params, observations, action) - state["threshold"]
         feasible = (excess <= 0).to(excess.dtype)
         scale = reward_q.detach().abs().mean() + 1e-6 if self.static.normalize_q else 1.0
         losses = {
@@ -296,6 +295,10 @@ class SafeFQL(Method):
             "calibrated": state["calibrated"],
         }
         return torch.stack(list(losses.values())).sum(), metrics
+
+    def action_safety(self, params: Parameters, observations: Tensor, actions: Tensor) -> Tensor:
+        """The larger of two Q_h(s, a): [B]."""
+        return evaluate_ensemble(params["safety_q"], observations, actions).amax(0)
 
     def finish_phase(
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
