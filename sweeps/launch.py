@@ -22,6 +22,7 @@ from typing import Any
 
 from search_spaces.validation import InvalidInput
 from sweeps import history
+from sweeps.failures import Failure, classify
 from sweeps.output import say
 from sweeps.planner import Arm, PlannedTrial, make_arms
 from sweeps.progress import DataProgress, Progress, Tally, describe_scores
@@ -103,6 +104,7 @@ def run_sweep(
     Raises:
         InvalidInput: bad specification or data, a store that cannot be written, or resources that
             the machine does not have. Nothing has been run then.
+        StoreProblem: the store failed on the way. What is finished is kept; the same call resumes.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
     from trainables.dsrl_compatibility import simulator_versions
@@ -128,7 +130,7 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
     """The plan of a sweep over what `storage` (which need not exist) holds; starts nothing.
 
     Raises:
-        InvalidInput: the store cannot be read.
+        StoreProblem: the store cannot be read.
     """
     from trainables.results import storage_location
 
@@ -143,14 +145,13 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
 
 
 def _exists(location: str) -> bool:
-    from pyarrow import ArrowException, fs
+    from pyarrow import fs
 
-    try:
+    from trainables.results import store_problems
+
+    with store_problems(location, "read"):
         filesystem, root = fs.FileSystem.from_uri(location)
         return bool(filesystem.get_file_info(root).type != fs.FileType.NotFound)
-    except (OSError, ArrowException) as problem:
-        reason = str(problem).splitlines()[0]
-        raise InvalidInput(f"storage: {location!r} cannot be read ({reason})") from problem
 
 
 def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
@@ -201,6 +202,8 @@ class _Launch:
     ) -> None:
         """Train everything that is missing."""
         self.write_row("running", force=True)
+        from trainables.results import StoreProblem
+
         try:
             with (
                 _ray(address, num_cpus, num_gpus, datasets) as resources,
@@ -209,7 +212,9 @@ class _Launch:
             ):
                 _fit(self, datasets, resources, folder, trainable)
         except BaseException:
-            self.write_row("interrupted", force=True)
+            # A store that has failed may not take this row either.
+            with contextlib.suppress(StoreProblem):
+                self.write_row("interrupted", force=True)
             raise
 
     def finish(self, seconds: float) -> SweepSummary:
@@ -252,11 +257,23 @@ class _Launch:
         self.tally.running_steps[trial.trial_id] = step * len(trial.runs)
         self.progress.update()
 
-    def ended(self, trial: PlannedTrial, problem: str | None) -> None:
-        """A trial has ended: read what its worker wrote, or record why it failed."""
+    def ended(self, trial: PlannedTrial, failure: Failure | None) -> None:
+        """A trial has ended: read what its worker wrote, or see to its failure.
+
+        Raises:
+            StoreProblem: the store failed the worker, or fails now.
+        """
+        from trainables.results import StoreProblem
+
+        if failure is not None and failure.kind == "store":
+            raise StoreProblem(failure.reason)
+        if failure is not None and failure.kind == "memory" and len(trial.runs) > 1:
+            self._halve(trial)
+            return
         results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
         if not all(run.run_id in results and results[run.run_id].finished for run in trial.runs):
-            self._write_failure(trial, problem or "the trial ended without rows")
+            reason = failure.reason if failure else "the trial ended without rows"
+            self._write_failure(trial, reason)
             results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
         arm = self._arm_of[trial.trial_id]
         arm.record(results.values())
@@ -267,6 +284,25 @@ class _Launch:
         self.tally.statuses.update(results[run.run_id].status for run in trial.runs)
         self._show(arm)
         self.progress.update()
+
+    def _halve(self, trial: PlannedTrial) -> None:
+        """Train the halves of a population that memory did not suffice for; each fits on its own.
+
+        A run's results do not depend on who shares its population, so this costs time alone.
+        """
+        from trainables.results import checkpoint_path, heartbeat_path
+
+        halves = trial.halves()
+        self._arm_of[trial.trial_id].put_back(halves)
+        self.exhausted = False
+        self.writer.remove(checkpoint_path(trial.trial_id))
+        self.writer.remove(heartbeat_path(trial.trial_id))
+        self.tally.trials_running -= 1
+        self.tally.running_steps.pop(trial.trial_id, None)
+        self.progress.note(
+            f"{self.spec.name}: memory ran out with {len(trial.runs)} runs in a population; "
+            f"going on with {len(halves[0].runs)}"
+        )
 
     @contextlib.contextmanager
     def problems_kept(self) -> Iterator[None]:
@@ -338,6 +374,7 @@ class _Launch:
                 "status": "failed",
                 "steps": 0,
                 "population": len(trial.runs),
+                "halvings": trial.halvings,
                 "dataset_id": arm.dataset_id,
                 "code_version": code_version(),
                 "finished_at": now,
@@ -368,15 +405,12 @@ class _Launch:
 
     def _remove_stale_trials(self) -> None:
         """Remove what trials of this sweep left that were interrupted and are no longer planned."""
-        from pyarrow import fs
-
         from trainables.results import checkpoint_path, heartbeat_path
 
         if not self.exhausted:
             return
-        selector = fs.FileSelector(f"{self.writer.root}/heartbeats", allow_not_found=True)
-        for info in self.writer.filesystem.get_file_info(selector):
-            trial_id = info.base_name.removesuffix(".json")
+        for name in self.writer.names("heartbeats"):
+            trial_id = name.removesuffix(".json")
             content = self.writer.read_bytes(heartbeat_path(trial_id))
             if content and json.loads(content).get("sweep") == self.spec.name:
                 self.writer.remove(checkpoint_path(trial_id))
@@ -521,10 +555,10 @@ def _failure_callback(searcher: Any) -> Any:
             if isinstance(problem, RayTaskError):
                 problem = problem.cause
             if isinstance(problem, RayActorError):
-                reason = f"its worker was lost {WORKER_LOSSES + 1} times"
+                failure = Failure("lost", f"its worker was lost {WORKER_LOSSES + 1} times")
             else:
-                reason = describe_error(problem)
-            self._searcher.end(trial.trial_id, reason)
+                failure = classify(problem)
+            self._searcher.end(trial.trial_id, failure)
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.
@@ -576,24 +610,24 @@ def _guarded(trainable: type[Any]) -> type[Any]:
 
     class GuardedTrainable(trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self._problem: str | None = None
+            self._failure: Failure | None = None
             try:
                 super().setup(config["trial"].content)
             except Exception as problem:
-                self._problem = describe_error(problem)
+                self._failure = classify(problem)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
             return True
 
         def step(self) -> dict[str, Any]:
-            if self._problem is None:
+            if self._failure is None:
                 try:
                     result: dict[str, Any] = super().step()
                     return result
                 except Exception as problem:
-                    self._problem = describe_error(problem)
-            return {"step": 0, "done": True, "problem": self._problem}
+                    self._failure = classify(problem)
+            return {"step": 0, "done": True, "failure": self._failure}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Checkpoints lie in the store, under the trial's own identity."""
@@ -602,13 +636,6 @@ def _guarded(trainable: type[Any]) -> type[Any]:
             """See `save_checkpoint`."""
 
     return GuardedTrainable
-
-
-def describe_error(problem: BaseException) -> str:
-    """An exception in one line: its type and the first line of its message."""
-    lines = str(problem).strip().splitlines()
-    text = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return text[:500]
 
 
 def _trial_config(
@@ -633,6 +660,8 @@ def _trial_config(
         "storage": storage,
         "dataset": dataset,
         "device": "auto" if request["gpu"] else "cpu",
+        "gpu": request["gpu"],
+        "halvings": trial.halvings,
         "threads": spec.threads,
     }
 
@@ -662,8 +691,9 @@ def _plan_searcher(
             with self._launch.problems_kept():
                 trial = self._launch.next_trial()
             if trial is None:
-                over = self._launch.exhausted or self._launch.problem is not None
-                return Searcher.FINISHED if over else None
+                # While a trial runs, it may still turn out too large and come back as halves.
+                over = self._launch.exhausted and not self._trials
+                return Searcher.FINISHED if over or self._launch.problem is not None else None
             self._trials[trial_id] = trial
             config = _trial_config(
                 self._launch.spec,
@@ -681,14 +711,14 @@ def _plan_searcher(
             self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
         ) -> None:
             if not error:
-                self.end(trial_id, (result or {}).get("problem"))
+                self.end(trial_id, (result or {}).get("failure"))
 
-        def end(self, trial_id: str, problem: str | None) -> None:
+        def end(self, trial_id: str, failure: Failure | None) -> None:
             """Pass the end of a trial on, once."""
             trial = self._trials.pop(trial_id, None)
             if trial is not None:
                 with self._launch.problems_kept():
-                    self._launch.ended(trial, problem)
+                    self._launch.ended(trial, failure)
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.

@@ -7,7 +7,7 @@ interrupted trial is planned again with the same members.
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,11 +32,15 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One population: runs of one method on one dataset that agree in every static field."""
+    """One population: runs of one method on one dataset that agree in every static field.
+
+    `halvings` counts how often it was halved because memory had run out.
+    """
 
     algorithm: str
     task: str
     runs: tuple[PlannedRun, ...]
+    halvings: int = 0
 
     @cached_property
     def trial_id(self) -> str:
@@ -52,6 +56,25 @@ class PlannedTrial:
     def seeds(self) -> tuple[int, ...]:
         """The seeds, each once."""
         return tuple(dict.fromkeys(run.seed for run in self.runs))
+
+    def halves(self) -> tuple["PlannedTrial", "PlannedTrial"]:
+        """Two populations of half the size; the seeds of a configuration stay together if they can.
+
+        Raises:
+            ValueError: there is only one run.
+        """
+        if len(self.runs) == 1:
+            raise ValueError("a population of one run has no halves")
+        if len(self.config_ids) > 1:
+            first = set(self.config_ids[: (len(self.config_ids) + 1) // 2])
+            middle = sum(run.config_id in first for run in self.runs)
+        else:
+            middle = (len(self.runs) + 1) // 2
+        one, other = (
+            replace(self, runs=runs, halvings=self.halvings + 1)
+            for runs in (self.runs[:middle], self.runs[middle:])
+        )
+        return one, other
 
 
 class Arm:
@@ -121,6 +144,10 @@ class Arm:
         """The next population to train; None when there is none, or not before results come."""
         self._fill()
         return self._queue.popleft() if self._queue else None
+
+    def put_back(self, trials: Sequence[PlannedTrial]) -> None:
+        """Hand these out next."""
+        self._queue.extendleft(reversed(trials))
 
     def record(self, results: Iterable[RunOutcome]) -> None:
         """Take in how runs of this arm ended."""

@@ -110,6 +110,13 @@ class Progress:
             self._last_line = now
             self._say()
 
+    def note(self, line: str) -> None:
+        """Say something that happened, above what is drawn."""
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        elif self._enabled:
+            say(line)
+
     def _say(self) -> None:
         line = self.tally.line(self.elapsed)
         if line != self._said:

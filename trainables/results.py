@@ -2,7 +2,8 @@
 
 A store is a local folder or any location that pyarrow's filesystems reach. On a local disk a part
 is written beside the tables and renamed into place; an object store shows an object only once it
-is complete.
+is complete. Where that fails (the disk is full, the store has become read-only, its server is gone)
+it is a `StoreProblem`, not a result.
 
 On a local disk writers hold a shared lock while they put parts into place, so that
 `trainables.compaction` can swap a folder at a moment when nobody does. Readers lock nothing.
@@ -12,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -46,35 +48,59 @@ def storage_location(storage: str) -> str:
     return storage if "://" in storage else str(Path(storage).expanduser().resolve())
 
 
-class ResultWriter:
-    """Writes one sweep's parts of a store.
+class StoreProblem(InvalidInput):
+    """A store that cannot be reached, read or written now; a sweep goes on once it can."""
+
+
+@contextlib.contextmanager
+def store_problems(storage: str, action: str) -> Iterator[None]:
+    """Turn what a file system raises into one line that names the store.
+
+    Args:
+        storage: the store's location; a password in it is not shown.
+        action: "read" or "written".
 
     Raises:
-        InvalidInput: the store cannot be reached or written.
+        StoreProblem: for every OSError and error of pyarrow within.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        shown = re.sub(r"(?<=://)[^/@]*@", "", storage)
+        reason = str(error).replace(storage, shown).splitlines()[0]
+        raise StoreProblem(f"storage: {shown!r} cannot be {action} ({reason})") from error
+
+
+class ResultWriter:
+    """Writes one sweep's parts of a store. Each of its methods raises StoreProblem.
+
+    Raises:
+        StoreProblem: the store cannot be reached or written.
     """
 
     def __init__(self, storage: str, sweep: str) -> None:
         self.storage, self.sweep = storage_location(storage), sweep
-        try:
+        with store_problems(self.storage, "written"):
             self.filesystem, self.root = fs.FileSystem.from_uri(self.storage)
-            self.local = isinstance(self.filesystem, fs.LocalFileSystem)
-            probe = f"heartbeats/.probe-{uuid.uuid4().hex}"
-            self.write_bytes(probe, b"")
-            self.remove(probe)
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise InvalidInput(f"storage: {storage!r} cannot be written ({reason})") from error
+        self.local = isinstance(self.filesystem, fs.LocalFileSystem)
+        probe = f"heartbeats/.probe-{uuid.uuid4().hex}"
+        self.write_bytes(probe, b"")
+        self.remove(probe)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """Put a file whole at `<store>/<relative>`, replacing the one there."""
-        target = f"{self.root}/{relative}"
-        if not self.local:
-            with self.filesystem.open_output_stream(target) as stream:
-                stream.write(content)
-            return
+        with store_problems(self.storage, "written"):
+            if self.local:
+                self._place(relative, content)
+            else:
+                with self.filesystem.open_output_stream(f"{self.root}/{relative}") as stream:
+                    stream.write(content)
+
+    def _place(self, relative: str, content: bytes) -> None:
+        target = Path(self.root, relative)
         partial = Path(self.root, PARTIAL_FOLDER, uuid.uuid4().hex)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as stream:
                 stream.write(content)
@@ -87,16 +113,25 @@ class ResultWriter:
     def read_bytes(self, relative: str) -> bytes | None:
         """The content of `<store>/<relative>`, or None when there is no such file."""
         path = f"{self.root}/{relative}"
-        if self.filesystem.get_file_info(path).type != fs.FileType.File:
-            return None
-        with self.filesystem.open_input_stream(path) as stream:
-            return stream.read()
+        with store_problems(self.storage, "read"), contextlib.suppress(FileNotFoundError):
+            if self.filesystem.get_file_info(path).type == fs.FileType.File:
+                with self.filesystem.open_input_stream(path) as stream:
+                    return stream.read()
+        return None
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in `<store>/<folder>`; none where there is no such folder."""
+        selector = fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        with store_problems(self.storage, "read"):
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == fs.FileType.File)
 
     def remove(self, relative: str) -> None:
         """Remove a file if it is there."""
         path = f"{self.root}/{relative}"
-        if self.filesystem.get_file_info(path).type == fs.FileType.File:
-            self.filesystem.delete_file(path)
+        with store_problems(self.storage, "written"):
+            if self.filesystem.get_file_info(path).type == fs.FileType.File:
+                self.filesystem.delete_file(path)
 
     def write_trial(
         self,
@@ -127,13 +162,14 @@ class ResultWriter:
 
     def is_compacted(self, trial_id: str) -> bool:
         """Whether the trial's rows lie in a part that holds several trials."""
-        selector = fs.FileSelector(f"{self.root}/runs/sweep={self.sweep}", allow_not_found=True)
-        for info in self.filesystem.get_file_info(selector):
-            if info.base_name.startswith(COMPACTED_PREFIX):
+        folder = f"runs/sweep={self.sweep}"
+        for name in self.names(folder):
+            if name.startswith(COMPACTED_PREFIX):
                 # What readers leave out as broken does not count here either.
                 with (
+                    store_problems(self.storage, "read"),
                     contextlib.suppress(pa.ArrowInvalid),
-                    self.filesystem.open_input_file(info.path) as stream,
+                    self.filesystem.open_input_file(f"{self.root}/{folder}/{name}") as stream,
                 ):
                     if trial_id in compacted_trials(pq.read_schema(stream)):
                         return True
@@ -145,7 +181,9 @@ class ResultWriter:
         if not self.local:
             yield
             return
-        with store_lock(Path(self.root), fcntl.LOCK_SH):
+        with contextlib.ExitStack() as held:
+            with store_problems(self.storage, "written"):
+                held.enter_context(store_lock(Path(self.root), fcntl.LOCK_SH))
             yield
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:

@@ -4,12 +4,13 @@ A store holds one folder a table, hive-partitioned by sweep; the partition colum
 the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
 """
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
 together, by the names of their columns: one that a part lacks is null there.
 
 1: runs, evaluations, episodes, metrics, sweeps.
 2: adds confirmations, and parts that hold several trials (`trainables.compaction`).
+3: adds runs.halvings: how often the population was halved because memory had run out.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -33,6 +34,7 @@ TABLES: dict[str, dict[str, str]] = {
         "evaluate_seconds": "float64",
         "device": "string",
         "population": "int64",
+        "halvings": "int64",
         "dataset_id": "string",
         "code_version": "string",
         "started_at": "timestamp[us, tz=UTC]",

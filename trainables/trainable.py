@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from trainables import memory
 from trainables.algorithms import ALGORITHMS
 from trainables.datasets import Dataset, load_dataset
 from trainables.results import ResultWriter
@@ -29,6 +30,8 @@ class SafeRLTrainable(tune.Trainable):
         dataset: a Dataset, an object-store reference to one, or a source for `load_dataset`.
         storage, sweep: where rows go; without `storage` nothing is written.
         device: auto, cpu or cuda. threads: of a CPU trial.
+        gpu: the share of a GPU's memory that the worker may take; default all.
+        halvings: how often the population was halved for lack of memory, for the record.
 
     Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
     runs that have not diverged, of the method's first policy), `per_config` (the same for each
@@ -37,6 +40,11 @@ class SafeRLTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         torch.set_num_threads(int(config.get("threads", 1)))
+        # What the worker trained before goes first, or both would have to fit.
+        self.__dict__.pop("trial_plan", None)
+        if config.get("halvings"):
+            memory.release()
+        memory.limit_gpu_share(float(config.get("gpu", 1)))
         self.trial_plan = self._build(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -76,6 +84,7 @@ class SafeRLTrainable(tune.Trainable):
             task.cost_limit if cost_limit is None else float(cost_limit),
             pick_device(config.get("device", "auto")),
             ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
+            int(config.get("halvings", 0)),
         )
 
 

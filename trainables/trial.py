@@ -50,6 +50,7 @@ class Trial:
         seeds: one seed a run.
         evaluate_every: gradient steps between evaluations; the last step is always evaluated.
         episodes: episodes an evaluation.
+        halvings: how often the population was halved before, for the record.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Trial:
         cost_limit: float,
         device: str = "cpu",
         writer: ResultWriter | None = None,
+        halvings: int = 0,
     ) -> None:
         self.algorithm, self.task, self.dataset = algorithm, task, dataset
+        self.halvings = halvings
         self.steps, self.episodes, self.cost_limit = steps, episodes, cost_limit
         self.rungs = evaluation_steps(steps, evaluate_every)
         self.writer = writer
@@ -153,6 +156,7 @@ class Trial:
                     "evaluate_seconds": self.seconds["evaluate"] / size,
                     "device": str(self.population.device),
                     "population": size,
+                    "halvings": self.halvings,
                     "dataset_id": self.dataset.dataset_id,
                     "code_version": identity.code_version(),
                     "started_at": self.started_at,

@@ -24,7 +24,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "run",
         help="run a sweep; run it again to resume it",
         description="Runs what the store still lacks of a sweep. Exit code 0: all runs complete; "
-        "1: some failed or diverged; 2: bad input; 130: interrupted.",
+        "1: some failed or diverged; 2: bad input, or a store that cannot be read or written; "
+        "130: interrupted.",
     )
     parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
     parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _print_plan(spec, arguments)
     from sweeps.launch import run_sweep
+    from trainables.results import StoreProblem
 
     # A scheduler's SIGTERM is as good a reason to stop cleanly as Ctrl-C.
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -72,6 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("safesweep: interrupted; the same command resumes the sweep")
         return INTERRUPTED
+    except StoreProblem as problem:
+        resume = "once it can, the same command resumes the sweep"
+        raise StoreProblem(f"{problem}; {resume}") from problem
     finally:
         signal.signal(signal.SIGTERM, before)
     print_table(summary_table(summary), arguments.format)

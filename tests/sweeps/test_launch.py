@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from analysis.store import ResultStore
 from search_spaces.validation import InvalidInput
 from sweeps import launch, run_sweep
-from sweeps.launch import describe_error, make_plan, max_concurrent, trial_resources
+from sweeps.launch import make_plan, max_concurrent, trial_resources
 from sweeps.spec import SweepSpec
-from trainables.results import ResultWriter, checkpoint_path, heartbeat_path
+from trainables.collect import collect_dataset
+from trainables.results import ResultWriter, StoreProblem, checkpoint_path, heartbeat_path
+from trainables.tasks import get_task
 
 TASK = "BoatNavigation-v0"
 RAISES, DIES_ONCE, DIES_ALWAYS, ILL_FORMED = 0.61, 0.62, 0.63, 0.64
+LARGE, TOO_LARGE, STORE_GONE = 0.65, 0.66, 0.67
 
 
 @dataclass
@@ -66,6 +70,10 @@ def stand_in_trainable() -> type[Any]:
             tries = 0
             if levels[0] in (RAISES, DIES_ONCE, DIES_ALWAYS) and self.at == 10:
                 tries = self.count_tries(levels[0])
+            if (LARGE in levels and len(levels) > 1) or TOO_LARGE in levels:
+                raise MemoryError(f"no room for {len(levels)}")
+            if STORE_GONE in levels:
+                raise StoreProblem("storage: 'there' cannot be written (it is gone)")
             if RAISES in levels:
                 raise RuntimeError("out of luck")
             if DIES_ALWAYS in levels or (DIES_ONCE in levels and tries == 1):
@@ -92,7 +100,14 @@ def stand_in_trainable() -> type[Any]:
                 keys = {"run_id": run_id, "config_id": run_id.rsplit("-", 1)[0], "seed": seed}
                 keys |= {"algorithm": plan["algorithm"], "task": plan["task"]}
                 runs.append(
-                    {**keys, "trial_id": plan["trial_id"], "status": "completed", "config": config}
+                    {
+                        **keys,
+                        "trial_id": plan["trial_id"],
+                        "status": "completed",
+                        "population": len(plan["seeds"]),
+                        "halvings": plan["halvings"],
+                        "config": config,
+                    }
                 )
                 level = config["feasibility_expectile"]
                 evaluations.append(
@@ -204,6 +219,77 @@ def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
 
 
 @pytest.mark.ray
+def test_populations_that_do_not_fit_are_halved_and_the_rows_say_so(
+    sweep: Any, tmp_path: Path
+) -> None:
+    summary = sweep(spec([LARGE, 0.7, TOO_LARGE], seeds=[0, 1, 2], configs_per_trial=2))
+    assert (summary.completed, summary.failed, summary.exit_code) == (6, 3, 1)
+    runs = ResultStore(tmp_path).runs().sort_values(["hp_feasibility_expectile", "seed"])
+    assert runs["run_id"].is_unique
+    # Six runs: halved to one configuration each; three of LARGE to two and one, two to one each.
+    large = runs[runs["hp_feasibility_expectile"] == LARGE]
+    assert list(large["population"]) == [1, 1, 1]
+    assert list(large["halvings"]) == [3, 3, 2]
+    fitting = runs[runs["hp_feasibility_expectile"] == 0.7]
+    assert list(zip(fitting["population"], fitting["halvings"], strict=True)) == [(3, 1)] * 3
+    hopeless = runs[runs["hp_feasibility_expectile"] == TOO_LARGE]
+    assert list(hopeless["population"]) == [1, 1, 1]
+    assert list(hopeless["halvings"]) == [2, 2, 1]
+    assert set(hopeless["error"]) == {"MemoryError: no room for 1"}
+
+
+@pytest.mark.ray
+def test_a_store_that_fails_a_worker_ends_the_sweep_and_fails_no_run(
+    sweep: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreProblem, match="'there' cannot be written"):
+        sweep(spec([0.7, STORE_GONE]))
+    assert "failed" not in [status for found in statuses(tmp_path).values() for status in found]
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
+
+
+@pytest.mark.ray
+def test_halved_populations_have_the_results_of_whole_ones(
+    ray_session: None, tmp_path: Path
+) -> None:
+    from trainables.trainable import SafeRLTrainable
+
+    class Hungry(SafeRLTrainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            super().setup(config)
+            self.fits = len(config["seeds"]) <= 2
+
+        def step(self) -> dict[str, Any]:
+            result = super().step()
+            if not self.fits:
+                raise MemoryError
+            return result
+
+    dataset = tmp_path / "boat.hdf5"
+    collect_dataset(get_task(TASK), episodes=4, path=dataset)
+    example = spec(
+        [0.7, 0.9],
+        dataset=str(dataset),
+        seeds=[0, 1, 2, 3],
+        evaluate={"every": 10, "episodes": 2},
+        fixed={"hidden_dim": 8, "batch_size": 16, "latent_dim": 2, "coupling_layers": 2},
+    )
+    frames = []
+    for name, trainable in (("whole", SafeRLTrainable), ("halved", Hungry)):
+        storage = tmp_path / name
+        summary = run_sweep(example, str(storage), progress=False, trainable=trainable)
+        assert summary.completed == 8
+        runs = ResultStore(storage).runs()
+        assert set(runs["population"]) == ({4} if name == "whole" else {2})
+        assert set(runs["halvings"]) == ({0} if name == "whole" else {1})
+        found = ResultStore(storage).evaluations().drop(columns="act_latency_ms")
+        frames.append(found.sort_values(["run_id", "step"], ignore_index=True))
+        assert not list(storage.glob("heartbeats/*"))
+        assert len(list(storage.glob("checkpoints/*/*"))) == runs["trial_id"].nunique()
+    pandas.testing.assert_frame_equal(frames[0], frames[1], check_exact=False, rtol=1e-4)
+
+
+@pytest.mark.ray
 def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
     def write_failed(sweep: str, levels: list[float]) -> None:
         arm = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).arms[0]
@@ -297,9 +383,3 @@ def test_as_many_trials_as_fit(
     request_: dict[str, float], available: dict[str, float], trials: int
 ) -> None:
     assert max_concurrent(request_, available) == trials
-
-
-def test_errors_are_described_in_one_line() -> None:
-    assert describe_error(ValueError("first\nsecond")) == "ValueError: first"
-    assert describe_error(KeyError()) == "KeyError"
-    assert len(describe_error(ValueError("x" * 1000))) == 500

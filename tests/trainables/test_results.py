@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.validation import InvalidInput
-from trainables.results import ResultWriter
+from trainables.results import ResultWriter, StoreProblem, store_problems
 from trainables.tables import SCHEMA_VERSION, TABLES
 
 
@@ -62,8 +62,9 @@ def test_a_write_that_fails_leaves_the_old_part_and_no_debris(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("trainables.results.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreProblem, match=r"storage: .* cannot be written .*No space") as caught:
         writer.write_bytes("checkpoints/t/latest.pt", b"new")
+    assert "\n" not in str(caught.value)
     assert writer.read_bytes("checkpoints/t/latest.pt") == b"old"
     assert not list((tmp_path / ".partial").iterdir())
 
@@ -99,3 +100,12 @@ def test_a_store_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path, p
         ResultWriter(storage, "sweep")
     assert storage in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_password_in_a_stores_address_is_not_shown() -> None:
+    storage = "s3://key:secret@bucket/store"
+    with pytest.raises(StoreProblem) as caught, store_problems(storage, "read"):
+        raise OSError(f"no answer from {storage}\nat all")
+    assert str(caught.value) == (
+        "storage: 's3://bucket/store' cannot be read (no answer from s3://bucket/store)"
+    )
