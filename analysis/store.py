@@ -20,7 +20,7 @@ from pyarrow import fs
 
 from analysis import published
 from search_spaces.validation import InvalidInput, nearest, require_choice
-from trainables.results import ARROW_TYPES, common_type
+from trainables.results import ARROW_TYPES, common_type, store_problems
 from trainables.tables import TABLES, VERSION_KEY
 
 VIEWS = (*TABLES, "published")
@@ -37,6 +37,7 @@ _PARTITIONING = ds.partitioning(pa.schema([("sweep", pa.string())]), flavor="hiv
 _HYPERPARAMETER = "hp_"
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.02
+_CHUNK_BYTES = 2**20
 
 _JUDGED_COLUMNS = (
     "run_id", "config_id", "algorithm", "task", "policy", "seed", "step", "normalized_reward",
@@ -44,8 +45,8 @@ _JUDGED_COLUMNS = (
 )  # fmt: skip
 """What `analysis.selection.select` looks at."""
 
-_SIGNS_OF_A_BROKEN_PART = ("TProtocolException", "ZSTD")
-"""In DuckDB's messages, which do not always name the part."""
+_SIGNS_OF_A_BROKEN_PART = ("TProtocolException", "ZSTD", "reading the stream registered")
+"""In DuckDB's messages, which do not always name the part; the last one of a store behind a URI."""
 
 _FILE_FUNCTION = re.compile(r"\b(read_\w+|parquet_\w+|sniff_csv|glob)\s*\(", re.IGNORECASE)
 
@@ -80,17 +81,15 @@ class ResultStore:
 
     Raises:
         InvalidInput: there is no folder at `uri`, or its file system is unknown.
+        StoreProblem: the location cannot be read now; from every method.
     """
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         location = self.uri if "://" in self.uri else str(Path(self.uri).expanduser().resolve())
-        try:
+        with store_problems(self.uri, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise InvalidInput(f"storage: {self.uri!r} cannot be read ({reason})") from error
         if info.type == fs.FileType.File:
             raise InvalidInput(f"storage: {self.uri!r} is a file, not the folder of a store")
         # An object store has no empty folders: there, no object under a name means no results.
@@ -155,14 +154,15 @@ class ResultStore:
         run_ids, step, steps, host, process, time`."""
         selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
         beats = []
-        for info in self._filesystem.get_file_info(selector):
-            if not info.base_name.endswith(".json") or info.base_name.startswith("."):
-                continue
-            try:
-                with self._filesystem.open_input_stream(info.path) as stream:
-                    beats.append(json.loads(stream.read()))
-            except FileNotFoundError:  # that trial has just ended
-                continue
+        with store_problems(self.uri, "read"):
+            for info in self._filesystem.get_file_info(selector):
+                if not info.base_name.endswith(".json") or info.base_name.startswith("."):
+                    continue
+                try:
+                    with self._filesystem.open_input_stream(info.path) as stream:
+                        beats.append(json.loads(stream.read()))
+                except FileNotFoundError:  # that trial has just ended
+                    continue
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
 
     def published(self) -> pandas.DataFrame:
@@ -219,12 +219,12 @@ class ResultStore:
             }
         )
         parts = {table: self._parts(table) for table in TABLES if table in views}
-        paths = [part.path for found in parts.values() for part in found] if self._local else []
+        paths = [part.path for found in parts.values() for part in found]
         try:
             connection.execute("SET parquet_metadata_cache = true")
             # It goes to standard output, in the middle of what is printed there.
             connection.execute("SET enable_progress_bar = false")
-            connection.execute("SET allowed_paths = ?", [paths])
+            connection.execute("SET allowed_paths = ?", [paths if self._local else []])
             connection.execute("SET enable_external_access = false")
             for table, found in parts.items():
                 if self._local and found:
@@ -239,7 +239,8 @@ class ResultStore:
             connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.Error as error:
-            if not all(os.path.exists(path) for path in paths):
+            found_now = self._filesystem.get_file_info(paths)
+            if any(info.type == fs.FileType.NotFound for info in found_now):
                 raise FileNotFoundError(_one_line(error)) from error
             if any(sign in str(error) for sign in (*_SIGNS_OF_A_BROKEN_PART, *paths)):
                 raise _UnreadablePart(_one_line(error)) from error
@@ -379,11 +380,22 @@ class ResultStore:
                 except FileNotFoundError:
                     continue
                 except (pa.ArrowInvalid, OSError) as error:
+                    self._require_bytes(part)
                     found = True
                     self._broken.add(part)
                     reason = " ".join(str(error).split())
                     _log.warning("storage: left out %s, not a whole part (%s)", part.path, reason)
         return found
+
+    def _require_bytes(self, part: Part) -> None:
+        """Read a part's bytes.
+
+        Raises:
+            OSError: they cannot be read, so that it is not the part that is broken.
+        """
+        with self._filesystem.open_input_stream(part.path) as stream:
+            while stream.read(_CHUNK_BYTES):
+                pass
 
     def _while_parts_move(self, read: Callable[[], Result]) -> Result:
         """Read again when a part was replaced between being listed and being opened, or proves
@@ -396,7 +408,9 @@ class ResultStore:
                     raise InvalidInput(f"storage: a part keeps vanishing ({error})") from error
                 time.sleep(_PAUSE_SECONDS * attempt)
             except (_UnreadablePart, pa.ArrowInvalid, OSError) as error:
-                if not self._leave_out_broken():
+                with store_problems(self.uri, "read"):
+                    found = self._leave_out_broken()
+                if not found:
                     reason = " ".join(str(error).split())
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
         raise AssertionError("unreachable")

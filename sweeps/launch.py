@@ -22,7 +22,7 @@ from typing import Any
 
 from search_spaces.validation import InvalidInput
 from sweeps import history
-from sweeps.failures import Failure, classify
+from sweeps.failures import Failure, classify, describe_error
 from sweeps.output import say
 from sweeps.planner import Arm, PlannedTrial, make_arms
 from sweeps.progress import DataProgress, Progress, Tally, describe_scores
@@ -186,6 +186,7 @@ class _Launch:
         self._row_length = 0
         self._next_arm = 0
         self._arm_of: dict[str, Arm] = {}
+        self._losses: Counter[str] = Counter()
         exhausted = [arm.exhausted for arm in plan.arms]
         self.exhausted = all(exhausted)
         self.tally = Tally(self.spec.name, self._steps_to_do())
@@ -267,12 +268,13 @@ class _Launch:
 
         if failure is not None and failure.kind == "store":
             raise StoreProblem(failure.reason)
-        if failure is not None and failure.kind == "memory" and len(trial.runs) > 1:
-            self._halve(trial)
+        if failure is not None and self._tried_again(trial, failure):
             return
         results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
         if not all(run.run_id in results and results[run.run_id].finished for run in trial.runs):
             reason = failure.reason if failure else "the trial ended without rows"
+            if failure is not None and failure.kind == "lost":
+                reason = f"its worker was lost {self._losses[trial.trial_id]} times"
             self._write_failure(trial, reason)
             results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
         arm = self._arm_of[trial.trial_id]
@@ -285,24 +287,36 @@ class _Launch:
         self._show(arm)
         self.progress.update()
 
-    def _halve(self, trial: PlannedTrial) -> None:
-        """Train the halves of a population that memory did not suffice for; each fits on its own.
+    def _tried_again(self, trial: PlannedTrial, failure: Failure) -> bool:
+        """Put a trial that failed back, where that can help; whether it did.
 
-        A run's results do not depend on who shares its population, so this costs time alone.
+        A trial whose worker was lost comes back as it was, a limited number of times, and goes on
+        from its checkpoint. A population that memory did not suffice for comes back as its halves:
+        a run's results do not depend on who shares its population, so this costs time alone.
         """
         from trainables.results import checkpoint_path, heartbeat_path
 
-        halves = trial.halves()
-        self._arm_of[trial.trial_id].put_back(halves)
+        arm, runs = self._arm_of[trial.trial_id], len(trial.runs)
+        if failure.kind == "lost":
+            self._losses[trial.trial_id] += 1
+            if self._losses[trial.trial_id] > WORKER_LOSSES:
+                return False
+            arm.put_back([trial])
+        elif failure.kind == "memory" and runs > 1:
+            halves = trial.halves()
+            arm.put_back(halves)
+            self.writer.remove(checkpoint_path(trial.trial_id))
+            self.writer.remove(heartbeat_path(trial.trial_id))
+            self.progress.note(
+                f"{self.spec.name}: memory ran out with {runs} runs in a population; "
+                f"going on with {len(halves[0].runs)}"
+            )
+        else:
+            return False
         self.exhausted = False
-        self.writer.remove(checkpoint_path(trial.trial_id))
-        self.writer.remove(heartbeat_path(trial.trial_id))
         self.tally.trials_running -= 1
         self.tally.running_steps.pop(trial.trial_id, None)
-        self.progress.note(
-            f"{self.spec.name}: memory ran out with {len(trial.runs)} runs in a population; "
-            f"going on with {len(halves[0].runs)}"
-        )
+        return True
 
     @contextlib.contextmanager
     def problems_kept(self) -> Iterator[None]:
@@ -526,7 +540,6 @@ def _fit(
             verbose=0,
             callbacks=[_failure_callback(searcher)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
             log_to_file=False,
         ),
     )
@@ -555,7 +568,7 @@ def _failure_callback(searcher: Any) -> Any:
             if isinstance(problem, RayTaskError):
                 problem = problem.cause
             if isinstance(problem, RayActorError):
-                failure = Failure("lost", f"its worker was lost {WORKER_LOSSES + 1} times")
+                failure = Failure("lost", describe_error(problem))
             else:
                 failure = classify(problem)
             self._searcher.end(trial.trial_id, failure)

@@ -1,0 +1,214 @@
+"""A store in an S3 bucket serves every command as a folder does."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from pyarrow import fs
+
+from analysis.store import ResultStore
+from search_spaces.validation import InvalidInput
+from sweeps import history
+from sweeps.cli import main
+from sweeps.launch import ray_session
+from tests.sweeps.object_store import BUCKET, ObjectStore, object_store
+from trainables.collect import collect_dataset
+from trainables.compaction import compact
+from trainables.results import ResultWriter, StoreProblem
+from trainables.tasks import get_task
+
+SPEC = """
+name: example
+algorithm: bc
+tasks: [BoatNavigation-v0]
+dataset: {dataset}
+seeds: [0, 1]
+space: {{learning_rate: [0.001, 0.002, 0.003]}}
+fixed: {{hidden_dim: 8, batch_size: 16}}
+steps: 20
+evaluate: {{every: 10, episodes: 2}}
+"""
+KEYS = ["run_id", "step", "policy", "name", "episode"]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[ObjectStore]:
+    with object_store() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    dataset = folder / "boat.hdf5"
+    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
+    path = folder / "sweep.yaml"
+    path.write_text(SPEC.format(dataset=dataset))
+    return path
+
+
+@pytest.fixture(scope="module")
+def session(bucket: ObjectStore) -> Iterator[None]:
+    with ray_session():
+        yield
+
+
+def tables(storage: str) -> list[pandas.DataFrame]:
+    """Everything that must not depend on where the rows lie."""
+    store = ResultStore(storage)
+    frames = [
+        store.runs()[["run_id", "config_id", "trial_id", "seed", "status", "steps", "config"]],
+        store.evaluations().drop(columns="act_latency_ms"),
+        store.episodes(),
+        store.metrics(),
+    ]
+    return [
+        frame.sort_values([key for key in KEYS if key in frame], ignore_index=True)
+        for frame in frames
+    ]
+
+
+def assert_same(one: str, other: str) -> None:
+    for left, right in zip(tables(one), tables(other), strict=True):
+        pandas.testing.assert_frame_equal(left, right, check_exact=True)
+
+
+def objects(storage: str) -> list[str]:
+    filesystem, root = fs.FileSystem.from_uri(storage)
+    found = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    return sorted(
+        info.path.removeprefix(f"{root}/") for info in found if info.type == fs.FileType.File
+    )
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main([*arguments, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.ray
+def test_every_command_on_a_bucket(
+    session: None, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, local = f"s3://{BUCKET}/some/store", str(tmp_path / "local")
+    for place in (local, storage):
+        assert main(["run", str(spec), "--storage", place]) == 0
+    assert_same(local, storage)
+    names = objects(storage)
+    assert len([name for name in names if name.startswith("runs/")]) == 3
+    assert not [name for name in names if name.startswith("heartbeats/")]
+
+    in_bucket = ["--storage", storage]
+    assert [row["completed"] for row in answer(capsys, "list", *in_bucket)] == [6]
+    assert len(answer(capsys, "show", "example", *in_bucket)) == 6
+    best = answer(capsys, "select", "--sweep", "example", "--rule", "min_cost", *in_bucket)
+    assert best == answer(
+        capsys, "select", "--sweep", "example", "--rule", "min_cost", "--storage", local
+    )
+    query = "SELECT count(*) AS n FROM episodes JOIN runs USING (run_id)"
+    assert answer(capsys, "query", query, *in_bucket) == [{"n": 6 * 2 * 2}]
+    confirm = ["confirm", "--sweep", "example", "--rule", "min_cost", "--episodes", "2"]
+    assert answer(capsys, *confirm, *in_bucket) == answer(capsys, *confirm, "--storage", local)
+
+    # What is lost is trained again, and nothing else is.
+    writer = ResultWriter(storage, "example")
+    trials = {name.split("/")[-1].removesuffix(".parquet") for name in names if "runs/" in name}
+    writer.remove_trials([min(trials)])
+    counts = answer(capsys, "run", str(spec), *in_bucket)
+    assert {row["status"]: row["runs"] for row in counts}["completed"] == 6
+    assert_same(local, storage)
+
+    assert main(["compact", *in_bucket]) == 2
+    assert "cannot be compacted; it must be a folder" in capsys.readouterr().err
+    with pytest.raises(InvalidInput):
+        compact(storage)
+
+
+@pytest.mark.ray
+def test_a_server_that_goes_away_ends_the_sweep_which_then_resumes(
+    bucket: ObjectStore,
+    session: None,
+    spec: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    storage, local = f"s3://{BUCKET}/interrupted", str(tmp_path / "local")
+    assert main(["run", str(spec), "--storage", local]) == 0
+    read_trial = history.read_trial
+
+    def then_stop(*arguments: Any) -> Any:
+        found = read_trial(*arguments)
+        bucket.stop()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "read_trial", then_stop)
+        capsys.readouterr()
+        assert main(["run", str(spec), "--storage", storage]) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last.startswith(f"safesweep: storage: '{storage}' cannot be ")
+    assert last.endswith("once it can, the same command resumes the sweep")
+    assert "Traceback" not in captured.err and captured.out == ""
+    with pytest.raises(StoreProblem, match="cannot be read"):
+        ResultStore(storage)
+
+    bucket.start()
+    assert 1 <= len(ResultStore(storage).runs()) < 6
+    assert set(ResultStore(storage).runs()["status"]) == {"completed"}
+    assert main(["run", str(spec), "--storage", storage]) == 0
+    assert_same(local, storage)
+
+
+def test_credentials_in_the_address_serve_and_are_not_shown(bucket: ObjectStore) -> None:
+    place = f"{BUCKET}/addressed?endpoint_override={bucket.endpoint.removeprefix('http://')}"
+    storage = f"s3://key:secret@{place}&scheme=http"
+    ResultWriter(storage, "example").write_bytes("checkpoints/t/latest.pt", b"state")
+    assert objects(f"s3://{BUCKET}/addressed") == ["checkpoints/t/latest.pt"]
+    with pytest.raises(StoreProblem) as caught:
+        ResultWriter(storage.replace(BUCKET, "no-such-bucket"), "example")
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_part_that_vanishes_under_a_query_is_looked_for_again(
+    bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"s3://{BUCKET}/vanishing"
+    writer = ResultWriter(storage, "example")
+    row = {"run_id": "a-0", "seed": 0, "status": "completed", "config": {}}
+    for trial in ("one", "other"):
+        writer.write_trial(trial, [{**row, "trial_id": trial}])
+    store = ResultStore(storage)
+    make = store._dataset
+
+    def made_then_removed(table: str) -> Any:
+        dataset = make(table)
+        writer.remove_trials(["other"])
+        return dataset
+
+    monkeypatch.setattr(store, "_dataset", made_then_removed)
+    assert store.sql("SELECT trial_id FROM runs")["trial_id"].tolist() == ["one"]
+
+
+def test_a_broken_part_is_left_out_and_a_store_that_is_gone_is_not(
+    bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = f"s3://{BUCKET}/broken"
+    writer = ResultWriter(storage, "example")
+    writer.write_trial("t", [{"run_id": "a-0", "status": "completed", "config": {}}])
+    writer.write_bytes("runs/sweep=example/cut.parquet", b"PAR1 and no more")
+    assert ResultStore(storage).runs()["run_id"].tolist() == ["a-0"]
+    assert "cut.parquet, not a whole part" in caplog.text
+    store = ResultStore(storage)
+    caplog.clear()
+    bucket.stop()
+    with pytest.raises(StoreProblem, match="cannot be read"):
+        store.runs()
+    bucket.start()
+    assert "left out" not in caplog.text
+    assert store.runs()["run_id"].tolist() == ["a-0"]
