@@ -108,17 +108,16 @@ def read_trial(
     """The runs of one trial that this sweep has just written."""
     import pandas
 
-    if writer.is_compacted(trial_id):
-        from analysis.store import ResultStore
-
-        store = ResultStore(writer.storage)
-        runs = store.runs(trial_id=trial_id)
-        evaluations = store.evaluations(run_id=runs["run_id"])
-        return outcomes(runs, evaluations, writer.sweep, cost_limit)
     parts = {}
     for table in ("runs", "evaluations"):
         content = writer.read_bytes(f"{table}/sweep={writer.sweep}/{trial_id}.parquet")
         parts[table] = pandas.read_parquet(io.BytesIO(content)) if content else pandas.DataFrame()
+    if not all(map(len, parts.values())) and writer.is_compacted(trial_id):
+        from analysis.store import ResultStore
+
+        store = ResultStore(writer.storage)
+        parts["runs"] = store.runs(trial_id=trial_id)
+        parts["evaluations"] = store.evaluations(run_id=parts["runs"]["run_id"])
     return outcomes(parts["runs"], parts["evaluations"], writer.sweep, cost_limit)
 
 

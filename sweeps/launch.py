@@ -418,9 +418,11 @@ class _Launch:
                 writer.remove_trials([trial_id])
 
     def _remove_stale_trials(self) -> None:
-        """Remove what trials of this sweep left that were interrupted and are no longer planned."""
+        """Remove what trials left that were killed: files begun, and checkpoints and heartbeats
+        of this sweep's trials that are no longer planned."""
         from trainables.results import checkpoint_path, heartbeat_path
 
+        self.writer.remove_partial()
         if not self.exhausted:
             return
         for name in self.writer.names("heartbeats"):

@@ -82,21 +82,27 @@ class ResultWriter:
         self.storage, self.sweep = storage_location(storage), sweep
         with store_problems(self.storage, "written"):
             self.filesystem, self.root = fs.FileSystem.from_uri(self.storage)
-        self.local = isinstance(self.filesystem, fs.LocalFileSystem)
+            self.local = isinstance(self.filesystem, fs.LocalFileSystem)
+            if self.local:
+                Path(self.root).mkdir(parents=True, exist_ok=True)
         probe = f"heartbeats/.probe-{uuid.uuid4().hex}"
         self.write_bytes(probe, b"")
         self.remove(probe)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """Put a file whole at `<store>/<relative>`, replacing the one there."""
+        with self._placing():
+            self._put(relative, content)
+
+    def _put(self, relative: str, content: bytes) -> None:
         with store_problems(self.storage, "written"):
             if self.local:
-                self._place(relative, content)
+                self._rename_into_place(relative, content)
             else:
                 with self.filesystem.open_output_stream(f"{self.root}/{relative}") as stream:
                     stream.write(content)
 
-    def _place(self, relative: str, content: bytes) -> None:
+    def _rename_into_place(self, relative: str, content: bytes) -> None:
         target = Path(self.root, relative)
         partial = Path(self.root, PARTIAL_FOLDER, uuid.uuid4().hex)
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +127,15 @@ class ResultWriter:
 
     def names(self, folder: str) -> list[str]:
         """Names of the files in `<store>/<folder>`; none where there is no such folder."""
+        if self.local:
+            # Without a look at each file, of which there may be a hundred thousand.
+            with (
+                store_problems(self.storage, "read"),
+                contextlib.suppress(FileNotFoundError),
+                os.scandir(f"{self.root}/{folder}") as entries,
+            ):
+                return sorted(entry.name for entry in entries if entry.is_file())
+            return []
         selector = fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         with store_problems(self.storage, "read"):
             found = self.filesystem.get_file_info(selector)
@@ -132,6 +147,20 @@ class ResultWriter:
         with store_problems(self.storage, "written"):
             if self.filesystem.get_file_info(path).type == fs.FileType.File:
                 self.filesystem.delete_file(path)
+
+    def remove_partial(self) -> None:
+        """Remove what writers that were killed had begun to write in a local store.
+
+        Whoever writes holds the store's lock shared, so that nobody does while it is held
+        exclusively. Where the file system has no locks, nothing is removed.
+        """
+        if not self.local:
+            return
+        folder = Path(self.root, PARTIAL_FOLDER)
+        with contextlib.suppress(OSError), store_lock(Path(self.root), fcntl.LOCK_EX):
+            for path in folder.iterdir():
+                if path.is_file() and path.name != LOCK_FILE:
+                    path.unlink()
 
     def write_trial(
         self,
@@ -147,7 +176,7 @@ class ResultWriter:
         `hp_` columns. A trial that has been compacted has finished, and its rows follow from its
         identity: they are not written again.
         """
-        with self._placing_parts():
+        with self._placing():
             if self.is_compacted(trial_id):
                 return
             self._write_part("episodes", trial_id, episodes)
@@ -157,11 +186,16 @@ class ResultWriter:
 
     def write_confirmation(self, confirmation_id: str, rows: Sequence[Row]) -> None:
         """Write one confirmation: a part of its own."""
-        with self._placing_parts():
+        with self._placing():
             self._write_part("confirmations", confirmation_id, rows)
 
     def is_compacted(self, trial_id: str) -> bool:
-        """Whether the trial's rows lie in a part that holds several trials."""
+        """Whether the trial's rows lie in a part that holds several trials.
+
+        Only a local store is compacted (`trainables.compaction`).
+        """
+        if not self.local:
+            return False
         folder = f"runs/sweep={self.sweep}"
         for name in self.names(folder):
             if name.startswith(COMPACTED_PREFIX):
@@ -176,8 +210,8 @@ class ResultWriter:
         return False
 
     @contextlib.contextmanager
-    def _placing_parts(self) -> Iterator[None]:
-        """Keep a compaction from swapping folders within."""
+    def _placing(self) -> Iterator[None]:
+        """Keep a compaction from swapping folders, and `remove_partial` from its work, within."""
         if not self.local:
             yield
             return
@@ -188,7 +222,7 @@ class ResultWriter:
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:
         """Remove the parts, checkpoints and heartbeats of trials, `runs` first."""
-        with self._placing_parts():
+        with self._placing():
             for trial in trial_ids:
                 for table in TRIAL_TABLES:
                     self.remove(self._part(table, trial))
@@ -206,7 +240,7 @@ class ResultWriter:
             "code_version": code_version(),
             "run_ids": list(run_ids),
         }
-        with self._placing_parts():
+        with self._placing():
             self._write_part("sweeps", "plan", [row])
 
     def _part(self, table: str, name: str) -> str:
@@ -218,7 +252,7 @@ class ResultWriter:
             return
         sink = pa.BufferOutputStream()
         pq.write_table(_arrow_table(table, rows), sink, compression="zstd")
-        self.write_bytes(self._part(table, name), sink.getvalue().to_pybytes())
+        self._put(self._part(table, name), sink.getvalue().to_pybytes())
 
 
 @contextlib.contextmanager

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
-from pyarrow import fs
 
 from analysis.store import ResultStore
 from search_spaces.validation import InvalidInput
@@ -15,23 +13,9 @@ from sweeps import history
 from sweeps.cli import main
 from sweeps.launch import ray_session
 from tests.sweeps.object_store import BUCKET, ObjectStore, object_store
-from trainables.collect import collect_dataset
+from tests.sweeps.tiny_sweep import assert_same, files, write_spec
 from trainables.compaction import compact
 from trainables.results import ResultWriter, StoreProblem
-from trainables.tasks import get_task
-
-SPEC = """
-name: example
-algorithm: bc
-tasks: [BoatNavigation-v0]
-dataset: {dataset}
-seeds: [0, 1]
-space: {{learning_rate: [0.001, 0.002, 0.003]}}
-fixed: {{hidden_dim: 8, batch_size: 16}}
-steps: 20
-evaluate: {{every: 10, episodes: 2}}
-"""
-KEYS = ["run_id", "step", "policy", "name", "episode"]
 
 
 @pytest.fixture(scope="module")
@@ -42,46 +26,13 @@ def bucket() -> Iterator[ObjectStore]:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sweep")
-    dataset = folder / "boat.hdf5"
-    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
-    path = folder / "sweep.yaml"
-    path.write_text(SPEC.format(dataset=dataset))
-    return path
+    return write_spec(tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture(scope="module")
 def session(bucket: ObjectStore) -> Iterator[None]:
     with ray_session():
         yield
-
-
-def tables(storage: str) -> list[pandas.DataFrame]:
-    """Everything that must not depend on where the rows lie."""
-    store = ResultStore(storage)
-    frames = [
-        store.runs()[["run_id", "config_id", "trial_id", "seed", "status", "steps", "config"]],
-        store.evaluations().drop(columns="act_latency_ms"),
-        store.episodes(),
-        store.metrics(),
-    ]
-    return [
-        frame.sort_values([key for key in KEYS if key in frame], ignore_index=True)
-        for frame in frames
-    ]
-
-
-def assert_same(one: str, other: str) -> None:
-    for left, right in zip(tables(one), tables(other), strict=True):
-        pandas.testing.assert_frame_equal(left, right, check_exact=True)
-
-
-def objects(storage: str) -> list[str]:
-    filesystem, root = fs.FileSystem.from_uri(storage)
-    found = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    return sorted(
-        info.path.removeprefix(f"{root}/") for info in found if info.type == fs.FileType.File
-    )
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -98,7 +49,7 @@ def test_every_command_on_a_bucket(
     for place in (local, storage):
         assert main(["run", str(spec), "--storage", place]) == 0
     assert_same(local, storage)
-    names = objects(storage)
+    names = files(storage)
     assert len([name for name in names if name.startswith("runs/")]) == 3
     assert not [name for name in names if name.startswith("heartbeats/")]
 
@@ -169,7 +120,7 @@ def test_credentials_in_the_address_serve_and_are_not_shown(bucket: ObjectStore)
     place = f"{BUCKET}/addressed?endpoint_override={bucket.endpoint.removeprefix('http://')}"
     storage = f"s3://key:secret@{place}&scheme=http"
     ResultWriter(storage, "example").write_bytes("checkpoints/t/latest.pt", b"state")
-    assert objects(f"s3://{BUCKET}/addressed") == ["checkpoints/t/latest.pt"]
+    assert files(f"s3://{BUCKET}/addressed") == ["checkpoints/t/latest.pt"]
     with pytest.raises(StoreProblem) as caught:
         ResultWriter(storage.replace(BUCKET, "no-such-bucket"), "example")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)

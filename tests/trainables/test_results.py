@@ -1,5 +1,7 @@
 """Parts appear whole or not at all, and any reader of Parquet understands them."""
 
+import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,3 +111,25 @@ def test_a_password_in_a_stores_address_is_not_shown() -> None:
     assert str(caught.value) == (
         "storage: 's3://bucket/store' cannot be read (no answer from s3://bucket/store)"
     )
+
+
+def test_what_killed_writers_had_begun_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ResultWriter(str(tmp_path), "sweep")
+    (tmp_path / ".partial" / "left-behind").write_bytes(b"half")
+    (tmp_path / ".partial" / "compaction-1").mkdir()
+    fsync = os.fsync
+    cleaning = threading.Thread(target=writer.remove_partial)
+
+    def while_another_cleans(descriptor: int) -> None:
+        cleaning.start()
+        cleaning.join(0.2)
+        assert cleaning.is_alive()
+        fsync(descriptor)
+
+    monkeypatch.setattr("trainables.results.os.fsync", while_another_cleans)
+    writer.write_bytes("checkpoints/t/latest.pt", b"state")
+    cleaning.join()
+    assert writer.read_bytes("checkpoints/t/latest.pt") == b"state"
+    assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["compaction-1"]
