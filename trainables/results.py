@@ -81,7 +81,7 @@ class ResultWriter:
     def __init__(self, storage: str, sweep: str) -> None:
         self.storage, self.sweep = storage_location(storage), sweep
         with store_problems(self.storage, "written"):
-            self.filesystem, self.root = fs.FileSystem.from_uri(self.storage)
+            self.filesystem, self.root = fs.FileSystem.from_uri(_in_one_request(self.storage))
             self.local = isinstance(self.filesystem, fs.LocalFileSystem)
             if self.local:
                 Path(self.root).mkdir(parents=True, exist_ok=True)
@@ -275,6 +275,13 @@ def store_lock(root: Path, kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _in_one_request(location: str) -> str:
+    """An S3 location with which pyarrow sends a small file in one request instead of three."""
+    if not location.startswith("s3://"):
+        return location
+    return f"{location}{'&' if '?' in location else '?'}allow_delayed_open=true"
 
 
 def compacted_trials(schema: pa.Schema) -> list[str]:
