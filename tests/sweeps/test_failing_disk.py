@@ -1,6 +1,8 @@
 """A disk that fills up, and one that becomes read-only, in the middle of a sweep."""
 
+import contextlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,11 @@ def undisturbed(session: None, spec: Path, tmp_path_factory: pytest.TempPathFact
 
 def fill(disk: Path, left: int) -> None:
     """Leave `left` bytes of space."""
-    with (disk / "other").open("wb") as stream:
-        stream.write(b"0" * (16 * 2**20 - left - used(disk)))
-
-
-def used(disk: Path) -> int:
-    return sum(-(-path.stat().st_size // 4096) * 4096 for path in disk.rglob("*") if path.is_file())
+    with (disk / "other").open("wb", buffering=0) as stream:
+        with contextlib.suppress(OSError):
+            while True:
+                stream.write(b"0" * 4096)
+        stream.truncate(stream.tell() - left)
 
 
 @pytest.mark.ray
@@ -83,7 +84,7 @@ def test_the_sweep_stops_in_one_line_and_resumes_after_the_cure(
         else:
             # It is busy while a worker has a file open for writing.
             while mount("-o", "remount,ro", str(disk)).returncode:
-                pass
+                time.sleep(0.05)
         return found
 
     capsys.readouterr()
