@@ -14,7 +14,8 @@ ones, never some of each.
 - Killed at any moment, what is left is a whole folder in place and one to be thrown away under
   `.partial`, which the next compaction does.
 
-Only trials that have finished are merged: a failed run is tried again, and its part replaced.
+Only trials that have finished are merged: a failed run is tried again, a stopped one may be trained
+on, and its part is then replaced.
 `runs` goes first, because its merged part is what says that a trial is compacted
 (`ResultWriter.is_compacted`); the other tables then follow for the trials in it.
 """
@@ -54,6 +55,7 @@ MERGED_PART_BYTES = 256 * 2**20
 """Small parts are merged into one until their sizes add up to this."""
 ROWS_PER_GROUP = 131_072
 GRACE_SECONDS = 2.0
+UNFINISHED = frozenset({"failed", "stopped"})
 _STAGING_PREFIX = "compaction-"
 _AT_CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2
 
@@ -192,7 +194,7 @@ def _merge(root: Path, table: str, sweep: str, staging: Path) -> _Merge | None:
 
 
 def _finished_trials(runs: Path, compacted_only: bool) -> set[str]:
-    """Trials of which no run failed, or only those of them whose rows of `runs` are merged."""
+    """Trials whose runs are all finished, or only those of them whose rows of `runs` are merged."""
     finished: set[str] = set()
     for path in runs.glob("*.parquet"):
         with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
@@ -200,7 +202,7 @@ def _finished_trials(runs: Path, compacted_only: bool) -> set[str]:
                 finished.update(compacted_trials(pq.read_schema(path)))
             elif not compacted_only:
                 statuses = pq.ParquetFile(path).read(columns=["status"])["status"].to_pylist()
-                if statuses and "failed" not in statuses:
+                if statuses and UNFINISHED.isdisjoint(statuses):
                     finished.add(path.stem)
     return finished
 

@@ -6,9 +6,10 @@ block), so a run's result does not depend on who shares its population, and any 
 resumed without generator state.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -322,6 +323,23 @@ class Population:
         )
         self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
         self._metric_sums, self._metric_steps = (dict(saved["metric_sums"]), saved["metric_steps"])
+
+    def part(self, members: Sequence[int]) -> Self:
+        """A population of some of the members, as far as they are trained; it shares the data."""
+        index = torch.tensor(members, device=self.device)
+
+        def pick(leaf: Any) -> Any:
+            return leaf.index_select(0, index) if isinstance(leaf, Tensor) else leaf
+
+        part = copy.copy(self)
+        part.configs = [self.configs[member] for member in members]
+        part.seeds = [self.seeds[member] for member in members]
+        part.diverged_at = [self.diverged_at[member] for member in members]
+        part.hp, part.state, part.optimizers, part._metric_sums = tree_map(
+            pick, (self.hp, self.state, self.optimizers, self._metric_sums)
+        )
+        part._block = None
+        return part
 
     def member_state(self, member: int) -> Any:
         """One run's plain state, without the population axis."""

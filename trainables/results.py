@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -228,6 +229,24 @@ class ResultWriter:
                     self.remove(self._part(table, trial))
                 self.remove(checkpoint_path(trial))
                 self.remove(heartbeat_path(trial))
+
+    def remove_runs(self, trial_id: str, run_ids: Iterable[str]) -> None:
+        """Remove the rows of some runs from a trial's parts, from `runs` first."""
+        removed = pa.array(sorted(run_ids), pa.string())
+        with self._placing_parts():
+            for table in TRIAL_TABLES:
+                path = self._part(table, trial_id)
+                content = self.read_bytes(path)
+                if content is None:
+                    continue
+                part = pq.read_table(pa.BufferReader(content))
+                kept = part.filter(pc.invert(pc.is_in(part["run_id"], value_set=removed)))
+                if not kept.num_rows:
+                    self.remove(path)
+                elif kept.num_rows < part.num_rows:
+                    sink = pa.BufferOutputStream()
+                    pq.write_table(kept, sink, compression="zstd")
+                    self.write_bytes(path, sink.getvalue().to_pybytes())
 
     def write_sweep(
         self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None

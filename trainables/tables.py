@@ -11,6 +11,7 @@ together, by the names of their columns: one that a part lacks is null there.
 1: runs, evaluations, episodes, metrics, sweeps.
 2: adds confirmations, and parts that hold several trials (`trainables.compaction`).
 3: adds runs.halvings: how often the population was halved because memory had run out.
+   Adds `run_status` to evaluations: the last evaluation of a stopped run is not a final one.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -60,6 +61,7 @@ TABLES: dict[str, dict[str, str]] = {
         "episode_length_mean": "float64",
         "episodes": "int64",
         "act_latency_ms": "float64",
+        "run_status": "string",
     },
     "episodes": {
         "run_id": "string",
@@ -108,3 +110,4 @@ TABLES: dict[str, dict[str, str]] = {
 }
 
 RUN_STATUSES = ("completed", "stopped", "diverged", "failed")
+"""`stopped`: early, on purpose; `error` says why, `steps` when."""

@@ -32,6 +32,10 @@ class SafeRLTrainable(tune.Trainable):
         device: auto, cpu or cuda. threads: of a CPU trial.
         gpu: the share of a GPU's memory that the worker may take; default all.
         halvings: how often the population was halved for lack of memory, for the record.
+        until: the evaluation step at which the trial pauses; default `steps`, no pause. It is
+            `done` then, with `paused` and its `evaluations` so far in the result, and goes on from
+            its checkpoint when it is set up anew.
+        stop, stop_at: runs to stop at an evaluation step, by run_id with the reason.
 
     Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
     runs that have not diverged, of the method's first policy), `per_config` (the same for each
@@ -46,6 +50,9 @@ class SafeRLTrainable(tune.Trainable):
             memory.release()
         memory.limit_gpu_share(float(config.get("gpu", 1)))
         self.trial_plan = self._build(config)
+        self._until = int(config.get("until") or config["steps"])
+        self._stop: Mapping[str, str] = config.get("stop") or {}
+        self._stop_at = int(config.get("stop_at") or 0)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -53,9 +60,16 @@ class SafeRLTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         trial = self.trial_plan
-        if not trial.done:
+        if self._stop and trial.population.step >= self._stop_at:
+            trial.stop(self._stop)
+            self._stop = {}
+        if not trial.done and trial.population.step < self._until:
             trial.advance()
-        return {**summary(trial), "done": trial.done}
+        if trial.done or self._stop or trial.population.step < self._until:
+            return {**summary(trial), "done": trial.done}
+        trial.pause()
+        evaluations = first_policy_rows(trial, trial.rows.evaluations)
+        return {**summary(trial), "done": True, "paused": True, "evaluations": evaluations}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Checkpoints live in the store, where a resumed trial finds them by its identity."""
@@ -95,10 +109,15 @@ def fetch_dataset(task: str, source: Any) -> Dataset:
     return source if isinstance(source, Dataset) else load_dataset(task, os.fspath(source))
 
 
+def first_policy_rows(trial: Trial, evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the policy by which a method is judged."""
+    policy = trial.population.method.policies[0]
+    return [row for row in evaluations if row["policy"] == policy]
+
+
 def summary(trial: Trial) -> dict[str, Any]:
     """What a trial tells Tune of its last evaluation."""
-    policy = trial.population.method.policies[0]
-    latest = [row for row in trial.latest() if row["policy"] == policy]
+    latest = first_policy_rows(trial, trial.latest())
     per_config = []
     for config in dict.fromkeys(trial.config_ids):
         rows = [row for row in latest if row["config_id"] == config]

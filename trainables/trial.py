@@ -1,5 +1,6 @@
 """A trial: one population from its first gradient step to its rows in the store."""
 
+import copy
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -89,6 +90,7 @@ class Trial:
         ]
         self.trial_id = identity.trial_id(self.run_ids)
         self.rows = TrialRows()
+        # Each member's share; the population may become smaller.
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.population = Population(
@@ -98,7 +100,7 @@ class Trial:
 
     @property
     def done(self) -> bool:
-        """Whether the whole budget is spent."""
+        """Whether the whole budget is spent, or every run was stopped."""
         return bool(self.rows.runs)
 
     def advance(self) -> None:
@@ -111,22 +113,66 @@ class Trial:
         self._record_metrics()
         for policy in self.population.method.policies:
             self._evaluate(policy)
-        self.seconds["train"] += trained - started
-        self.seconds["evaluate"] += time.perf_counter() - trained
+        size = self.population.size
+        self.seconds["train"] += (trained - started) / size
+        self.seconds["evaluate"] += (time.perf_counter() - trained) / size
         if rung == self.steps:
             self.finish()
         else:
             self._checkpoint()
 
-    def finish(self) -> None:
-        """Write the rows of every run; a run that diverged says so."""
-        self.rows.runs = self._run_rows()
+    def stop(self, reasons: Mapping[str, str]) -> None:
+        """End some runs here, for the reasons given by run_id; the others can train on.
+
+        The rows of those runs say `stopped`. Both parts are trials of their own from here on, named
+        after their members, each with a checkpoint, so that what was stopped can be continued.
+        """
+        members = range(self.population.size)
+        stopped = [member for member in members if self.run_ids[member] in reasons]
+        others = [member for member in members if self.run_ids[member] not in reasons]
+        if not others:
+            self.finish(reasons)
+        elif stopped:
+            # Killed in between, the checkpoint of the whole is there until both parts have theirs.
+            whole, going = self.trial_id, self._part(others)
+            going._checkpoint()
+            going._heartbeat()
+            self._part(stopped).finish(reasons)
+            if self.writer is not None:
+                self.writer.remove(checkpoint_path(whole))
+                self.writer.remove(heartbeat_path(whole))
+            self.__dict__.update(going.__dict__)
+
+    def pause(self) -> None:
+        """Say in the store that the trial waits at its last evaluation."""
+        self._heartbeat(waiting=True)
+
+    def _part(self, members: Sequence[int]) -> Self:
+        part = copy.copy(self)
+        part.population = self.population.part(members)
+        part.config_ids = [self.config_ids[member] for member in members]
+        part.run_ids = [self.run_ids[member] for member in members]
+        part.trial_id = identity.trial_id(part.run_ids)
+        chosen = set(part.run_ids)
+        part.rows = TrialRows(
+            *(
+                [row for row in rows if row["run_id"] in chosen]
+                for rows in (self.rows.evaluations, self.rows.episodes, self.rows.metrics)
+            )
+        )
+        part.seconds = dict(self.seconds)
+        return part
+
+    def finish(self, stopped: Mapping[str, str] | None = None) -> None:
+        """Write the rows of every run; a run that diverged, or was `stopped`, says so."""
+        self.rows.runs = self._run_rows(stopped or {})
         if self.writer is not None:
             self._checkpoint()
+            statuses = {row["run_id"]: row["status"] for row in self.rows.runs}
             self.writer.write_trial(
                 self.trial_id,
                 self.rows.runs,
-                self.rows.evaluations,
+                [{**row, "run_status": statuses[row["run_id"]]} for row in self.rows.evaluations],
                 self.rows.episodes,
                 self.rows.metrics,
             )
@@ -136,12 +182,17 @@ class Trial:
         """The evaluation rows of the last rung."""
         return [r for r in self.rows.evaluations if r["step"] == self.population.step]
 
-    def _run_rows(self) -> Rows:
-        size = self.population.size
+    def _run_rows(self, stopped: Mapping[str, str]) -> Rows:
         rows = []
-        for member in range(size):
+        for member in range(self.population.size):
+            status, steps, reason = "completed", self.steps, None
             diverged_at = self.population.diverged_at[member]
-            finished = diverged_at is None
+            if diverged_at is not None:
+                status, steps = "diverged", diverged_at
+                reason = f"a loss was not finite or beyond its bound by step {diverged_at}"
+            elif self.run_ids[member] in stopped:
+                status, steps = "stopped", self.population.step
+                reason = stopped[self.run_ids[member]]
             rows.append(
                 {
                     "run_id": self.run_ids[member],
@@ -150,20 +201,18 @@ class Trial:
                     "algorithm": self.algorithm,
                     "task": self.task.name,
                     "seed": self.population.seeds[member],
-                    "status": "completed" if finished else "diverged",
-                    "steps": self.steps if finished else diverged_at,
-                    "train_seconds": self.seconds["train"] / size,
-                    "evaluate_seconds": self.seconds["evaluate"] / size,
+                    "status": status,
+                    "steps": steps,
+                    "train_seconds": self.seconds["train"],
+                    "evaluate_seconds": self.seconds["evaluate"],
                     "device": str(self.population.device),
-                    "population": size,
+                    "population": self.population.size,
                     "halvings": self.halvings,
                     "dataset_id": self.dataset.dataset_id,
                     "code_version": identity.code_version(),
                     "started_at": self.started_at,
                     "finished_at": datetime.now(UTC),
-                    "error": None
-                    if finished
-                    else f"a loss was not finite or beyond its bound by step {diverged_at}",
+                    "error": reason,
                     "config": self.population.configs[member].to_dict(),
                 }
             )
@@ -246,7 +295,7 @@ class Trial:
             times.append(time.perf_counter() - started)
         return float(np.median(times) * 1000)
 
-    def _heartbeat(self) -> None:
+    def _heartbeat(self, waiting: bool = False) -> None:
         if self.writer is None:
             return
         beat = {
@@ -257,6 +306,7 @@ class Trial:
             "run_ids": self.run_ids,
             "step": self.population.step,
             "steps": self.steps,
+            "waiting": waiting,
             "host": socket.gethostname(),
             "process": os.getpid(),
             "time": datetime.now(UTC).isoformat(),

@@ -140,8 +140,11 @@ def test_merged_parts_have_a_size(storage: Path, monkeypatch: pytest.MonkeyPatch
     assert_same(contents(storage), before)
 
 
-def test_a_trial_with_a_failed_run_stays_as_it_is_and_can_be_replaced(storage: Path) -> None:
-    write_trial(storage, "first", "failed", status="failed")
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_a_trial_with_an_unfinished_run_stays_as_it_is_and_can_be_replaced(
+    storage: Path, status: str
+) -> None:
+    write_trial(storage, "first", "failed", status=status)
     compact(str(storage), grace_seconds=0)
     assert "failed.parquet" in parts(storage, "runs")
     assert "failed.parquet" in parts(storage, "evaluations")

@@ -85,6 +85,18 @@ def test_removing_trials_takes_every_part(tmp_path: Path) -> None:
     assert writer.read_bytes("checkpoints/t2/latest.pt") == b"state"
 
 
+def test_removing_runs_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+    writer = ResultWriter(str(tmp_path), "sweep")
+    writer.write_trial("t1", [run_row("a"), run_row("b", rate=0.5)], metrics=[metric("b", 1.0)])
+    writer.remove_runs("t1", ["b", "c"])
+    runs = pandas.read_parquet(tmp_path / "runs")
+    assert list(runs["run_id"]) == ["a"] and "hp_rate" in runs
+    assert not list(tmp_path.glob("metrics/*/*.parquet"))
+    writer.remove_runs("t1", ["a"])
+    assert not list(tmp_path.glob("runs/*/*.parquet"))
+    writer.remove_runs("t1", ["a"])
+
+
 def test_the_sweeps_row_names_its_runs(tmp_path: Path) -> None:
     writer = ResultWriter(str(tmp_path), "sweep")
     writer.write_sweep("name: sweep\n", ["a"], "running")

@@ -114,6 +114,83 @@ def test_a_diverged_run_is_a_row_with_its_reason(
     assert trial.run_ids[2] not in set(tables(tmp_path)["evaluations"]["run_id"])
 
 
+def stop_at_the_first_rung(trial: Trial, *members: int) -> None:
+    trial.advance()
+    trial.stop({trial.run_ids[member]: "rank 2 of 2" for member in members})
+
+
+def test_survivors_of_a_rung_end_as_if_nobody_had_been_stopped(
+    tmp_path: Path, boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    whole = make_trial(boat_task, make_dataset, ResultWriter(str(tmp_path / "whole"), "sweep"))
+    run_to_the_end(whole)
+    trial = make_trial(boat_task, make_dataset, ResultWriter(str(tmp_path / "halved"), "sweep"))
+    stop_at_the_first_rung(trial, 0, 1)
+    assert trial.population.size == 2
+    run_to_the_end(trial)
+    expected, found = tables(tmp_path / "whole"), tables(tmp_path / "halved")
+    runs = found["runs"].set_index("run_id").loc[whole.run_ids]
+    assert runs["status"].tolist() == ["stopped"] * 2 + ["completed"] * 2
+    assert runs["steps"].tolist() == [10, 10, 20, 20]
+    assert runs["error"].tolist()[:2] == ["rank 2 of 2"] * 2
+    assert runs["error"].isna().tolist() == [False, False, True, True]
+    # Each run has one row, and all of its evaluations up to where it ended.
+    assert found["runs"]["run_id"].is_unique
+    keys = ["run_id", "step", "policy"]
+    before, after = (
+        frame["evaluations"].set_index(keys).sort_index() for frame in (expected, found)
+    )
+    assert set(before.index) - set(after.index) == {
+        (run, 20, before.index[0][2]) for run in whole.run_ids[:2]
+    }
+    statuses = after["run_status"].groupby("run_id").first()
+    assert statuses.loc[whole.run_ids].tolist() == runs["status"].tolist()
+    numbers = before.select_dtypes("number").columns
+    pandas.testing.assert_frame_equal(
+        after[numbers], before.loc[after.index, numbers], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_both_parts_of_a_divided_trial_resume(
+    tmp_path: Path, boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    writer = ResultWriter(str(tmp_path), "sweep")
+    whole = make_trial(boat_task, make_dataset, writer)
+    stop_at_the_first_rung(whole, 0, 1)
+    assert sorted(path.name for path in (tmp_path / "heartbeats").glob("*.json")) == [
+        f"{whole.trial_id}.json"
+    ]
+    assert len(list(tmp_path.glob("checkpoints/*/latest.pt"))) == 2
+    config_class = ALGORITHMS["safefql"].config_class
+    for tau in (0.6, 0.9):
+        part = Trial(
+            "safefql", boat_task, make_dataset(boat_task),
+            [config_class.resolve({**TINY, "tau": tau})] * 2, [0, 1],
+            steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, writer=writer,
+        )  # fmt: skip
+        assert part.population.step == 10
+        assert {row["step"] for row in part.rows.evaluations} == {10}
+        # What was stopped is trained to its end after all, and its row says so.
+        run_to_the_end(part)
+        rows = tables(tmp_path)["runs"].set_index("run_id").loc[part.run_ids]
+        assert set(rows["status"]) == {"completed"}
+    found = tables(tmp_path)
+    assert len(found["runs"]) == 4 and set(found["runs"]["steps"]) == {20}
+    assert set(found["evaluations"]["run_status"]) == {"completed"}
+
+
+def test_a_trial_whose_runs_are_all_stopped_is_done(
+    tmp_path: Path, boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    trial = make_trial(boat_task, make_dataset, ResultWriter(str(tmp_path), "sweep"))
+    stop_at_the_first_rung(trial, 0, 1, 2, 3)
+    assert trial.done
+    runs = tables(tmp_path)["runs"]
+    assert set(runs["trial_id"]) == {trial.trial_id}
+    assert set(runs["status"]) == {"stopped"}
+    assert not list((tmp_path / "heartbeats").glob("*.json"))
+
+
 def test_train_without_ray_or_store(boat_task: Task, make_dataset: MakeDataset) -> None:
     seen: list[Any] = []
     rows = train(

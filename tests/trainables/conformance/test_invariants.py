@@ -107,6 +107,24 @@ def test_a_run_that_diverges_is_frozen_alone(
     assert_equal(healthy.member_state(1), poisoned.member_state(1))
 
 
+def test_members_that_go_on_without_the_others_are_not_changed(
+    name: str, boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    changes = [{"learning_rate": rate} for rate in RATES]
+    whole = build(name, boat_task, make_dataset(boat_task), changes, [3, 4, 5, 6], STEPS)
+    whole.advance(40)
+    part = whole.part([1, 3])
+    assert (part.size, part.seeds) == (2, [4, 6])
+    assert_equal(part.member_state(1), whole.member_state(3))
+    part.advance(80)
+    assert whole.step == 40
+    whole.advance(80)
+    for member, same in ((0, 1), (1, 3)):
+        pair = (part.member_state(member), whole.member_state(same))
+        for one, other in zip(*map(tree_leaves, pair), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_actions_stay_in_bounds_and_repeat(name: str, company: Population, boat_task: Task) -> None:
     observations = np.random.default_rng(0).normal(scale=50, size=(8, 40, 2)).astype(np.float32)
     for policy in company.method.policies:
