@@ -427,6 +427,17 @@ def with_lost_runs(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pan
     return pandas.concat([kept, rows], ignore_index=True)
 
 
+def without_stopped_runs(evaluations: pandas.DataFrame) -> pandas.DataFrame:
+    """The evaluations of runs that were not stopped early.
+
+    The last evaluation of a stopped run is not a final one. The column `run_status` says so; a
+    frame without it is taken to hold no such run.
+    """
+    if "run_status" not in evaluations:
+        return evaluations
+    return evaluations[evaluations["run_status"] != "stopped"]
+
+
 def select(
     evaluations: pandas.DataFrame,
     rule: str = "max_reward_safe",
@@ -452,6 +463,9 @@ def select(
     - a seed is *lost* when its configuration has rows of it, but none with a finite reward and
       cost at the step that is judged. A configuration that lost a seed is left out, and the
       reason says how many were;
+    - a configuration with a run that was stopped early (`run_status`) is left out, and counted in
+      the reason: its last evaluation is not a final one. At a step that is asked for by its number
+      it is judged like any other;
     - configurations with unequal numbers of seeds are compared by the means over the seeds that
       they have; the reason says so, and `min_seeds` leaves out those with fewer;
     - no candidate: one row without a `config_id`; an empty frame: no rows.
@@ -459,7 +473,7 @@ def select(
     Args:
         evaluations: columns `algorithm, task, config_id, seed, normalized_reward,
             normalized_cost`, in any order and from anywhere; optionally `policy`, `step`, `run_id`,
-            `cost_return_mean`, `cost_limit`, `violation_rate`, `episodes`.
+            `run_status`, `cost_return_mean`, `cost_limit`, `violation_rate`, `episodes`.
         rule: a name in `RULES`.
         cost_limit: judge by this limit on the episode cost instead of the one that the column
             `normalized_cost` was made with: C / limit, and (C + 1) / (limit + 1) for a limit of 0.
@@ -556,7 +570,8 @@ def _prepared(
     for name in ("algorithm", "task", "config_id", "seed"):
         if frame[name].isna().any():
             raise InvalidInput(f"{name}: a row has none; every row must say its {name}")
-    kept = [name for name in (*GROUP_COLUMNS, "config_id", "seed", "step") if name in frame]
+    columns = (*GROUP_COLUMNS, "config_id", "seed", "step", "run_status")
+    kept = [name for name in columns if name in frame]
     result = frame[kept].copy()
     # Numbered in the order of their names as text, the order that breaks ties.
     names, distinct = pandas.factorize(frame["config_id"])
@@ -614,6 +629,12 @@ def _candidates(
     group: pandas.DataFrame, rule: Rule, settings: Settings, step: str | int, min_seeds: int
 ) -> tuple[pandas.DataFrame, list[str]]:
     """One row per configuration that can be judged, and remarks about the others."""
+    notes = []
+    if isinstance(step, str) and "run_status" in group:
+        stopped = group.loc[group["run_status"] == "stopped", "candidate"].unique()
+        if len(stopped):
+            notes.append(f"{len(stopped)} left out: stopped early")
+            group = group[~group["candidate"].isin(stopped)]
     configurations = group["candidate"].nunique()
     expected = group.groupby("candidate")["seed"].nunique()
     finite = np.isfinite(group[["normalized_reward", "normalized_cost"]]).all(axis=1)
@@ -631,7 +652,6 @@ def _candidates(
     complete = units["seeds"].to_numpy() == expected.reindex(units["candidate"]).to_numpy()
     whole = units[complete]
     enough = whole[whole["seeds"] >= min_seeds]
-    notes = []
     lost = configurations - whole["candidate"].nunique()
     few = whole["candidate"].nunique() - enough["candidate"].nunique()
     if lost:
@@ -653,7 +673,8 @@ def _averaged(judged: pandas.DataFrame, unit: list[str]) -> pandas.DataFrame:
     scores = ["normalized_reward", "normalized_cost"]
     has_violations = {"violation_rate", "episodes"} <= set(judged.columns)
     extra = ["cost_return_mean"] if "cost_return_mean" in judged else []
-    judged = judged.drop(columns=[name for name in GROUP_COLUMNS if name in judged])
+    apart = (*GROUP_COLUMNS, "run_status")
+    judged = judged.drop(columns=[name for name in apart if name in judged])
     if has_violations:
         violations = (judged["violation_rate"] * judged["episodes"]).round()
         # Episodes of which it is not known whether they violate are no evidence.

@@ -21,7 +21,7 @@ import pandas
 from scipy import stats
 
 from analysis.claims import mean_interval
-from analysis.selection import within_limit
+from analysis.selection import within_limit, without_stopped_runs
 from search_spaces.validation import InvalidInput, require_choice, require_number
 
 FloatArray = npt.NDArray[np.float64]
@@ -154,7 +154,8 @@ def run_scores(
     """Scores by group and task, one a (configuration, policy, seed).
 
     Rows of the same (group, task, config_id, policy, seed) are averaged first, so that a
-    duplicated row weighs nothing. Runs without a finite score are left out.
+    duplicated row weighs nothing. Runs without a finite score, and those that were stopped early
+    (`run_status`), are left out.
 
     Raises:
         InvalidInput: a missing column, or evaluations at more than one step of a run.
@@ -164,7 +165,8 @@ def run_scores(
     missing = [name for name in (*keys, metric) if name not in evaluations]
     if missing:
         raise InvalidInput(f"evaluations: missing column {', '.join(missing)}")
-    frame = evaluations[np.isfinite(evaluations[metric].astype(np.float64))]
+    frame = without_stopped_runs(evaluations)
+    frame = frame[np.isfinite(frame[metric].astype(np.float64))]
     if "step" in frame and (frame.groupby(keys, dropna=False)["step"].nunique() > 1).any():
         raise InvalidInput(
             "evaluations: a run has several steps; keep one, such as that of a selection"

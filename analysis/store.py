@@ -42,6 +42,7 @@ _CHUNK_BYTES = 2**20
 _JUDGED_COLUMNS = (
     "run_id", "config_id", "algorithm", "task", "policy", "seed", "step", "normalized_reward",
     "normalized_cost", "cost_return_mean", "cost_limit", "violation_rate", "episodes",
+    "run_status",
 )  # fmt: skip
 """What `analysis.selection.select` looks at."""
 
