@@ -14,14 +14,15 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from search_spaces.validation import InvalidInput
 from sweeps import history
+from sweeps.early_stopping import expected_share
 from sweeps.failures import Failure, classify, describe_error
 from sweeps.output import say
 from sweeps.planner import Arm, PlannedTrial, make_arms
@@ -69,6 +70,13 @@ class SweepSummary:
     def exit_code(self) -> int:
         """0 when every run is complete (or was stopped on purpose), else 1."""
         return 1 if self.failed or self.diverged else 0
+
+
+class PauseReport(NamedTuple):
+    """What a trial says that waits at a rung: its step, and its evaluations so far."""
+
+    step: int
+    evaluations: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
     location = storage_location(storage)
     if not _exists(location):
         return SweepPlan(spec, tuple(make_arms(spec, dataset_ids.__getitem__)), None)
-    store, configs = history.read_store(location, spec.cost_limit)
+    store, configs = history.read_store(location, spec.cost_limit, spec.rung_steps)
     previous = history.read_previous(location, spec.name)
     run_ids = previous.run_ids if previous else ()
     arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs)
@@ -247,6 +255,7 @@ class _Launch:
                 self._next_arm = (self._next_arm + turn + 1) % len(arms)
                 self._arm_of[trial.trial_id] = arm
                 self._forget_failures(arm, trial)
+                self._forget_stopped(arm, trial)
                 self.tally.trials_running += 1
                 self.write_row("running")
                 return trial
@@ -255,11 +264,13 @@ class _Launch:
 
     def advanced(self, trial: PlannedTrial, step: int) -> None:
         """A running trial has reached `step`."""
-        self.tally.running_steps[trial.trial_id] = step * len(trial.runs)
+        self.tally.running_steps[trial.trial_id] = trial.steps_to(step)
         self.progress.update()
 
-    def ended(self, trial: PlannedTrial, failure: Failure | None) -> None:
-        """A trial has ended: read what its worker wrote, or see to its failure.
+    def ended(
+        self, trial: PlannedTrial, failure: Failure | None, paused: PauseReport | None = None
+    ) -> None:
+        """A trial has ended, or waits at a rung: read what its worker wrote, or see to its failure.
 
         Raises:
             StoreProblem: the store failed the worker, or fails now.
@@ -270,22 +281,47 @@ class _Launch:
             raise StoreProblem(failure.reason)
         if failure is not None and self._tried_again(trial, failure):
             return
-        results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
-        if not all(run.run_id in results and results[run.run_id].finished for run in trial.runs):
+        arm = self._arm_of[trial.trial_id]
+        results = self._results_of(trial, paused)
+        lost = tuple(run for run in trial.runs if run.run_id not in results)
+        if lost:
+            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.halvings)
+            self._arm_of[failed.trial_id] = arm
             reason = failure.reason if failure else "the trial ended without rows"
             if failure is not None and failure.kind == "lost":
                 reason = f"its worker was lost {self._losses[trial.trial_id]} times"
-            self._write_failure(trial, reason)
-            results = history.read_trial(self.writer, trial.trial_id, self.spec.cost_limit)
-        arm = self._arm_of[trial.trial_id]
+            self._write_failure(failed, reason)
+            results |= history.read_trial(self.writer, failed.trial_id, self.spec.cost_limit)
+        if paused is not None:
+            arm.wait(trial.going)
+        else:
+            self.trials += 1
         arm.record(results.values())
-        self.trials += 1
         self.tally.trials_running -= 1
         self.tally.running_steps.pop(trial.trial_id, None)
-        self.tally.ended_steps += self.spec.steps * len(trial.runs)
-        self.tally.statuses.update(results[run.run_id].status for run in trial.runs)
+        self.tally.ended_steps += trial.steps_to(self.spec.steps)
+        statuses = [results[run.run_id].status for run in trial.runs]
+        self.tally.statuses.update(status for status in statuses if status != "paused")
         self._show(arm)
         self.progress.update()
+
+    def _results_of(
+        self, trial: PlannedTrial, paused: PauseReport | None
+    ) -> dict[str, history.RunOutcome]:
+        """Runs of a trial that have ended, or wait at a rung, by run_id."""
+        limit, rungs = self.spec.cost_limit, self.spec.rung_steps
+        found: dict[str, history.RunOutcome] = {}
+        for part in (trial.stopping, trial.going):
+            if part.runs:
+                found |= history.read_trial(self.writer, part.trial_id, limit, rungs)
+        found = {run: outcome for run, outcome in found.items() if outcome.finished}
+        if paused is not None:
+            part = trial.going
+            run_ids = [run.run_id for run in part.runs]
+            found |= history.paused_outcomes(
+                run_ids, part.trial_id, self.spec.name, *paused, limit, rungs
+            )
+        return found
 
     def _tried_again(self, trial: PlannedTrial, failure: Failure) -> bool:
         """Put a trial that failed back, where that can help; whether it did.
@@ -343,13 +379,9 @@ class _Launch:
     def _steps_to_do(self) -> float:
         runs = 0
         for arm in self.plan.arms:
-            planned = arm.spec.search.num_configs
-            if arm.search.known_in_advance or planned is None:
-                configs = len(arm.suggested)
-            else:
-                configs = max(planned, len(arm.suggested))
-            runs += configs * len(self.spec.seeds) - len(arm.skipped)
-        return float(runs * self.spec.steps)
+            runs += arm.configurations * len(self.spec.seeds) - len(arm.skipped)
+        share = expected_share(self.spec, max(arm.configurations for arm in self.plan.arms))
+        return float(runs * self.spec.steps) * share
 
     def _count(self) -> None:
         """Count every run anew."""
@@ -416,6 +448,16 @@ class _Launch:
                 writer.write_trial(trial_id, rows)
             else:
                 writer.remove_trials([trial_id])
+
+    def _forget_stopped(self, arm: Arm, trial: PlannedTrial) -> None:
+        """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
+        from trainables.results import ResultWriter
+
+        continued = {run.run_id for run in trial.runs} & arm.stopped_before.keys()
+        before = {(arm.stopped_before[run].sweep, arm.stopped_before[run].trial_id)
+                  for run in continued}  # fmt: skip
+        for sweep, trial_id in sorted(before):
+            ResultWriter(self.writer.storage, sweep).remove_runs(trial_id, continued)
 
     def _remove_stale_trials(self) -> None:
         """Remove what trials left that were killed: files begun, and checkpoints and heartbeats
@@ -668,6 +710,9 @@ def _trial_config(
         "run_ids": [run.run_id for run in trial.runs],
         "trial_id": trial.trial_id,
         "steps": spec.steps,
+        "until": trial.until,
+        "stop": dict(trial.stop),
+        "stop_at": trial.since,
         "evaluate_every": spec.evaluate_every,
         "episodes": spec.evaluate_episodes,
         "cost_limit": spec.cost_limit,
@@ -725,15 +770,22 @@ def _plan_searcher(
         def on_trial_complete(
             self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
         ) -> None:
-            if not error:
-                self.end(trial_id, (result or {}).get("failure"))
+            if error:
+                return
+            last = result or {}
+            paused = None
+            if last.get("paused"):
+                paused = PauseReport(int(last["step"]), last["evaluations"])
+            self.end(trial_id, last.get("failure"), paused)
 
-        def end(self, trial_id: str, failure: Failure | None) -> None:
+        def end(
+            self, trial_id: str, failure: Failure | None, paused: PauseReport | None = None
+        ) -> None:
             """Pass the end of a trial on, once."""
             trial = self._trials.pop(trial_id, None)
             if trial is not None:
                 with self._launch.problems_kept():
-                    self._launch.ended(trial, failure)
+                    self._launch.ended(trial, failure, paused)
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.

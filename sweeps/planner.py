@@ -7,11 +7,12 @@ interrupted trial is planned again with the same members.
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.early_stopping import Bracket
 from sweeps.history import RunOutcome
 from sweeps.search import Outcome, Search, make_search
 from sweeps.spec import SweepSpec
@@ -35,17 +36,40 @@ class PlannedTrial:
     """One population: runs of one method on one dataset that agree in every static field.
 
     `halvings` counts how often it was halved because memory had run out.
+
+    With early stopping it is trained from rung to rung: at the step `since` the runs in `stop` (by
+    run_id, with the reason) end, and the others train on to the step `until`, or to their end.
     """
 
     algorithm: str
     task: str
     runs: tuple[PlannedRun, ...]
     halvings: int = 0
+    since: int = 0
+    until: int | None = None
+    stop: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @cached_property
     def trial_id(self) -> str:
         """Identity of the population, from its members."""
         return identity.trial_id(run.run_id for run in self.runs)
+
+    @property
+    def going(self) -> "PlannedTrial":
+        """The population that is left when the runs in `stop` have ended."""
+        runs = tuple(run for run in self.runs if run.run_id not in self.stop)
+        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+
+    @property
+    def stopping(self) -> "PlannedTrial":
+        """The runs in `stop`."""
+        runs = tuple(run for run in self.runs if run.run_id in self.stop)
+        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+
+    def steps_to(self, step: int) -> int:
+        """Gradient steps of all runs until the trial is at `step`, or where it pauses before."""
+        reached = step if self.until is None else min(step, self.until)
+        return max(0, reached - self.since) * (len(self.runs) - len(self.stop))
 
     @property
     def config_ids(self) -> tuple[str, ...]:
@@ -98,14 +122,24 @@ class Arm:
         known_configs: Mapping[str, Config] | None = None,
     ) -> None:
         self.spec, self.algorithm, self.task, self.dataset_id = spec, algorithm, task, dataset_id
-        self.outcomes = {run: outcome for run, outcome in (store or {}).items() if outcome.finished}
+        known = store or {}
+        self.stopped_before = {
+            run: outcome for run, outcome in known.items() if outcome.status == "stopped"
+        }
+        self.outcomes = {
+            run: outcome
+            for run, outcome in known.items()
+            if outcome.finished and run not in self.stopped_before
+        }
         self.failed_before = {
-            run: outcome for run, outcome in (store or {}).items() if not outcome.finished
+            run: outcome for run, outcome in known.items() if not outcome.finished
         }
         self.suggested: list[list[PlannedRun]] = []
         space = spec.space_for(algorithm)
         history = _History(self, space, previous_run_ids, known_configs or {})
         self.search: Search = make_search(spec.search, space, self._resolve, history.adopt)
+        self.brackets: list[Bracket] = []
+        self._bracket_of: dict[str, Bracket] = {}
         self._batch: list[list[PlannedRun]] = []
         self._queue: deque[PlannedTrial] = deque()
         self._index: dict[str, int] = {}
@@ -118,6 +152,14 @@ class Arm:
         return [run.run_id for runs in self.suggested for run in runs]
 
     @property
+    def configurations(self) -> int:
+        """How many configurations there will be, as far as can be said."""
+        planned = self.spec.search.num_configs
+        if self.search.known_in_advance or planned is None:
+            return len(self.suggested)
+        return max(planned, len(self.suggested))
+
+    @property
     def skipped(self) -> list[str]:
         """Suggested runs that the store already held."""
         return [run for run in self.run_ids if run in self.outcomes and run not in self._recorded]
@@ -126,12 +168,13 @@ class Arm:
     def exhausted(self) -> bool:
         """Whether every trial has been handed out."""
         self._fill()
-        return self.search.exhausted and not self._queue
+        rungs_decided = all(bracket.done for bracket in self.brackets)
+        return self.search.exhausted and not self._queue and rungs_decided
 
     @property
     def queued(self) -> int:
-        """Trials that are planned and not handed out."""
-        return len(self._queue)
+        """Trials that are planned and not handed out, and those that wait at a rung."""
+        return len(self._queue) + sum(len(bracket.waiting) for bracket in self.brackets)
 
     def best_safe(self) -> tuple[str, dict[str, float]] | None:
         """The configuration that is best among those within every constraint, with its means.
@@ -150,14 +193,23 @@ class Arm:
         self._queue.extendleft(reversed(trials))
 
     def record(self, results: Iterable[RunOutcome]) -> None:
-        """Take in how runs of this arm ended."""
+        """Take in how runs of this arm ended, or that they wait at a rung."""
         touched = set()
         for outcome in results:
+            if outcome.run_id in self._bracket_of:
+                self._bracket_of[outcome.run_id].record(outcome)
+            if outcome.status == "paused":
+                continue
             self.outcomes[outcome.run_id] = outcome
             self._recorded.add(outcome.run_id)
             touched.add(self._index[outcome.run_id])
         for index in sorted(touched):
             self._tell(index)
+        self._advance_brackets()
+
+    def wait(self, trial: PlannedTrial) -> None:
+        """A trial waits at a rung; what is known of its runs has to be recorded next."""
+        self._bracket_of[trial.runs[0].run_id].waiting.append(trial)
 
     def config_id(self, config: Config) -> str:
         """Identity of a configuration of this arm."""
@@ -192,13 +244,48 @@ class Arm:
                 self.suggested.append(runs)
                 self._index.update({run.run_id: index for run in runs})
                 self._batch.append(runs)
+                self._enter_bracket(runs)
                 self._tell(index)
+            self._close_bracket()
             whole_plan = self.search.known_in_advance and not self.search.exhausted
-            if self.search.exhausted or (
-                not whole_plan and len(self._batch) >= self.spec.configs_per_trial
-            ):
-                self._queue.extend(self._group(self._batch))
+            enough = len(self._batch) >= self.spec.configs_per_trial
+            if self.search.exhausted or (not whole_plan and (enough or self._between_brackets)):
+                for trial in self._group(self._batch):
+                    self._plan(trial)
                 self._batch = []
+                self._advance_brackets()
+
+    @property
+    def _between_brackets(self) -> bool:
+        return bool(self.brackets) and self.brackets[-1].closed
+
+    def _enter_bracket(self, runs: list[PlannedRun]) -> None:
+        if self.spec.early_stopping is None:
+            return
+        if not self.brackets or self._between_brackets:
+            self.brackets.append(Bracket(self.spec))
+        self.brackets[-1].enter(runs, {**self.outcomes, **self.stopped_before})
+        self._bracket_of.update({run.run_id: self.brackets[-1] for run in runs})
+
+    def _close_bracket(self) -> None:
+        """What an adaptive search suggests competes in brackets of `parallel` suggestions."""
+        if self.brackets:
+            full = self.brackets[-1].size == self.spec.search.parallel
+            self.brackets[-1].closed |= self.search.exhausted or full
+
+    def _plan(self, trial: PlannedTrial) -> None:
+        bracket = self._bracket_of.get(trial.runs[0].run_id)
+        planned = trial if bracket is None else bracket.add(trial)
+        if planned is not None:
+            self._queue.append(planned)
+
+    def _advance_brackets(self) -> None:
+        for bracket in self.brackets:
+            trials, left = bracket.advance()
+            self._queue.extend(trials)
+            self.outcomes.update({outcome.run_id: outcome for outcome in left})
+            for index in sorted({self._index[outcome.run_id] for outcome in left}):
+                self._tell(index)
 
     def _runs(self, config: Config) -> list[PlannedRun]:
         identifier = self.config_id(config)
@@ -217,14 +304,14 @@ class Arm:
             for start in range(0, len(alike), size):
                 # What is done is left out after the runs are grouped, never before: an interrupted
                 # trial then keeps its members, and with them its checkpoint.
-                members = tuple(
-                    run
-                    for runs in alike[start : start + size]
-                    for run in runs
-                    if run.run_id not in self.outcomes
-                )
-                if members:
-                    yield PlannedTrial(self.algorithm, self.task, members)
+                # What an earlier launch stopped goes by the trial in which that was done.
+                members: dict[str, list[PlannedRun]] = {}
+                for run in (run for runs in alike[start : start + size] for run in runs):
+                    if run.run_id not in self.outcomes:
+                        stopped = self.stopped_before.get(run.run_id)
+                        members.setdefault(stopped.trial_id if stopped else "", []).append(run)
+                for trial in members.values():
+                    yield PlannedTrial(self.algorithm, self.task, tuple(trial))
 
     def _tell(self, index: int) -> None:
         runs = self.suggested[index]
@@ -299,8 +386,10 @@ def summarize(spec: SweepSpec, results: Collection[RunOutcome]) -> Outcome:
 
     means = mean_scores(results)
     constraints = {name: means[name] - limit for name, limit in spec.subject_to.items()}
-    stopped = any(result.status == "stopped" for result in results)
-    return Outcome("pruned" if stopped else "complete", means[spec.maximize], constraints)
+    stopped = [result.steps for result in results if result.status == "stopped"]
+    if stopped:
+        return Outcome("pruned", means[spec.maximize], constraints, min(stopped))
+    return Outcome("complete", means[spec.maximize], constraints)
 
 
 def mean_scores(results: Collection[RunOutcome]) -> dict[str, float]:

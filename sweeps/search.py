@@ -31,12 +31,13 @@ class Outcome:
     """What came of a configuration: means over its seeds.
 
     `constraints` holds each constraint's value minus its limit, feasible where <= 0. A `failed`
-    configuration has no scores; a `pruned` one was stopped before its end.
+    configuration has no scores; a `pruned` one was stopped before its end, at gradient step `step`.
     """
 
     status: Literal["complete", "pruned", "failed"]
     objective: float | None = None
     constraints: Mapping[str, float] | None = None
+    step: int = 0
 
     @property
     def safe(self) -> bool:
@@ -222,7 +223,7 @@ class OptunaSearch(Search):
                 for name, excess in (outcome.constraints or {}).items():
                     trial.set_constraint(name, excess)
                 if outcome.status == "pruned":
-                    trial.report(outcome.objective, 0)
+                    trial.report(outcome.objective, outcome.step)
                     self.study.tell(trial, state=TrialState.PRUNED)
                 else:
                     self.study.tell(trial, outcome.objective)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ from search_spaces.space import Hyperparameter, SearchSpace, Value
 from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
 
 SEARCH_METHODS = ("grid", "random", "tpe")
+EARLY_STOPPING_METHODS = ("halving",)
 DATASET_SOURCES = ("auto", "fetch", "collect")
 OBJECTIVES = ("normalized_reward", "reward_return_mean")
 CONSTRAINTS = ("normalized_cost", "cost_return_mean", "violation_rate")
@@ -39,6 +40,24 @@ class SearchOptions:
 
 
 @dataclass(frozen=True)
+class EarlyStoppingOptions:
+    """How configurations are given up: successive halving at the rungs `min_steps`, `min_steps` *
+    `reduction`, and so on, after each of which one configuration in `reduction` goes on."""
+
+    method: str
+    reduction: int
+    min_steps: int
+
+    def steps(self, steps: int) -> list[int]:
+        """Where there may be a rung, for runs of so many gradient steps."""
+        found, step = [], self.min_steps
+        while step < steps:
+            found.append(step)
+            step *= self.reduction
+        return found
+
+
+@dataclass(frozen=True)
 class SweepSpec:
     """One sweep, fully checked. Build it with `from_mapping`, `from_yaml` or `load`."""
 
@@ -59,6 +78,7 @@ class SweepSpec:
     cpu: float
     gpu: float
     configs_per_trial: int
+    early_stopping: EarlyStoppingOptions | None = None
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -87,10 +107,6 @@ class SweepSpec:
         cost_limit = content.get("cost_limit")
         if cost_limit is not None:
             cost_limit = float(require_number("cost_limit", cost_limit, 0))
-        if content.get("early_stopping") is not None:
-            raise InvalidInput(
-                f"early_stopping: {content['early_stopping']!r} is not allowed; it must be null"
-            )
         spec = cls(
             name=name,
             algorithms=algorithms,
@@ -118,7 +134,7 @@ class SweepSpec:
         )
         for algorithm in algorithms:
             spec._check_hyperparameters(algorithm)
-        return spec
+        return replace(spec, early_stopping=spec._early_stopping(content))
 
     @classmethod
     def from_yaml(
@@ -186,6 +202,8 @@ class SweepSpec:
         }
         if self.space is not None:
             content["space"] = dict(self.space)
+        if self.early_stopping is not None:
+            content["early_stopping"] = asdict(self.early_stopping)
         return content
 
     def to_yaml(self) -> str:
@@ -197,6 +215,12 @@ class SweepSpec:
     def threads(self) -> int:
         """Threads of one trial: its whole CPUs, at least one."""
         return max(1, int(self.cpu))
+
+    @property
+    def rung_steps(self) -> list[int]:
+        """Gradient steps at which early stopping may decide."""
+        options = self.early_stopping
+        return [] if options is None else options.steps(self.steps)
 
     def cost_limit_of(self, task: str) -> float:
         """The sweep's cost limit of an episode, or the task's own."""
@@ -244,6 +268,58 @@ class SweepSpec:
         paper = config_class.resolve({}).to_dict()
         start = {name: paper[name] for name in space.entries}
         return SearchSpace(algorithm, entries, start) if space.contains(start) else space
+
+    def _early_stopping(self, content: Mapping[str, Any]) -> EarlyStoppingOptions | None:
+        if content.get("early_stopping") is None:
+            return None
+        section = _section(content, "early_stopping", ("method", "reduction", "min_steps"))
+        method = require_choice(
+            "early_stopping.method", section.get("method", "halving"), EARLY_STOPPING_METHODS
+        )
+        reduction = require_number(
+            "early_stopping.reduction", section.get("reduction", 3), 2, 1000, integer=True
+        )
+        # A rung is an evaluation of a policy that has been trained.
+        prepared = max(self._untrained_steps(algorithm) for algorithm in self.algorithms)
+        every = self.evaluate_every
+        given = section.get("min_steps", (prepared // every + 1) * every)
+        min_steps = int(require_number("early_stopping.min_steps", given, 1, integer=True))
+        if min_steps % every or not prepared < min_steps < self.steps:
+            after = f" above {prepared}, where the policy's training begins," if prepared else ""
+            raise InvalidInput(
+                f"early_stopping.min_steps: {min_steps} is not allowed; it must be a multiple of "
+                f"evaluate.every ({every}){after} and below steps ({self.steps})"
+            )
+        return EarlyStoppingOptions(method, int(reduction), min_steps)
+
+    def _untrained_steps(self, algorithm: str) -> int:
+        """Gradient steps in which no policy is trained yet: the first of several phases.
+
+        A share of the budget that is searched counts with its largest value.
+        """
+        from trainables.algorithms import ALGORITHMS
+        from trainables.method import ProblemSpec
+        from trainables.population import phase_boundaries
+        from trainables.tasks import get_task
+
+        method_class = ALGORITHMS[algorithm]
+        task = get_task(self.tasks[0])
+        problem = ProblemSpec(task.observation_dim, task.action_dim, task.horizon, 1.0, 1.0)
+        static = set(method_class.config_class.field_names("static"))
+        varied: list[dict[str, Value]] = [{}]
+        for name, entry in self.space_for(algorithm).entries.items():
+            if name in static:
+                varied += [{name: value} for value in entry.bounds]
+        ends = []
+        for values in varied:
+            fixed = {
+                method_class.config_class.canonical_name(key): value
+                for key, value in self.fixed.items()
+            }
+            config = method_class.config_class.resolve({**fixed, **values})
+            boundaries = phase_boundaries(method_class(config, problem), self.steps)
+            ends.append(boundaries[0][2] if len(boundaries) > 1 else 0)
+        return max(ends)
 
     def _check_hyperparameters(self, algorithm: str) -> None:
         config_class = _config_class(algorithm)

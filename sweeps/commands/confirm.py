@@ -206,6 +206,7 @@ def _train_again(
         "fixed": config,
         "evaluate": {"every": int(run["steps"]), "episodes": arguments.episodes},
         "configs_per_trial": 1,
+        "early_stopping": None,
     }
     summary = run_sweep(content, arguments.storage, arguments.address)
     if summary.completed < arguments.seeds:

@@ -138,7 +138,7 @@ def test_the_cost_limit_is_part_of_identity_where_it_changes_what_is_learned(
     assert (identities[1] != identities[2]) is changes
 
 
-@pytest.mark.parametrize("status", ["completed", "stopped", "diverged"])
+@pytest.mark.parametrize("status", ["completed", "diverged"])
 def test_finished_runs_are_left_out(status: str) -> None:
     whole = arm(spec())
     first = all_trials(whole)[0]
@@ -277,8 +277,9 @@ def test_summary_is_a_mean_over_seeds_and_never_over_survivors() -> None:
         lost = RunOutcome("b", status, "t", "example")
         assert summarize(example, [completed("a"), lost]).status == "failed"
     stopped = completed("b")
-    stopped = RunOutcome("b", "stopped", "t", "example", stopped.scores)
-    assert summarize(example, [completed("a"), stopped]).status == "pruned"
+    stopped = RunOutcome("b", "stopped", "t", "example", stopped.scores, steps=40)
+    pruned = summarize(example, [completed("a"), stopped])
+    assert (pruned.status, pruned.step) == ("pruned", 40)
 
 
 def test_there_is_one_arm_for_every_task() -> None:

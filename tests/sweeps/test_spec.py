@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search_spaces import SEARCH_SPACES
 from search_spaces.validation import InvalidInput
-from sweeps.spec import SweepSpec, shipped_specs
+from sweeps.spec import EarlyStoppingOptions, SweepSpec, shipped_specs
 
 BASE: dict[str, Any] = {
     "name": "example",
@@ -95,7 +95,34 @@ def test_defaults_are_filled_in() -> None:
         ({"resources": {"cpu": 0}}, "resources.cpu: 0 is not allowed"),
         ({"resources": {"gpu": 2}}, "resources.gpu: 2 is not allowed"),
         ({"configs_per_trial": 0}, "configs_per_trial: 0 is not allowed"),
-        ({"early_stopping": {"method": "halving"}}, "early_stopping: {'method': 'halving'} is not"),
+        ({"early_stopping": "halving"}, "early_stopping: must hold keys and values (method, red"),
+        (
+            {"early_stopping": {"eta": 3}},
+            "early_stopping.eta: unknown key; allowed: method, reduct",
+        ),
+        (
+            {"early_stopping": {"method": "asha"}},
+            "early_stopping.method: 'asha' is not one of halv",
+        ),
+        (
+            {"early_stopping": {"reduction": 1}},
+            "early_stopping.reduction: 1 is not allowed; it must be a whole number in [2, 1000]",
+        ),
+        ({"early_stopping": {"min_steps": 0}}, "early_stopping.min_steps: 0 is not allowed"),
+        (
+            {"algorithm": "lspc", "space": {"xi": [0.7]}, "early_stopping": {}},
+            "early_stopping.min_steps: 100 is not allowed; it must be a multiple of evaluate.every "
+            "(100) and below steps (100)",
+        ),
+        (
+            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 65}},
+            "early_stopping.min_steps: 65 is not allowed; it must be a multiple of evaluate.every "
+            "(10) above 50, where the policy's training begins, and below steps (100)",
+        ),
+        (
+            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 50}},
+            "early_stopping.min_steps: 50 is not allowed",
+        ),
     ],
 )
 def test_bad_content_is_named_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -121,6 +148,19 @@ def test_the_nearest_valid_name_is_given(changes: dict[str, Any], hint: str) -> 
 def test_required_keys(key: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
         SweepSpec.from_mapping({name: value for name, value in BASE.items() if name != key})
+
+
+def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
+    assert spec().early_stopping is None and spec().rung_steps == []
+    changes: dict[str, Any] = {"evaluate": {"every": 5}, "early_stopping": {}}
+    assert spec(**changes).early_stopping == EarlyStoppingOptions("halving", 3, 55)
+    assert spec(**changes, fixed={"pretrain_share": 0.2}).rung_steps == [25, 75]
+    # The largest share that is searched counts.
+    changes["space"] = {"pretrain_share": [0.2, 0.7]}
+    assert spec(**changes).rung_steps == [75]
+    changes |= {"algorithm": "lspc", "space": {"xi": [0.7, 0.9]}}
+    assert spec(**changes).rung_steps == [5, 15, 45]
+    assert SweepSpec.from_yaml(spec(**changes).to_yaml()) == spec(**changes)
 
 
 @settings(deadline=None)
