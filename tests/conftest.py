@@ -15,6 +15,8 @@ import pytest
 from trainables.identity import config_id, run_id, trial_id
 from trainables.results import ResultWriter
 
+_REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 1000"}
+
 WriteSweep = Callable[..., list[str]]
 
 
@@ -59,7 +61,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
                     {
                         **keys,
                         "status": status,
-                        "steps": steps[-1],
+                        "steps": steps[0] if status == "stopped" else steps[-1],
                         "train_seconds": 60.0,
                         "evaluate_seconds": 6.0,
                         "device": "cpu",
@@ -68,13 +70,14 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
                         "code_version": "0",
                         "started_at": moment,
                         "finished_at": moment,
-                        "error": "loss is not finite" if status == "diverged" else None,
+                        "error": _REASONS.get(status),
                         "config": dict(config),
                     }
                 )
                 for name, value in (metrics(config, seed) if metrics else {}).items():
                     values.append({"run_id": run, "step": steps[-1], "name": name, "value": value})
-                for step in steps if status == "completed" else ():
+                evaluated = {"completed": steps, "stopped": steps[:1]}.get(status, ())
+                for step in evaluated:
                     reward, costs = scores(config, seed, step)
                     mean = sum(costs) / len(costs)
                     evaluations.append(
@@ -92,6 +95,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
                             "episode_length_mean": 100.0,
                             "episodes": len(costs),
                             "act_latency_ms": 1.0,
+                            "run_status": status,
                         }
                     )
                     for number, cost in enumerate(costs):

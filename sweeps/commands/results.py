@@ -156,12 +156,14 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
-        say(f"training: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
-    failures = runs[runs["status"].isin(["diverged", "failed"])]
-    if not failures.empty:
-        print()
-        columns = ["run_id", "task", "status", "steps", "error"]
-        print_table(failures[columns].sort_values("run_id"))
+        doing = "waiting at a rung" if beat.get("waiting") else "training"
+        say(f"{doing}: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
+    columns = ["run_id", "task", "status", "steps", "error"]
+    for statuses in (["diverged", "failed"], ["stopped"]):
+        ended = runs[runs["status"].isin(statuses)]
+        if not ended.empty:
+            print()
+            print_table(ended[columns].sort_values(["steps", "run_id"]))
     return 0
 
 

@@ -119,12 +119,39 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
     )
+    for line in describe_rungs(plan):
+        say(f"{spec.name}: {line}")
     if missing:
         say(
             f"{spec.name}: the data of {', '.join(missing)} are not here yet (the run gets them), "
             "so trial ids, and what the store may hold of them, are not known"
         )
     return 0
+
+
+def describe_rungs(plan: "SweepPlan") -> list[str]:
+    """What early stopping does to each method on each task: a line for its rungs and its cost."""
+    from sweeps.early_stopping import bracket_sizes, expected_share, make_rungs
+
+    spec = plan.spec
+    if spec.early_stopping is None:
+        return []
+    lines = []
+    for arm in plan.arms:
+        sizes = bracket_sizes(spec, arm.configurations)
+        brackets = f" in {len(sizes)} brackets" if len(sizes) > 1 else ""
+        rungs = [
+            f"{rung.keep} of {sizes[0]} go on after step {rung.step:,}"
+            for rung in make_rungs(spec.early_stopping, spec.steps, sizes[0])
+        ]
+        share = expected_share(spec, arm.configurations)
+        steps = arm.configurations * len(spec.seeds) * spec.steps
+        lines.append(
+            f"{arm.algorithm} on {arm.task}: {arm.configurations} configurations{brackets}; "
+            f"{', '.join(rungs) or 'nothing to stop'}; from the beginning {share * steps:,.0f} of "
+            f"{steps:,} gradient steps ({share:.0%})"
+        )
+    return lines
 
 
 def _local_dataset_id(task_name: str, source: str) -> str:
@@ -146,9 +173,13 @@ def _local_dataset_id(task_name: str, source: str) -> str:
 def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
     """One row per trial, and how many of the runs the store holds.
 
-    What an adaptive search will suggest later stands in one row without a trial_id.
+    What an adaptive search will suggest later stands in one row without a trial_id. With early
+    stopping `gradient_steps` are the most that a trial can take and `expected_steps` what it takes
+    on average; a trial that waits at a rung has no row.
     """
     import pandas
+
+    from sweeps.early_stopping import expected_share
 
     spec = plan.spec
     resources = {"cpu": spec.cpu, "gpu": spec.gpu}
@@ -168,9 +199,8 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
                     "gradient_steps": len(trial.runs) * spec.steps,
                 }
             )
-        if not arm.exhausted:
-            assert spec.search.num_configs is not None
-            later = spec.search.num_configs - len(arm.suggested)
+        later = arm.configurations - len(arm.suggested)
+        if not arm.search.exhausted and later > 0:
             rows.append(
                 {
                     "trial_id": None,
@@ -197,4 +227,8 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
         "gradient_steps",
     ]
     skipped = sum(len(arm.skipped) for arm in plan.arms)
-    return pandas.DataFrame(rows, columns=columns), skipped
+    table = pandas.DataFrame(rows, columns=columns)
+    if spec.early_stopping is not None:
+        share = expected_share(spec, max(arm.configurations for arm in plan.arms))
+        table["expected_steps"] = (table["gradient_steps"] * share).round().astype("int64")
+    return table, skipped

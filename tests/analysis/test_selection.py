@@ -269,6 +269,23 @@ def test_a_seed_that_stopped_early_is_lost() -> None:
     assert (best["config_id"], best["step"]) == ("a", 100)
 
 
+def test_the_last_evaluation_of_a_stopped_run_is_not_taken_for_a_final_one() -> None:
+    early = with_steps({100: {"stopped": [(0.9, 0.5)] * 2, "whole": [(0.2, 0.5)] * 2}})
+    late = with_steps({200: {"whole": [(0.3, 0.5)] * 2}})
+    frame = pandas.concat([early, late], ignore_index=True)
+    assert select(frame).iloc[0]["config_id"] == "stopped"
+    frame["run_status"] = frame["config_id"].map({"stopped": "stopped", "whole": "completed"})
+    for step in ("last", "best"):
+        row = select(frame, step=step).iloc[0]
+        assert (row["config_id"], row["candidates"], row["step"]) == ("whole", 1, 200)
+        assert "1 left out: stopped early" in row["reason"]
+    # At a step that is asked for, where all were evaluated, it counts like any other.
+    assert select(frame, step=100).iloc[0]["config_id"] == "stopped"
+    nobody = select(frame[frame["config_id"] == "stopped"]).iloc[0]
+    assert nobody["config_id"] is None
+    assert nobody["reason"] == "no candidate; 1 left out: stopped early"
+
+
 def test_runs_that_diverged_or_failed_lose_their_seed() -> None:
     frame = frame_of({"whole": [(0.3, 0.5)] * 2, "lost": [(0.9, 0.5)]}, step=100, policy="flrp")
     frame["run_id"] = frame["config_id"] + frame["seed"].astype(str)

@@ -20,12 +20,12 @@ from trainables.tasks import get_task
 
 SPEC = """
 name: example
-algorithm: lspc
+algorithm: bc
 tasks: [BoatNavigation-v0]
 dataset: {dataset}
 seeds: [0, 1]
-space: {{xi: [0.6, 0.7, 0.8, 0.9], restriction: [0.1, 0.5]}}
-fixed: {{hidden_dim: 16, batch_size: 32, latent_dim: 2}}
+space: {{learning_rate: [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5]}}
+fixed: {{hidden_dim: 16, batch_size: 32}}
 steps: {steps}
 evaluate: {{every: {every}, episodes: 2}}
 configs_per_trial: 3
@@ -62,9 +62,9 @@ def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
     assert runs.loc[runs["steps"] == 10, "error"].str.contains("of 4 at step 10, where 2 w").all()
     assert not list(stopped.glob("heartbeats/*.json"))
     expected, found = evaluations(full), evaluations(stopped)
-    assert len(found) == 2 * (8 + 2 * 4 + 4 * 2 + 8 * 2)
+    assert len(found) == 8 + 4 * 2 + 2 * 4 + 2 * 8
     pandas.testing.assert_frame_equal(found, expected.loc[found.index], rtol=1e-3, atol=1e-5)
-    chosen = select(ResultStore(stopped).evaluations(policy="lspc_o")).iloc[0]
+    chosen = select(ResultStore(stopped).evaluations(policy="bc")).iloc[0]
     assert chosen["candidates"] == 1 and chosen["step"] == 40
     assert "7 left out: stopped early" in chosen["reason"]
     # The same sweep again does nothing; without early stopping it goes on where it was.

@@ -61,6 +61,30 @@ def test_runs_that_have_not_ended_are_open(safesweep: Run, tmp_path: Path) -> No
     assert "2 runs: 2 open" in out
 
 
+def test_stopped_runs_are_shown_and_never_selected(safesweep: Run, write_sweep, tmp_path) -> None:
+    whole = write_sweep("first", [{"feasibility_expectile": 0.6}])
+    write_sweep("second", [{"feasibility_expectile": 0.9}], also=whole,
+                statuses=dict.fromkeys((0, 1, 2), "stopped"))  # fmt: skip
+    beat = {
+        "trial_id": "abc", "sweep": "second", "task": "OfflineBallRun-v0", "run_ids": ["a-0"],
+        "step": 500, "steps": 2000, "waiting": True, "host": "node", "time": "2026-01-01T00:00:00",
+    }  # fmt: skip
+    writer = ResultWriter(str(tmp_path / "store"), "second")
+    writer.write_bytes("heartbeats/abc.json", json.dumps(beat).encode())
+    code, out, err = safesweep("show", "second")
+    assert code == 0
+    assert "6 runs: 3 completed, 3 stopped" in out
+    assert "waiting at a rung: OfflineBallRun-v0, step 500 of 2000" in err
+    stopped = [line.split() for line in out.splitlines() if "rank 2 of 2 at step 1000" in line]
+    assert len(stopped) == 3 and all({"stopped", "1000"} <= set(line) for line in stopped)
+    rows = json.loads(safesweep("select", "--sweep", "second", "--format", "json")[1])
+    assert [row["config_id"] for row in rows] == [whole[0].rsplit("-", 1)[0]]
+    assert "1 left out: stopped early" in rows[0]["reason"]
+    words = ("statistics", "--every-configuration", "--format", "json")
+    rows = json.loads(safesweep(*words)[1])
+    assert {row["config_id"] for row in rows} == {whole[0].rsplit("-", 1)[0]}
+
+
 def test_show_prints_plan_progress_and_failures(safesweep: Run, two_sweeps, tmp_path) -> None:
     beat = {
         "trial_id": "abc", "sweep": "second", "task": "OfflineBallRun-v0", "run_ids": ["a-0"],

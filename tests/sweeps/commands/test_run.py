@@ -63,6 +63,28 @@ def test_dry_run_leaves_a_store_as_it_is(
     assert capsys.readouterr().err.splitlines()[-1].startswith("safesweep: storage: 'nowhere://x'")
 
 
+def test_dry_run_shows_rungs_and_expected_steps(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["-o", "algorithm=lspc", "-o", "space={xi: [0.6, 0.7, 0.8, 0.9]}"]
+    overrides += ["-o", "evaluate.every=5", "-o", "early_stopping={reduction: 2}"]
+    assert main(["run", spec_file, "--dry-run", "--format", "json", *overrides]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    # 4 configurations to step 5, 2 to step 10, 1 to step 50: 70 of 200 steps of each seed.
+    assert [(row["gradient_steps"], row["expected_steps"]) for row in rows] == [(200, 70)] * 2
+    assert (
+        "lspc on BoatNavigation-v0: 4 configurations; 2 of 4 go on after step 5, 1 of 4 go on "
+        "after step 10; from the beginning 140 of 400 gradient steps (35%)" in captured.err
+    )
+    overrides[1:4] = ["algorithm=lspc", "-o", "space={xi: {low: 0.6, high: 0.9}}"]
+    overrides += ["-o", "search={method: tpe, num_configs: 9}"]
+    assert main(["run", spec_file, "--dry-run", "--format", "json", *overrides]) == 0
+    captured = capsys.readouterr()
+    assert sum(row["configurations"] for row in json.loads(captured.out)) == 9
+    assert "9 configurations in 3 brackets; 2 of 4 go on" in captured.err
+
+
 def test_dry_run_of_an_adaptive_search_says_what_comes_later(
     spec_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
