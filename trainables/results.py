@@ -233,7 +233,7 @@ class ResultWriter:
     def remove_runs(self, trial_id: str, run_ids: Iterable[str]) -> None:
         """Remove the rows of some runs from a trial's parts, from `runs` first."""
         removed = pa.array(sorted(run_ids), pa.string())
-        with self._placing_parts():
+        with self._placing():
             for table in TRIAL_TABLES:
                 path = self._part(table, trial_id)
                 content = self.read_bytes(path)
@@ -246,7 +246,7 @@ class ResultWriter:
                 elif kept.num_rows < part.num_rows:
                     sink = pa.BufferOutputStream()
                     pq.write_table(kept, sink, compression="zstd")
-                    self.write_bytes(path, sink.getvalue().to_pybytes())
+                    self._put(path, sink.getvalue().to_pybytes())
 
     def write_sweep(
         self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None
