@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from search_spaces.validation import InvalidInput, nearest, require_number
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 Value = bool | int | float | str
@@ -80,6 +81,22 @@ class Hyperparameter:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
+    @property
+    def distribution(self) -> "BaseDistribution":
+        """What `suggest` draws from, in Optuna's terms."""
+        from optuna.distributions import (
+            CategoricalDistribution,
+            FloatDistribution,
+            IntDistribution,
+        )
+
+        if self.choices:
+            return CategoricalDistribution(self.choices)
+        assert self.low is not None and self.high is not None
+        if self.integer:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
     def describe(self) -> str:
         """The choices or the range, for a reader."""
         if self.choices:
@@ -136,6 +153,11 @@ class SearchSpace:
         return set(active) == set(values) and all(
             self.entries[name].contains(value) for name, value in active.items()
         )
+
+    @property
+    def unconditional_ranges(self) -> list[Hyperparameter]:
+        """The ranges that take part in every point."""
+        return [entry for entry in self.entries.values() if not entry.choices and not entry.when]
 
     @property
     def finite(self) -> bool:

@@ -137,7 +137,14 @@ class Arm:
         self.suggested: list[list[PlannedRun]] = []
         space = spec.space_for(algorithm)
         history = _History(self, space, previous_run_ids, known_configs or {})
-        self.search: Search = make_search(spec.search, space, self._resolve, history.adopt)
+        self.search: Search = make_search(
+            spec.search,
+            space,
+            self._resolve,
+            history.adopt,
+            spec.points_for(algorithm),
+            tuple(spec.subject_to),
+        )
         self.brackets: list[Bracket] = []
         self._bracket_of: dict[str, Bracket] = {}
         self._batch: list[list[PlannedRun]] = []

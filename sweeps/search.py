@@ -6,7 +6,9 @@ path again from the results in its store.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,12 +18,18 @@ from search_spaces.space import SearchSpace, Value
 from sweeps.spec import SearchOptions
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import Trial
 
 ATTEMPTS = 64
+# A generation of Optuna's default, 50, is more than most sweeps try altogether. It must not follow
+# from num_configs: a sweep that is extended keeps its suggestions.
+NSGA2_POPULATION = 10
 
 Config = dict[str, Any]
+Direction = Literal["maximize", "minimize"]
 Resolve = Callable[[Mapping[str, Value]], Config]
 Adopt = Callable[[Config], Config | None]
 
@@ -109,10 +117,12 @@ class GridSearch(Search):
 
 
 class OptunaSearch(Search):
-    """Random and TPE search through Optuna, constrained, with the default point first.
+    """A search whose suggestions an Optuna sampler makes, after the points that it starts from.
 
-    `adopt` may replace a suggestion by another configuration: on resume the sweep's own history is
+    It starts from the given `points` and then from the space's default point. `adopt` may replace
+    a suggestion of the sampler by another configuration: on resume the sweep's own history is
     followed where new results (of added seeds, say) would lead the sampler elsewhere.
+    `constraints` names what an `Outcome` constrains.
     """
 
     def __init__(
@@ -121,16 +131,20 @@ class OptunaSearch(Search):
         resolve: Resolve,
         options: SearchOptions,
         adopt: Adopt | None = None,
+        points: Sequence[Mapping[str, Value]] = (),
+        constraints: Sequence[str] = (),
     ) -> None:
         import optuna
 
         super().__init__(space, resolve)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.options = options
+        self.constraints = tuple(constraints)
         self.study: Study = optuna.create_study(
-            direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
+            directions=self._directions(), sampler=optuna.samplers.RandomSampler(seed=0)
         )
         self._adopt = adopt
+        self._starts = deque([*points, *([space.defaults] if space.defaults else [])])
         self._trials: list[Trial] = []
         self._outcomes: dict[int, Outcome] = {}
         self._told = 0
@@ -155,26 +169,35 @@ class OptunaSearch(Search):
             return None
         if self.options.parallel is not None:
             self._tell_up_to(index - self.options.parallel)
-        found = self._suggest(index)
+        found = self._start(index)
         if found is None:
-            return None
-        trial, config = found
-        replacement = self._adopt(config) if self._adopt else None
-        if replacement is not None and _key(replacement) not in self._seen:
-            self._reject(trial)
-            point = self.space.active(replacement)
-            self.study.enqueue_trial(point)
-            trial, config = self._ask(), replacement
-            self.space.suggest(trial)
-        self._trials.append(trial)
-        return config
+            found = self._suggest(index)
+            if found is None:
+                return None
+            replacement = self._adopt(found[1]) if self._adopt else None
+            if replacement is not None and _key(replacement) not in self._seen:
+                self._reject(found[0])
+                found = self._enqueue(self.space.active(replacement)), replacement
+        self._trials.append(found[0])
+        return found[1]
+
+    def _start(self, index: int) -> "tuple[Trial, Config] | None":
+        """The next of the points that the search starts from, while there are any."""
+        while self._starts:
+            point = self._starts.popleft()
+            config = self._new(point)
+            if config is not None:
+                self.study.sampler = self._exploring_sampler(self._sampler_seed(index, 0))
+                return self._enqueue(point), config
+        return None
 
     def _suggest(self, index: int) -> "tuple[Trial, Config] | None":
         for attempt in range(ATTEMPTS):
-            self.study.sampler = self._sampler(index, attempt)
-            if index == 0 and attempt == 0 and self.space.defaults:
-                self.study.enqueue_trial(self.space.defaults)
-            trial = self._ask()
+            # A sampler's own random state would depend on how often it was asked; a fresh one does
+            # not. Repeated attempts leave the mode of a sampler that insists on known points.
+            sampler = self._sampler if attempt < ATTEMPTS // 2 else self._exploring_sampler
+            self.study.sampler = sampler(self._sampler_seed(index, attempt))
+            trial = self.study.ask()
             config = self._new(self.space.suggest(trial))
             if config is not None:
                 return trial, config
@@ -186,12 +209,14 @@ class OptunaSearch(Search):
         if not unseen:
             return None
         point = unseen[int(self._generator(index, ATTEMPTS).integers(len(unseen)))]
-        self.study.enqueue_trial(point)
-        trial = self._ask()
-        return trial, self._resolve(self.space.suggest(trial))
+        return self._enqueue(point), self._resolve(point)
 
-    def _ask(self) -> "Trial":
-        return self.study.ask()
+    def _enqueue(self, point: Mapping[str, Value]) -> "Trial":
+        """A trial of exactly this point."""
+        self.study.enqueue_trial(dict(point))
+        trial = self.study.ask()
+        self.space.suggest(trial)
+        return trial
 
     def _reject(self, trial: "Trial") -> None:
         from optuna.trial import TrialState
@@ -201,15 +226,31 @@ class OptunaSearch(Search):
     def _generator(self, index: int, attempt: int) -> np.random.Generator:
         return np.random.default_rng([self.options.seed, index, attempt])
 
-    def _sampler(self, index: int, attempt: int) -> Any:
-        # A sampler's own random state would depend on how often it was asked; a fresh one does not.
-        from optuna.samplers import RandomSampler, TPESampler
+    def _sampler_seed(self, index: int, attempt: int) -> int:
+        return int(self._generator(index, attempt).integers(2**32))
 
-        seed = int(self._generator(index, attempt).integers(2**32))
-        # Repeated attempts leave the mode of a sampler that insists on known points.
-        if self.options.method == "random" or attempt >= ATTEMPTS // 2:
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed)
+    def _directions(self) -> list[Direction]:
+        """Of the values that `_values` gives."""
+        return ["maximize"]
+
+    def _values(self, outcome: Outcome) -> list[float]:
+        """What the sampler is told of an outcome that has scores."""
+        assert outcome.objective is not None
+        return [outcome.objective]
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        """A sampler that learns from what the study was told."""
+        raise TypeError(f"{type(self).__name__} does not define _sampler")
+
+    def _exploring_sampler(self, seed: int) -> "BaseSampler":
+        """A sampler that does not."""
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=seed)
+
+    def _constrain(self, trial: "Trial", outcome: Outcome) -> None:
+        for name, excess in (outcome.constraints or {}).items():
+            trial.set_constraint(name, excess)
 
     def _tell_up_to(self, last: int) -> None:
         """Tell results in the order of the suggestions; later ones stay hidden, see `parallel`."""
@@ -220,23 +261,128 @@ class OptunaSearch(Search):
             if outcome.status == "failed" or outcome.objective is None:
                 self.study.tell(trial, state=TrialState.FAIL)
             else:
-                for name, excess in (outcome.constraints or {}).items():
-                    trial.set_constraint(name, excess)
+                self._constrain(trial, outcome)
+                values = self._values(outcome)
                 if outcome.status == "pruned":
-                    trial.report(outcome.objective, outcome.step)
+                    if len(values) == 1:  # Optuna takes no intermediate values of several goals.
+                        trial.report(values[0], outcome.step)
                     self.study.tell(trial, state=TrialState.PRUNED)
                 else:
-                    self.study.tell(trial, outcome.objective)
+                    self.study.tell(trial, values)
             self._told += 1
 
 
+class RandomSearch(OptunaSearch):
+    """Independent draws from the space."""
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        return self._exploring_sampler(seed)
+
+
+class TPESearch(OptunaSearch):
+    """Tree-structured Parzen estimators, which model safe and unsafe configurations apart."""
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=seed)
+
+
+class NSGA2Search(OptunaSearch):
+    """NSGA-II on two sides of safety: as much reward, as little cost as possible.
+
+    Beside the objective each constrained quantity is minimized. Under Deb's constrained domination
+    a safe configuration beats an unsafe one, of two unsafe ones the smaller violation wins, and
+    among safe ones the front of reward against cost survives. Without a constraint there is one
+    goal. A configuration that was stopped early takes no part in the evolution.
+    """
+
+    def _directions(self) -> list[Direction]:
+        cost: Direction = "minimize"
+        return [*super()._directions(), *(cost for _ in self.constraints)]
+
+    def _values(self, outcome: Outcome) -> list[float]:
+        excess = outcome.constraints or {}
+        return [*super()._values(outcome), *(excess[name] for name in self.constraints)]
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        from optuna.samplers import NSGAIISampler
+
+        return NSGAIISampler(population_size=NSGA2_POPULATION, seed=seed)
+
+    def _exploring_sampler(self, seed: int) -> "BaseSampler":
+        """Mutates every hyperparameter, so that what it draws belongs to a generation."""
+        from optuna.samplers import NSGAIISampler
+
+        return NSGAIISampler(population_size=NSGA2_POPULATION, mutation_prob=1.0, seed=seed)
+
+
+class CMAESSearch(OptunaSearch):
+    """CMA-ES over the ranges that always take part; TPE chooses lists and conditional entries.
+
+    CMA-ES compares by one number and knows no constraints: it is told `safe_first_score`.
+    """
+
+    def _values(self, outcome: Outcome) -> list[float]:
+        return [safe_first_score(outcome)]
+
+    def _constrain(self, trial: "Trial", outcome: Outcome) -> None:
+        """The constraints are in the value."""
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        from optuna.samplers import CmaEsSampler, TPESampler
+
+        ranges = {entry.name: entry.distribution for entry in self.space.unconditional_ranges}
+
+        class RangeSampler(CmaEsSampler):
+            """Optuna's own choice, what all trials share, would shrink in mid-run, and CMA-ES
+            with it turn into independent sampling."""
+
+            def infer_relative_search_space(
+                self, study: Any, trial: Any
+            ) -> "dict[str, BaseDistribution]":
+                return dict(ranges)
+
+        return RangeSampler(
+            seed=seed,
+            independent_sampler=TPESampler(seed=seed),
+            warn_independent_sampling=False,
+        )
+
+
+def safe_first_score(outcome: Outcome) -> float:
+    """One number that orders outcomes as Deb (2000) does: greater is better.
+
+    Safe ones come first, in the order of the objective: in (0, pi). Unsafe ones follow, in the
+    order of their summed violation: below 0.
+    """
+    assert outcome.objective is not None
+    if outcome.safe:
+        return math.pi / 2 + math.atan(outcome.objective)
+    return -sum(max(0.0, excess) for excess in (outcome.constraints or {}).values())
+
+
+OPTUNA_SEARCHES: Mapping[str, type[OptunaSearch]] = {
+    "random": RandomSearch,
+    "tpe": TPESearch,
+    "nsga2": NSGA2Search,
+    "cmaes": CMAESSearch,
+}
+
+
 def make_search(
-    options: SearchOptions, space: SearchSpace, resolve: Resolve, adopt: Adopt | None = None
+    options: SearchOptions,
+    space: SearchSpace,
+    resolve: Resolve,
+    adopt: Adopt | None = None,
+    points: Sequence[Mapping[str, Value]] = (),
+    constraints: Sequence[str] = (),
 ) -> Search:
     """The search that a sweep file asks for."""
-    if options.method == "grid":
-        return GridSearch(space, resolve)
-    return OptunaSearch(space, resolve, options, adopt)
+    if options.method in OPTUNA_SEARCHES:
+        kind = OPTUNA_SEARCHES[options.method]
+        return kind(space, resolve, options, adopt, points, constraints)
+    return GridSearch(space, resolve)
 
 
 def _key(config: Config) -> str:

@@ -13,7 +13,8 @@ import yaml
 from search_spaces.space import Hyperparameter, SearchSpace, Value
 from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
 
-SEARCH_METHODS = ("grid", "random", "tpe")
+ADAPTIVE_METHODS = ("tpe", "nsga2", "cmaes")
+SEARCH_METHODS = ("grid", "random", *ADAPTIVE_METHODS)
 EARLY_STOPPING_METHODS = ("halving",)
 DATASET_SOURCES = ("auto", "fetch", "collect")
 OBJECTIVES = ("normalized_reward", "reward_return_mean")
@@ -31,12 +32,14 @@ class SearchOptions:
     `parallel` bounds how many suggestions of an adaptive search are open at a time: suggestion i
     sees the results of suggestions up to i - `parallel`, neither more nor fewer, so that the
     sequence depends on no timing. It is None for grid and random, whose plan is known in advance.
+    `points` come first, as the file names them: see `SweepSpec.points_for`.
     """
 
     method: str
     num_configs: int | None
     seed: int
     parallel: int | None
+    points: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class SweepSpec:
             "num_configs": self.search.num_configs,
             "seed": self.search.seed,
             "parallel": self.search.parallel,
+            "points": [dict(point) for point in self.search.points] or None,
         }
         content: dict[str, Any] = {
             "name": self.name,
@@ -245,6 +249,55 @@ class SweepSpec:
         It is the registered space where the file names none; fixed values leave it.
         """
         return self._spaces[algorithm]
+
+    def points_for(self, algorithm: str) -> list[dict[str, Value]]:
+        """The points that the search starts from, whole and under the canonical names.
+
+        A hyperparameter that a point does not name takes the method's default.
+
+        Raises:
+            InvalidInput: a point that the space does not hold.
+        """
+        return [
+            self._point(algorithm, f"search.points[{index}]", given)
+            for index, given in enumerate(self.search.points)
+        ]
+
+    def _point(self, algorithm: str, where: str, given: Mapping[str, Any]) -> dict[str, Value]:
+        config_class, space = _config_class(algorithm), self.space_for(algorithm)
+        named: dict[str, str] = {}
+        for key, value in given.items():
+            try:
+                name = config_class.canonical_name(key)
+                config_class.resolve({key: value})
+            except InvalidInput as problem:
+                raise InvalidInput(f"{where}.{problem}") from None
+            if name in named:
+                raise InvalidInput(f"{where}.{key}: {name} is given twice (also {named[name]})")
+            if name not in space.entries:
+                allowed = ", ".join(space.entries)
+                raise InvalidInput(f"{where}.{key}: is not in the space, which holds {allowed}")
+            named[name] = key
+        values = self.resolve(
+            algorithm, {name: given[named[name]] for name in space.entries if name in named}
+        )
+        point = space.active(values)
+        for name, key in named.items():
+            if name not in point:
+                parent, choices = space.entries[name].when or ("", ())
+                raise InvalidInput(
+                    f"{where}.{key}: takes part only where {parent} is "
+                    f"{' or '.join(str(choice) for choice in choices)}"
+                )
+        for name, value in point.items():
+            if not space.entries[name].contains(value):
+                fault = (
+                    f"{named[name]}: {value!r} is not allowed; the space holds"
+                    if name in named
+                    else f"{name}: is missing, and its default {value!r} is not in the space,"
+                )
+                raise InvalidInput(f"{where}.{fault} {space.entries[name].describe()}")
+        return point
 
     @cached_property
     def _spaces(self) -> dict[str, SearchSpace]:
@@ -346,6 +399,12 @@ class SweepSpec:
                 next(space.grid())
             except InvalidInput as problem:
                 raise InvalidInput(f"space.{problem}") from None
+        if self.search.method == "cmaes" and not space.unconditional_ranges:
+            raise InvalidInput(
+                f"search.method: 'cmaes' is not allowed; it needs a range, {{low, high}}, in the "
+                f"space of {algorithm} (tpe searches lists of choices)"
+            )
+        self.points_for(algorithm)
 
 
 _KEYS = (
@@ -524,7 +583,7 @@ def _seeds(value: object) -> tuple[int, ...]:
 
 
 def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions:
-    section = _section(content, "search", ("method", "num_configs", "seed", "parallel"))
+    section = _section(content, "search", ("method", "num_configs", "seed", "parallel", "points"))
     method = require_choice("search.method", section.get("method", "grid"), SEARCH_METHODS)
     num_configs, parallel = section.get("num_configs"), section.get("parallel")
     if method == "grid":
@@ -534,7 +593,7 @@ def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions
         raise InvalidInput(f"search.num_configs: is missing; {method} needs it")
     else:
         num_configs = int(require_number("search.num_configs", num_configs, 1, 10**6, True))
-    if method == "tpe":
+    if method in ADAPTIVE_METHODS:
         lowest = configs_per_trial
         default = max(4, lowest)
         parallel = int(
@@ -543,9 +602,30 @@ def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions
             )
         )
     elif parallel is not None:
-        raise InvalidInput(f"search.parallel: only tpe has this key, not {method}")
+        adaptive = ", ".join(ADAPTIVE_METHODS)
+        raise InvalidInput(f"search.parallel: only {adaptive} have this key, not {method}")
     seed = int(require_number("search.seed", section.get("seed", 0), 0, _SEEDS, True))
-    return SearchOptions(method, num_configs, seed, parallel)
+    points = _points(section.get("points"))
+    if points and num_configs is None:
+        raise InvalidInput("search.points: a grid has no such key; it runs every point")
+    if num_configs is not None and len(points) > num_configs:
+        raise InvalidInput(
+            f"search.points: {len(points)} points are not allowed; num_configs is {num_configs}"
+        )
+    return SearchOptions(method, num_configs, seed, parallel, points)
+
+
+def _points(value: object) -> tuple[Mapping[str, Any], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise InvalidInput(f"search.points: must be a list of points, not {_kind(value)}")
+    for index, point in enumerate(value):
+        if not isinstance(point, Mapping) or not all(isinstance(key, str) for key in point):
+            raise InvalidInput(
+                f"search.points[{index}]: must hold hyperparameters and values, not {_kind(point)}"
+            )
+    return tuple(dict(point) for point in value)
 
 
 def _constraints(value: object) -> dict[str, float]:

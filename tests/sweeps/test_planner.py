@@ -5,7 +5,7 @@ import pytest
 
 from sweeps.history import RunOutcome
 from sweeps.planner import Arm, PlannedTrial, make_arms, summarize
-from sweeps.spec import SweepSpec
+from sweeps.spec import ADAPTIVE_METHODS, SweepSpec
 
 TASK = "BoatNavigation-v0"
 
@@ -193,10 +193,10 @@ def test_adaptive_search_hands_out_what_it_can_and_waits() -> None:
     assert planned.exhausted
 
 
-def tpe(num_configs: int = 14, **changes: Any) -> SweepSpec:
+def searched(method: str = "tpe", num_configs: int = 14, **changes: Any) -> SweepSpec:
     return spec(
-        space={"tau_h": {"low": 0.6, "high": 0.95}},
-        search={"method": "tpe", "num_configs": num_configs},
+        space={"tau_h": {"low": 0.6, "high": 0.95}, "T": [0, 3]},
+        search={"method": method, "num_configs": num_configs},
         **changes,
     )
 
@@ -208,40 +208,89 @@ def stored(planned: Arm, keep: float = 1.0) -> tuple[dict[str, RunOutcome], dict
     return outcomes, {group[0].config_id: group[0].config for group in runs}
 
 
-def test_a_killed_adaptive_search_walks_the_same_path() -> None:
-    undisturbed = arm(tpe())
+every_search = pytest.mark.parametrize("method", ["random", *ADAPTIVE_METHODS])
+
+
+@every_search
+def test_a_killed_search_walks_the_same_path(method: str) -> None:
+    undisturbed = arm(searched(method))
     finish(undisturbed)
     store, configs = stored(undisturbed, keep=0.5)
-    resumed = arm(tpe(), store, undisturbed.run_ids[: 3 * 9], configs)
+    resumed = arm(searched(method), store, undisturbed.run_ids[: 3 * 9], configs)
     finish(resumed)
     assert resumed.run_ids == undisturbed.run_ids
     assert len(resumed.skipped) == len(store)
 
 
-def test_more_configurations_add_to_an_adaptive_search() -> None:
-    short = arm(tpe(10))
+@every_search
+def test_more_configurations_add_to_a_search(method: str) -> None:
+    short = arm(searched(method, 10))
     finish(short)
     store, configs = stored(short)
-    extended = arm(tpe(14), store, short.run_ids, configs)
+    extended = arm(searched(method, 14), store, short.run_ids, configs)
     assert len(finish(extended)) == 4
     assert extended.run_ids[: len(short.run_ids)] == short.run_ids
 
 
-def test_more_seeds_keep_the_configurations_of_an_adaptive_search() -> None:
-    before = arm(tpe())
+@every_search
+def test_more_seeds_keep_the_configurations_of_a_search(method: str) -> None:
+    before = arm(searched(method))
     finish(before)
     store, configs = stored(before)
-    extended = arm(tpe(seeds=[0, 1, 2, 7]), store, before.run_ids, configs)
+    extended = arm(searched(method, seeds=[0, 1, 2, 7]), store, before.run_ids, configs)
     trials = finish(extended)
     assert all(trial.seeds == (7,) for trial in trials)
     assert {runs[0].config_id for runs in extended.suggested} == set(configs)
 
 
-def test_history_of_another_space_is_not_adopted() -> None:
-    before = arm(tpe())
+def test_more_choices_add_to_a_grid() -> None:
+    before = arm(spec())
     finish(before)
     store, configs = stored(before)
-    changed = tpe(fixed={"T": 1})
+    more = spec(space={"tau_h": [0.65, 0.6, 0.7, 0.8, 0.9]}, seeds=[0, 1, 2, 7])
+    trials = finish(arm(more, store, before.run_ids, configs))
+    assert sorted(trial.seeds for trial in trials) == [(0, 1, 2, 7), (7,), (7,), (7,), (7,)]
+
+
+@every_search
+def test_points_that_are_added_to_a_finished_search_are_run_first(method: str) -> None:
+    before = arm(searched(method))
+    finish(before)
+    store, configs = stored(before)
+    search = {"method": method, "num_configs": 15, "points": [{"tau_h": 0.625}]}
+    extended = arm(spec(space=searched().space, search=search), store, before.run_ids, configs)
+    (trial,) = finish(extended)
+    assert trial.runs[0].config["feasibility_expectile"] == 0.625
+    assert extended.suggested[0] == list(trial.runs)
+    assert set(before.run_ids) < set(extended.run_ids)
+
+
+@every_search
+def test_the_best_configuration_of_a_search_is_safe(method: str) -> None:
+    """Rewarded for what makes it unsafe, a search suggests unsafe ones, and reports none."""
+    planned, unsafe = arm(searched(method, 24)), 0
+    while not planned.exhausted:
+        trial = planned.next_trial()
+        assert trial is not None
+        level = trial.runs[0].config["feasibility_expectile"]
+        planned.record(completed(run.run_id, level, level / 0.8) for run in trial.runs)
+        unsafe += level > 0.8
+    best = planned.best_safe()
+    assert unsafe > 0 and best is not None
+    assert best[1]["normalized_cost"] <= 1
+    best_safe = max(
+        outcome.scores["normalized_reward"]
+        for outcome in planned.outcomes.values()
+        if outcome.scores["normalized_cost"] <= 1
+    )
+    assert best[1]["normalized_reward"] == pytest.approx(best_safe)
+
+
+def test_history_of_another_space_is_not_adopted() -> None:
+    before = arm(searched())
+    finish(before)
+    store, configs = stored(before)
+    changed = searched(fixed={"hidden_dim": 64})
     fresh, resumed = arm(changed), arm(changed, store, before.run_ids, configs)
     finish(fresh)
     finish(resumed)

@@ -67,8 +67,13 @@ def test_defaults_are_filled_in() -> None:
         ({"search": {"num_configs": 3}}, "search.num_configs: a grid has no such key"),
         ({"search": ["grid"]}, "search: must hold keys and values"),
         (
+            {"search": {"method": "cmaes", "num_configs": 3}},
+            "search.method: 'cmaes' is not allowed; it needs a range, {low, high}, in the space",
+        ),
+        ({"search": {"points": [{"tau_h": 0.7}]}}, "search.points: a grid has no such key"),
+        (
             {"search": {"method": "random", "num_configs": 3, "parallel": 2}},
-            "search.parallel: only tpe has this key",
+            "search.parallel: only tpe, nsga2, cmaes have this key",
         ),
         ({"fixed": {"tau_r": 1.2}}, "fixed.tau_r: 1.2 is not allowed; it must be a number in [0.5"),
         ({"fixed": {"hidden_dim": 1.5}}, "fixed.hidden_dim: 1.5 is not allowed"),
@@ -144,6 +149,69 @@ def test_the_nearest_valid_name_is_given(changes: dict[str, Any], hint: str) -> 
     assert problem_of(**changes).rpartition("did you mean ")[2].startswith(hint)
 
 
+def pointed(*points: Any, num_configs: int = 3, **changes: Any) -> dict[str, Any]:
+    search = {"method": "random", "num_configs": num_configs, "points": list(points)}
+    return {"search": search, "space": {"tau_h": {"low": 0.6, "high": 0.8}, "T": [0, 3]}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (pointed(0.7), "search.points[0]: must hold hyperparameters and values, not 0.7"),
+        (
+            pointed({"tau_h": 0.7}, {"T": 3}),
+            "search.points[1].feasibility_expectile: is missing, and its default 0.9 is not in "
+            "the space, [0.6, 0.8]",
+        ),
+        (
+            pointed({"tau_h": 0.9}),
+            "search.points[0].tau_h: 0.9 is not allowed; the space holds [0.6, 0.8]",
+        ),
+        (
+            pointed({"tau_h": 0.7, "T": 1}),
+            "search.points[0].T: 1 is not allowed; the space holds {0, 3}",
+        ),
+        (pointed({"tau_h": 7}), "search.points[0].tau_h: 7 is not allowed; it must be a number in"),
+        (
+            pointed({"tauh": 0.7}),
+            "search.points[0].tauh: not a hyperparameter of FLRPConfig; did you mean 'tau_h'?",
+        ),
+        (
+            pointed({"tau_h": 0.7, "feasibility_expectile": 0.7}),
+            "search.points[0].feasibility_expectile: feasibility_expectile is given twice (also "
+            "tau_h)",
+        ),
+        (
+            pointed({"tau_h": 0.7, "hidden_dim": 8}),
+            "search.points[0].hidden_dim: is not in the space, which holds feasibility_expectile, "
+            "refinement_steps",
+        ),
+        (
+            pointed({"T": 0, "reward_weight": 1.0}, space=None),
+            "search.points[0].reward_weight: takes part only where refinement_steps is",
+        ),
+        (
+            pointed({"tau_h": 0.7}, {"tau_h": 0.8}, num_configs=1),
+            "search.points: 2 points are not allowed; num_configs is 1",
+        ),
+    ],
+)
+def test_points_outside_the_space_are_named(changes: dict[str, Any], message: str) -> None:
+    assert problem_of(**changes).startswith(message)
+
+
+def test_points_are_completed_by_the_defaults_and_kept_as_they_were_given() -> None:
+    example = spec(**pointed({"tau_h": 0.7}, {"tau_h": 0.8, "T": 0}))
+    assert example.points_for("flrp") == [
+        {"feasibility_expectile": 0.7, "refinement_steps": 3},
+        {"feasibility_expectile": 0.8, "refinement_steps": 0},
+    ]
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    # Without T nothing is refined, and what a refiner would take is left out.
+    registered = spec(**pointed({"T": 0}, space=None)).points_for("flrp")[0]
+    assert registered["refinement_steps"] == 0 and "reward_weight" not in registered
+
+
 @pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
 def test_required_keys(key: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
@@ -168,7 +236,7 @@ def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
     steps=st.integers(1, 10**9),
     cost_limit=st.none() | st.floats(0, 100),
-    method=st.sampled_from(["random", "tpe"]),
+    method=st.sampled_from(["random", "tpe", "nsga2", "cmaes"]),
     num_configs=st.integers(1, 1000),
     configs_per_trial=st.integers(1, 64),
     low=st.floats(0.5, 0.7),

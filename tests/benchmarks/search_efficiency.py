@@ -1,0 +1,104 @@
+"""How many configurations a search tries until it has found the best safe one.
+
+Run it as `python -m tests.benchmarks.search_efficiency`; the medians and quartiles are over search
+seeds. The problem is made up, with a constrained optimum that is known: the reward peaks where the
+cost is 2.26 times its limit, so the best safe point lies on the limit, where a search that ignores
+the constraint does not stay.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import Hyperparameter, SearchSpace, Value
+from sweeps.search import OPTUNA_SEARCHES, Outcome, Search, make_search
+from sweeps.spec import ADAPTIVE_METHODS, SearchOptions
+
+SPACE = SearchSpace(
+    "example",
+    [
+        Hyperparameter("reward_weight", low=0.0, high=1.0),
+        Hyperparameter("safety_threshold", low=0.0, high=1.0),
+        Hyperparameter("learning_rate", low=1e-5, high=1e-1, log=True),
+        Hyperparameter("refiner", choices=("none", "shared", "own")),
+        Hyperparameter("refiner_rate", low=0.0, high=1.0, when=("refiner", ("shared", "own"))),
+    ],
+)
+PEAK = (0.8, 0.7)
+COST_LIMIT = 0.5
+# The peak's projection on the circle of radius sqrt(COST_LIMIT).
+BEST_SAFE_OBJECTIVE = 1 - (math.hypot(*PEAK) - math.sqrt(COST_LIMIT)) ** 2
+TOLERANCE = 0.1
+
+
+def evaluate(config: Mapping[str, Any]) -> Outcome:
+    """The outcome of a configuration; its constraint is the normalised cost minus 1."""
+    weight, threshold = config["reward_weight"], config["safety_threshold"]
+    objective = 1 - (weight - PEAK[0]) ** 2 - (threshold - PEAK[1]) ** 2
+    objective -= (math.log10(config["learning_rate"]) + 3.5) ** 2 / 20
+    if config["refiner"] == "none":
+        objective -= 0.05
+    else:
+        share = 0.1 if config["refiner"] == "own" else 0.2
+        objective -= share * (config["refiner_rate"] - 0.3) ** 2
+    cost = (weight**2 + threshold**2) / COST_LIMIT
+    return Outcome("complete", objective, {"normalized_cost": cost - 1})
+
+
+def search(method: str, seed: int, num_configs: int) -> Search:
+    """A search on the problem, with four suggestions open at a time where it is adaptive."""
+    parallel = 4 if method in ADAPTIVE_METHODS else None
+    options = SearchOptions(method, num_configs, seed, parallel)
+
+    def resolve(parameters: Mapping[str, Value]) -> dict[str, Any]:
+        return dict(parameters)
+
+    return make_search(options, SPACE, resolve, constraints=("normalized_cost",))
+
+
+def outcomes(method: str, seed: int, num_configs: int) -> Iterator[Outcome]:
+    """What a search sees, in the order of its suggestions; the oldest open one always ends next."""
+    asked, told = search(method, seed, num_configs), 0
+    while not asked.exhausted or told < len(asked.suggestions):
+        if asked.ready:
+            asked.ask()
+        else:
+            outcome = evaluate(asked.suggestions[told])
+            asked.tell(told, outcome)
+            told += 1
+            yield outcome
+
+
+def trials_to_best(method: str, seed: int, num_configs: int) -> int:
+    """Configurations tried until a safe one is within TOLERANCE of the best safe objective;
+    `num_configs` + 1 where none is."""
+    for count, outcome in enumerate(outcomes(method, seed, num_configs), 1):
+        assert outcome.objective is not None
+        if outcome.safe and outcome.objective >= BEST_SAFE_OBJECTIVE - TOLERANCE:
+            return count
+    return num_configs + 1
+
+
+def main() -> None:
+    """Print one line for each method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--num-configs", type=int, default=120)
+    arguments = parser.parse_args()
+    for method in OPTUNA_SEARCHES:
+        counts = [
+            trials_to_best(method, seed, arguments.num_configs) for seed in range(arguments.seeds)
+        ]
+        lower, median, upper = np.percentile(counts, [25, 50, 75])
+        found = sum(count <= arguments.num_configs for count in counts)
+        print(
+            f"{method:8} median {median:g} configurations (quartiles {lower:g}, {upper:g}); "
+            f"found by {found} of {arguments.seeds} seeds within {arguments.num_configs}"
+        )
+
+
+if __name__ == "__main__":
+    main()
