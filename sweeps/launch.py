@@ -28,6 +28,7 @@ from sweeps.output import say
 from sweeps.planner import Arm, PlannedTrial, make_arms
 from sweeps.progress import DataProgress, Progress, Tally, describe_scores
 from sweeps.spec import SweepSpec
+from sweeps.study import StudyJournal, study_path
 
 # Ray reads these when it is imported or started.
 RAY_ENVIRONMENT = {
@@ -44,6 +45,7 @@ RAY_ENVIRONMENT = {
 
 WORKER_LOSSES = 3
 ROW_INTERVAL_SECONDS = 1.0
+STUDY_INTERVAL_SECONDS = 10.0
 OBJECT_STORE_SPARE_BYTES = 256 * 2**20
 # For sweeps whose data is not known when the session starts; Ray spills what does not fit.
 SESSION_STORE_BYTES = 2**30
@@ -195,6 +197,8 @@ class _Launch:
         self._next_arm = 0
         self._arm_of: dict[str, Arm] = {}
         self._losses: Counter[str] = Counter()
+        self._studies: StudyJournal | None = None
+        self._studies_written = float("-inf")
         exhausted = [arm.exhausted for arm in plan.arms]
         self.exhausted = all(exhausted)
         self.tally = Tally(self.spec.name, self._steps_to_do())
@@ -224,6 +228,7 @@ class _Launch:
             # A store that has failed may not take this row either.
             with contextlib.suppress(StoreProblem):
                 self.write_row("interrupted", force=True)
+                self.write_studies(force=True)
             raise
 
     def finish(self, seconds: float) -> SweepSummary:
@@ -232,6 +237,7 @@ class _Launch:
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)
+        self.write_studies(force=True)
         self._remove_stale_trials()
         return SweepSummary(
             sweep=self.spec.name,
@@ -302,6 +308,7 @@ class _Launch:
         self.tally.ended_steps += trial.steps_to(self.spec.steps)
         statuses = [results[run.run_id].status for run in trial.runs]
         self.tally.statuses.update(status for status in statuses if status != "paused")
+        self.write_studies()
         self._show(arm)
         self.progress.update()
 
@@ -375,6 +382,16 @@ class _Launch:
         if force or len(run_ids) != self._row_length:
             self.writer.write_sweep(self.spec.to_yaml(), run_ids, status, self.created_at)
             self._row_written, self._row_length = now, len(run_ids)
+
+    def write_studies(self, force: bool = False) -> None:
+        """Write the searches as Optuna studies; between `force`d ones at most once in a while."""
+        now = time.monotonic()
+        if not force and now - self._studies_written < STUDY_INTERVAL_SECONDS:
+            return
+        if self._studies is None:
+            self._studies = StudyJournal(self.plan.arms)
+        self.writer.write_bytes(study_path(self.spec.name), self._studies.content())
+        self._studies_written = now
 
     def _steps_to_do(self) -> float:
         runs = 0

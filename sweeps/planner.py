@@ -143,6 +143,7 @@ class Arm:
             self._resolve,
             history.adopt,
             spec.points_for(algorithm),
+            spec.maximize,
             tuple(spec.subject_to),
         )
         self.brackets: list[Bracket] = []
@@ -320,11 +321,18 @@ class Arm:
                 for trial in members.values():
                     yield PlannedTrial(self.algorithm, self.task, tuple(trial))
 
-    def _tell(self, index: int) -> None:
+    def outcome(self, index: int) -> Outcome | None:
+        """What came of suggestion `index`; None while a run of it has not ended."""
         runs = self.suggested[index]
-        if all(run.run_id in self.outcomes for run in runs):
+        if not all(run.run_id in self.outcomes for run in runs):
+            return None
+        return summarize(self.spec, [self.outcomes[run.run_id] for run in runs])
+
+    def _tell(self, index: int) -> None:
+        outcome = self.outcome(index)
+        if outcome is not None:
+            runs = self.suggested[index]
             results = [self.outcomes[run.run_id] for run in runs]
-            outcome = summarize(self.spec, results)
             self.search.tell(index, outcome)
             if outcome.status == "complete" and outcome.safe:
                 means = mean_scores(results)

@@ -54,14 +54,29 @@ class Outcome:
 
 
 class Search:
-    """Suggests configurations, none of them twice. Subclasses say how the next one is chosen."""
+    """Suggests configurations, none of them twice. Subclasses say how the next one is chosen.
 
-    def __init__(self, space: SearchSpace, resolve: Resolve) -> None:
+    `objective` and `constraints` name what an `Outcome` holds.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        resolve: Resolve,
+        objective: str = "objective",
+        constraints: Sequence[str] = (),
+    ) -> None:
         self.space = space
+        self.objective, self.constraints = objective, tuple(constraints)
         self.suggestions: list[Config] = []
         self.exhausted = False
         self._resolve = resolve
         self._seen: set[str] = set()
+
+    @property
+    def goals(self) -> list[tuple[str, Direction]]:
+        """The scores that the search improves, each with its direction."""
+        return [(self.objective, "maximize")]
 
     @property
     def known_in_advance(self) -> bool:
@@ -104,8 +119,14 @@ class Search:
 class GridSearch(Search):
     """Every point of a finite space, the last entry varying fastest."""
 
-    def __init__(self, space: SearchSpace, resolve: Resolve) -> None:
-        super().__init__(space, resolve)
+    def __init__(
+        self,
+        space: SearchSpace,
+        resolve: Resolve,
+        objective: str = "objective",
+        constraints: Sequence[str] = (),
+    ) -> None:
+        super().__init__(space, resolve, objective, constraints)
         self._points: Iterator[dict[str, Value]] = space.grid()
 
     def _next(self) -> Config | None:
@@ -122,7 +143,6 @@ class OptunaSearch(Search):
     It starts from the given `points` and then from the space's default point. `adopt` may replace
     a suggestion of the sampler by another configuration: on resume the sweep's own history is
     followed where new results (of added seeds, say) would lead the sampler elsewhere.
-    `constraints` names what an `Outcome` constrains.
     """
 
     def __init__(
@@ -132,16 +152,17 @@ class OptunaSearch(Search):
         options: SearchOptions,
         adopt: Adopt | None = None,
         points: Sequence[Mapping[str, Value]] = (),
+        objective: str = "objective",
         constraints: Sequence[str] = (),
     ) -> None:
         import optuna
 
-        super().__init__(space, resolve)
+        super().__init__(space, resolve, objective, constraints)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.options = options
-        self.constraints = tuple(constraints)
         self.study: Study = optuna.create_study(
-            directions=self._directions(), sampler=optuna.samplers.RandomSampler(seed=0)
+            directions=[direction for _, direction in self.goals],
+            sampler=optuna.samplers.RandomSampler(seed=0),
         )
         self._adopt = adopt
         self._starts = deque([*points, *([space.defaults] if space.defaults else [])])
@@ -229,12 +250,8 @@ class OptunaSearch(Search):
     def _sampler_seed(self, index: int, attempt: int) -> int:
         return int(self._generator(index, attempt).integers(2**32))
 
-    def _directions(self) -> list[Direction]:
-        """Of the values that `_values` gives."""
-        return ["maximize"]
-
     def _values(self, outcome: Outcome) -> list[float]:
-        """What the sampler is told of an outcome that has scores."""
+        """What the sampler is told of an outcome that has scores, one number for each goal."""
         assert outcome.objective is not None
         return [outcome.objective]
 
@@ -297,9 +314,9 @@ class NSGA2Search(OptunaSearch):
     goal. A configuration that was stopped early takes no part in the evolution.
     """
 
-    def _directions(self) -> list[Direction]:
-        cost: Direction = "minimize"
-        return [*super()._directions(), *(cost for _ in self.constraints)]
+    @property
+    def goals(self) -> list[tuple[str, Direction]]:
+        return [*super().goals, *((name, "minimize") for name in self.constraints)]
 
     def _values(self, outcome: Outcome) -> list[float]:
         excess = outcome.constraints or {}
@@ -376,13 +393,14 @@ def make_search(
     resolve: Resolve,
     adopt: Adopt | None = None,
     points: Sequence[Mapping[str, Value]] = (),
+    objective: str = "objective",
     constraints: Sequence[str] = (),
 ) -> Search:
     """The search that a sweep file asks for."""
     if options.method in OPTUNA_SEARCHES:
         kind = OPTUNA_SEARCHES[options.method]
-        return kind(space, resolve, options, adopt, points, constraints)
-    return GridSearch(space, resolve)
+        return kind(space, resolve, options, adopt, points, objective, constraints)
+    return GridSearch(space, resolve, objective, constraints)
 
 
 def _key(config: Config) -> str:

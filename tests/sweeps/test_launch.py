@@ -337,9 +337,13 @@ def test_adaptive_sweeps_start_at_the_default_and_repeat(sweep: Any, tmp_path: P
     order = list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"])
     default = runs[runs["hp_feasibility_expectile"] == 0.9]
     assert set(order[:2]) == set(default["run_id"])
+    study = tmp_path / "studies" / "example.log"
+    assert study.read_text().count('"state":1') == 6
+    study.unlink()
     again = sweep(example)
     assert (again.completed, again.skipped, again.trials) == (12, 12, 0)
     assert list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"]) == order
+    assert study.read_text().count('"state":1') == 6
 
 
 @pytest.mark.ray

@@ -52,7 +52,11 @@ def make(
     points: Sequence[Mapping[str, Value]] = (),
 ) -> Search:
     return make_search(
-        options(method, num_configs, seed), space, resolve, None, points, ("normalized_cost",)
+        options(method, num_configs, seed),
+        space,
+        resolve,
+        points=points,
+        constraints=("normalized_cost",),
     )
 
 
