@@ -150,7 +150,7 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
     store, configs = history.read_store(location, spec.cost_limit, spec.rung_steps)
     previous = history.read_previous(location, spec.name)
     run_ids = previous.run_ids if previous else ()
-    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs)
+    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs, location)
     return SweepPlan(spec, tuple(arms), previous)
 
 
@@ -736,6 +736,12 @@ def _trial_config(
         "sweep": spec.name,
         "storage": storage,
         "dataset": dataset,
+        "continue_from": None
+        if trial.continuation.trial is None
+        else {
+            "trial_id": trial.continuation.trial.trial_id,
+            "run_ids": trial.continuation.trial.run_ids,
+        },
         "device": "auto" if request["gpu"] else "cpu",
         "gpu": request["gpu"],
         "halvings": trial.halvings,

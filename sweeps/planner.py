@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.continuation import NOTHING_SHORTER, Continuation, Member, ShorterTrials
 from sweeps.early_stopping import Bracket
 from sweeps.history import RunOutcome
 from sweeps.search import Outcome, Search, make_search
@@ -48,6 +49,7 @@ class PlannedTrial:
     since: int = 0
     until: int | None = None
     stop: Mapping[str, str] = field(default_factory=dict, hash=False)
+    continuation: Continuation = NOTHING_SHORTER
 
     @cached_property
     def trial_id(self) -> str:
@@ -70,6 +72,12 @@ class PlannedTrial:
         """Gradient steps of all runs until the trial is at `step`, or where it pauses before."""
         reached = step if self.until is None else min(step, self.until)
         return max(0, reached - self.since) * (len(self.runs) - len(self.stop))
+
+    @property
+    def from_step(self) -> int:
+        """The step from which it is trained: 0, or the end of the shorter trial that it carries
+        on."""
+        return self.continuation.trial.steps if self.continuation.trial else 0
 
     @property
     def config_ids(self) -> tuple[str, ...]:
@@ -95,7 +103,7 @@ class PlannedTrial:
         else:
             middle = (len(self.runs) + 1) // 2
         one, other = (
-            replace(self, runs=runs, halvings=self.halvings + 1)
+            replace(self, runs=runs, halvings=self.halvings + 1, continuation=NOTHING_SHORTER)
             for runs in (self.runs[:middle], self.runs[middle:])
         )
         return one, other
@@ -109,6 +117,7 @@ class Arm:
         store: outcomes of the runs that the store holds, by run_id.
         previous_run_ids: what an earlier launch of this sweep comprised, in its order.
         known_configs: configurations in the store by config_id.
+        shorter: what the store holds with fewer steps.
     """
 
     def __init__(
@@ -120,7 +129,9 @@ class Arm:
         store: Mapping[str, RunOutcome] | None = None,
         previous_run_ids: Sequence[str] = (),
         known_configs: Mapping[str, Config] | None = None,
+        shorter: ShorterTrials | None = None,
     ) -> None:
+        self.shorter = shorter
         self.spec, self.algorithm, self.task, self.dataset_id = spec, algorithm, task, dataset_id
         known = store or {}
         self.stopped_before = {
@@ -219,8 +230,8 @@ class Arm:
         """A trial waits at a rung; what is known of its runs has to be recorded next."""
         self._bracket_of[trial.runs[0].run_id].waiting.append(trial)
 
-    def config_id(self, config: Config) -> str:
-        """Identity of a configuration of this arm."""
+    def config_id(self, config: Config, steps: int | None = None) -> str:
+        """Identity of a configuration of this arm, or of one with another budget."""
         from trainables.algorithms import ALGORITHMS
 
         resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
@@ -229,7 +240,7 @@ class Arm:
             config,
             self.task,
             self.dataset_id,
-            self.spec.steps,
+            self.spec.steps if steps is None else steps,
             self.spec.cost_limit_of(self.task) if resolved.trains_to_cost_limit else None,
         )
 
@@ -318,8 +329,19 @@ class Arm:
                     if run.run_id not in self.outcomes:
                         stopped = self.stopped_before.get(run.run_id)
                         members.setdefault(stopped.trial_id if stopped else "", []).append(run)
-                for trial in members.values():
-                    yield PlannedTrial(self.algorithm, self.task, tuple(trial))
+                for stopped_in, trial in members.items():
+                    yield PlannedTrial(
+                        self.algorithm,
+                        self.task,
+                        tuple(trial),
+                        continuation=NOTHING_SHORTER if stopped_in else self._continuation(trial),
+                    )
+
+    def _continuation(self, runs: Sequence[PlannedRun]) -> Continuation:
+        # Rungs are decided by trials that reach them; a trial carried on may begin beyond one.
+        if self.shorter is None or self.spec.early_stopping is not None:
+            return NOTHING_SHORTER
+        return self.shorter.find([Member(run.run_id, run.seed, run.config) for run in runs])
 
     def outcome(self, index: int) -> Outcome | None:
         """What came of suggestion `index`; None while a run of it has not ended."""
@@ -347,8 +369,8 @@ class _History:
     """Keeps a resumed search on the path of the launch before it.
 
     Suggestions that the earlier launch made too stand. Another one (its search saw other results:
-    seeds were added, say) gives way to a finished configuration of that launch, while there are any
-    left, since that one costs nothing.
+    seeds or steps were added, say) gives way to a configuration of that launch, while there are any
+    left, since that one costs nothing or less.
     """
 
     def __init__(
@@ -359,13 +381,15 @@ class _History:
         known_configs: Mapping[str, Config],
     ) -> None:
         self.arm = arm
-        self.suggested = dict.fromkeys(run.rsplit("-", 1)[0] for run in run_ids)
+        identifiers = dict.fromkeys(run.rsplit("-", 1)[0] for run in run_ids)
+        budgets = [arm.spec.steps, *(arm.shorter.budgets if arm.shorter else ())]
         self.left = {
-            identifier: known_configs[identifier]
-            for identifier in self.suggested
+            arm.config_id(known_configs[identifier]): known_configs[identifier]
+            for identifier in identifiers
             if identifier in known_configs
-            and self._belongs(identifier, known_configs[identifier], space)
+            and self._belongs(identifier, known_configs[identifier], space, budgets)
         }
+        self.suggested = {*identifiers, *self.left}
 
     def adopt(self, config: Config) -> Config | None:
         """The configuration to take instead of `config`, or None to take it."""
@@ -379,8 +403,10 @@ class _History:
                 return other
         return None
 
-    def _belongs(self, identifier: str, config: Config, space: SearchSpace) -> bool:
-        if self.arm.config_id(config) != identifier:
+    def _belongs(
+        self, identifier: str, config: Config, space: SearchSpace, budgets: Collection[int]
+    ) -> bool:
+        if all(self.arm.config_id(config, steps) != identifier for steps in budgets):
             return False
         try:
             point = space.active(config)
@@ -419,10 +445,18 @@ def make_arms(
     store: Mapping[str, RunOutcome] | None = None,
     previous_run_ids: Sequence[str] = (),
     known_configs: Mapping[str, Config] | None = None,
+    storage: str | None = None,
 ) -> list[Arm]:
-    """One arm for every method and task of a sweep; `dataset_id` gives each task's digest."""
-    return [
-        Arm(spec, algorithm, task, dataset_id(task), store, previous_run_ids, known_configs)
-        for task in spec.tasks
-        for algorithm in spec.algorithms
-    ]
+    """One arm for every method and task of a sweep; `dataset_id` gives each task's digest.
+
+    `storage` is the store in which shorter trials may lie.
+    """
+
+    def arm(task: str, algorithm: str) -> Arm:
+        identifier = dataset_id(task)
+        shorter = ShorterTrials(storage, spec, algorithm, identifier) if storage else None
+        return Arm(
+            spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
+        )
+
+    return [arm(task, algorithm) for task in spec.tasks for algorithm in spec.algorithms]

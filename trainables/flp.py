@@ -66,6 +66,8 @@ CHUNK = 8192
 class FLPConfig(MethodConfig):
     """Hyperparameters of FLP. "ours" marks what the paper does not print."""
 
+    phase_shares = ("flow_share",)
+
     target_update_rate: float = batched(
         0.005, "Polyak rate of the target critics", source="FQL", low=1e-6, high=1.0
     )
@@ -127,7 +129,10 @@ class FLP(Method):
     def phases(self) -> tuple[Phase, ...]:
         trained = ("reward_q", "policy", *(("cost_q", "multiplier") if self.constrained else ()))
         share = self.static.flow_share
-        return (Phase("flow", share, ("flow",)), Phase("policy", 1 - share, trained))
+        return (
+            Phase("flow", share, ("flow",), concludes=True),
+            Phase("policy", 1 - share, trained),
+        )
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adds `row`, by which a minibatch finds its latents; counts them on the way."""
@@ -258,8 +263,6 @@ class FLP(Method):
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
         """Invert the dataset: z = f^-1(a; s) of every step, with the frozen flow."""
-        if phase != "flow":
-            return state
         flow, steps = state["params"]["flow"], self.static.flow_steps
         chunks, squared_errors = [], []
         for observations, actions in zip(

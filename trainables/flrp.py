@@ -75,6 +75,8 @@ class FLRPConfig(MethodConfig):
     prints; its "target temperature 3" and "value temperature 5" are read as T_q and T_v.
     """
 
+    phase_shares = ("pretrain_share",)
+
     batch_size: int = static(512, "transitions in a minibatch", source="table 5", low=1, high=65536)
     feasibility_expectile: float = batched(
         0.9, "expectile of V_h", source="eq. 8, table 6", alias="tau_h", low=0.5, high=0.999
@@ -202,10 +204,11 @@ class FLRP(Method):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
+        concludes = self.static.feasibility != "hj"
         if not self.schedule:
-            return (Phase("pretrain", 1.0, BASE_NETWORKS),)
-        share = self.static.pretrain_share
-        pretrain, experts = Phase("pretrain", share, BASE_NETWORKS), self.expert_networks
+            return (Phase("pretrain", 1.0, BASE_NETWORKS, concludes),)
+        share, experts = self.static.pretrain_share, self.expert_networks
+        pretrain = Phase("pretrain", share, BASE_NETWORKS, concludes)
         if self.static.decoder == "frozen":
             return (pretrain, Phase("refine", 1 - share, experts))
         part = (1 - share) / (2 * DECODER_ALTERNATIONS)
@@ -431,8 +434,6 @@ class FLRP(Method):
 
     def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
         """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""
-        if phase != "pretrain" or self.static.feasibility == "hj":
-            return state
         value = mlp(state["params"]["feasibility_v"], data["observations"]).squeeze(-1)
         threshold = masked_quantile(value, data["safe_episodes"], hp.feasible_quantile)
         return {**state, "cost_threshold": threshold}

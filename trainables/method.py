@@ -84,6 +84,9 @@ def _named_tuple(name: str, names: tuple[str, ...]) -> type:
 class MethodConfig:
     """Hyperparameters that every method has, under these names."""
 
+    # The static fields that do nothing but divide the budget between the phases.
+    phase_shares: ClassVar[tuple[str, ...]] = ()
+
     hidden_dim: int = static(256, "units of a hidden layer", source="common", low=1, high=8192)
     hidden_layers: int = static(2, "hidden layers of a network", source="common", low=1, high=16)
     batch_size: int = static(256, "transitions in a minibatch", source="common", low=1, high=65536)
@@ -193,11 +196,15 @@ class ProblemSpec:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: its part of the gradient steps, and the networks that it trains."""
+    """A stretch of training: its part of the gradient steps, and the networks that it trains.
+
+    `concludes` says that `Method.finish_phase` has something to do when it ends.
+    """
 
     name: str
     share: float
     trains: tuple[str, ...]
+    concludes: bool = False
 
 
 @dataclass(frozen=True)
@@ -270,7 +277,8 @@ class Method:
     def finish_phase(
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
-        """What happens once when a phase ends, a calibration say; `data` is the whole dataset."""
+        """What happens once when a phase that `concludes` ends, a calibration say; `data` is the
+        whole dataset."""
         return state
 
     def act_noise(self, policy: str) -> dict[str, Noise]:

@@ -132,7 +132,7 @@ class Population:
             block, offset = divmod(self.step - start, BLOCK_STEPS)
             stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
             self._run_block(phase, start, block, offset, stop - self.step)
-            if stop == end:
+            if stop == end and phase.concludes:
                 self._finish_phase(phase)
         self.step = max(self.step, until)
 

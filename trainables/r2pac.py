@@ -82,6 +82,8 @@ NULL, POOR, OPTIMAL = 0, 1, 2
 class R2PACConfig(MethodConfig):
     """Hyperparameters of R2PAC. "ours" marks what the paper does not print."""
 
+    phase_shares = ("critic_share",)
+
     hidden_dim: int = static(512, "units of a hidden layer", source="table 4", low=1, high=8192)
     hidden_layers: int = static(
         4, "hidden layers of critics and flow", source="table 4", low=1, high=16
@@ -186,7 +188,7 @@ class R2PAC(Method):
         share = self.static.critic_share
         gaussian = self.static.actor == "awr_gaussian"
         actor = ("actor", "actor_log_std") if gaussian else ("actor",)
-        return (Phase("critics", share, CRITICS), Phase("actor", 1 - share, actor))
+        return (Phase("critics", share, CRITICS, concludes=True), Phase("actor", 1 - share, actor))
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Chunks, with the lowest scaled reward of the data (at most 0) in each row."""
@@ -303,8 +305,6 @@ class R2PAC(Method):
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
         """Fix the threshold over the dataset, at most 20,000 evenly spaced chunks of it."""
-        if phase != "critics":
-            return state
         observations = data["observations"]
         stride = math.ceil(len(observations) / THRESHOLD_STATES)
         values = state_value(state["params"]["safety_v"], observations[::stride])

@@ -85,6 +85,8 @@ CHUNK = 8192
 class SafeFQLConfig(MethodConfig):
     """Hyperparameters of SafeFQL. The text at hand prints no value of any."""
 
+    phase_shares = ("critic_share",)
+
     expectile: float = batched(
         0.9, "expectile of V_r, and reversed of V_h", source="eq. 6, 11; public code",
         alias="tau", low=0.5, high=0.999,
@@ -166,7 +168,8 @@ class SafeFQL(Method):
     @property
     def phases(self) -> tuple[Phase, ...]:
         share = self.static.critic_share
-        return (Phase("critics", share, CRITIC_NETWORKS), Phase("actor", 1 - share, ("actor",)))
+        critics = Phase("critics", share, CRITIC_NETWORKS, concludes=True)
+        return (critics, Phase("actor", 1 - share, ("actor",)))
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adds `held_out`, the calibration episodes, and each calibration state's weight."""
@@ -304,8 +307,6 @@ class SafeFQL(Method):
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
         """Calibrate the safety threshold on the held-out states before a violation."""
-        if phase != "critics":
-            return state
         weights = data["calibration_weights"]
         rows = torch.nonzero(weights).squeeze(-1)
         scores = [

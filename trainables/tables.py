@@ -12,6 +12,7 @@ together, by the names of their columns: one that a part lacks is null there.
 2: adds confirmations, and parts that hold several trials (`trainables.compaction`).
 3: adds runs.halvings: how often the population was halved because memory had run out.
    Adds `run_status` to evaluations: the last evaluation of a stopped run is not a final one.
+   Adds runs.continued_from: the shorter run that a run was carried on from.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -41,6 +42,7 @@ TABLES: dict[str, dict[str, str]] = {
         "started_at": "timestamp[us, tz=UTC]",
         "finished_at": "timestamp[us, tz=UTC]",
         "error": "string",
+        "continued_from": "string",
         "config": "string",
     },
     "evaluations": {

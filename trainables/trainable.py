@@ -28,6 +28,7 @@ class SafeRLTrainable(tune.Trainable):
         evaluate_every, episodes: evaluation rhythm; defaults `steps` and 20.
         cost_limit: of an episode; default the task's.
         dataset: a Dataset, an object-store reference to one, or a source for `load_dataset`.
+        continue_from: of a shorter trial that is to be carried on, `trial_id` and `run_ids`.
         storage, sweep: where rows go; without `storage` nothing is written.
         device: auto, cpu or cuda. threads: of a CPU trial.
         gpu: the share of a GPU's memory that the worker may take; default all.
@@ -99,6 +100,7 @@ class SafeRLTrainable(tune.Trainable):
             pick_device(config.get("device", "auto")),
             ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
             int(config.get("halvings", 0)),
+            config.get("continue_from"),
         )
 
 

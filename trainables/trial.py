@@ -52,6 +52,9 @@ class Trial:
         evaluate_every: gradient steps between evaluations; the last step is always evaluated.
         episodes: episodes an evaluation.
         halvings: how often the population was halved before, for the record.
+        continue_from: `trial_id` and `run_ids` (one a run) of a shorter trial of the store, of
+            which `trainables.continuation` says that this one carries it on. Its rows up to its
+            end become rows of these runs, too.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Trial:
         device: str = "cpu",
         writer: ResultWriter | None = None,
         halvings: int = 0,
+        continue_from: Mapping[str, Any] | None = None,
     ) -> None:
         self.algorithm, self.task, self.dataset = algorithm, task, dataset
         self.halvings = halvings
@@ -96,7 +100,9 @@ class Trial:
         self.population = Population(
             ALGORITHMS[algorithm], configs, seeds, task, dataset, steps, cost_limit, device
         )
-        self._resume()
+        self.continued_from: list[str] | None = None
+        if not self._resume() and continue_from is not None:
+            self._carry_on(continue_from)
 
     @property
     def done(self) -> bool:
@@ -213,6 +219,7 @@ class Trial:
                     "started_at": self.started_at,
                     "finished_at": datetime.now(UTC),
                     "error": reason,
+                    "continued_from": self.continued_from and self.continued_from[member],
                     "config": self.population.configs[member].to_dict(),
                 }
             )
@@ -324,26 +331,62 @@ class Trial:
                 "run_ids": self.run_ids,
                 "rows": json.dumps(rows),
                 "seconds": self.seconds,
+                "continued_from": self.continued_from,
                 "started_at": self.started_at.isoformat(),
             },
             buffer,
         )
         self.writer.write_bytes(checkpoint_path(self.trial_id), buffer.getvalue())
 
-    def _resume(self) -> None:
-        content = self.writer and self.writer.read_bytes(checkpoint_path(self.trial_id))
-        if not content:
-            return
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if saved["run_ids"] != self.run_ids:
-            return
+    def _resume(self) -> bool:
+        """Go on from this trial's own checkpoint; False where there is none."""
+        saved = self._saved(self.trial_id)
+        if saved is None or saved["run_ids"] != self.run_ids:
+            return False
         self.population.load_state_dict(saved["population"])
         for name, rows in json.loads(saved["rows"]).items():
             setattr(self.rows, name, rows)
         self.seconds = saved["seconds"]
         self.started_at = datetime.fromisoformat(saved["started_at"])
+        self.continued_from = saved.get("continued_from")
         if self.population.step >= self.steps:
             self.finish()
+        return True
+
+    def _carry_on(self, shorter: Mapping[str, Any]) -> None:
+        """Go on from a shorter trial's last checkpoint, if it is what was planned.
+
+        The rows up to there become rows of these runs; the time that they took does not, so that
+        times add up over the runs of a store.
+        """
+        saved = self._saved(shorter["trial_id"])
+        if saved is None or saved["run_ids"] != list(shorter["run_ids"]):
+            return
+        rows = json.loads(saved["rows"])
+        step = saved["population"]["step"]
+        evaluated = sorted({row["step"] for row in rows["evaluations"]})
+        if evaluated != [rung for rung in self.rungs if rung <= step] or step not in evaluated:
+            return
+        self.population.load_state_dict(saved["population"])
+        members = {run: number for number, run in enumerate(saved["run_ids"])}
+        for name, entries in rows.items():
+            for row in entries:
+                member = members[row["run_id"]]
+                row["run_id"] = self.run_ids[member]
+                if "config_id" in row:
+                    row["config_id"] = self.config_ids[member]
+            setattr(self.rows, name, entries)
+        self.continued_from = saved["run_ids"]
+
+    def _saved(self, trial_id: str) -> dict[str, Any] | None:
+        """The content of a trial's checkpoint."""
+        content = self.writer and self.writer.read_bytes(checkpoint_path(trial_id))
+        if not content:
+            return None
+        saved: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+        return saved
 
 
 def evaluation_steps(steps: int, evaluate_every: int) -> list[int]:

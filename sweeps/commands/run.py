@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from collections import Counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -111,10 +112,12 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     dataset_ids = {task: _local_dataset_id(task, spec.dataset) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
-    table, skipped = plan_table(plan)
+    table, skipped, reasons = plan_table(plan)
     table.loc[table["task"].isin(missing), "trial_id"] = None
     print_table(table, arguments.format)
     steps = int(table["gradient_steps"].sum())
+    for reason, trials in reasons.items():
+        say(f"{spec.name}: {trials} trials are trained anew, not carried on: {reason}")
     say(
         f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
@@ -170,8 +173,9 @@ def _local_dataset_id(task_name: str, source: str) -> str:
     return UNKNOWN_DATASET
 
 
-def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
-    """One row per trial, and how many of the runs the store holds.
+def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]]:
+    """One row per trial, how many of the runs the store holds, and why how many trials are trained
+    anew though it holds shorter runs of theirs.
 
     What an adaptive search will suggest later stands in one row without a trial_id. With early
     stopping `gradient_steps` are the most that a trial can take and `expected_steps` what it takes
@@ -181,11 +185,14 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
 
     from sweeps.early_stopping import expected_share
 
+    reasons: Counter[str] = Counter()
     spec = plan.spec
     resources = {"cpu": spec.cpu, "gpu": spec.gpu}
     rows: list[dict[str, Any]] = []
     for arm in plan.arms:
         while (trial := arm.next_trial()) is not None:
+            if trial.continuation.reason:
+                reasons[trial.continuation.reason] += 1
             rows.append(
                 {
                     "trial_id": trial.trial_id,
@@ -196,7 +203,8 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
                     "seeds": len(trial.seeds),
                     "runs": len(trial.runs),
                     **resources,
-                    "gradient_steps": len(trial.runs) * spec.steps,
+                    "from_step": trial.from_step,
+                    "gradient_steps": len(trial.runs) * (spec.steps - trial.from_step),
                 }
             )
         later = arm.configurations - len(arm.suggested)
@@ -211,6 +219,7 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
                     "seeds": len(spec.seeds),
                     "runs": later * len(spec.seeds),
                     **resources,
+                    "from_step": 0,
                     "gradient_steps": later * len(spec.seeds) * spec.steps,
                 }
             )
@@ -224,6 +233,7 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
         "runs",
         "cpu",
         "gpu",
+        "from_step",
         "gradient_steps",
     ]
     skipped = sum(len(arm.skipped) for arm in plan.arms)
@@ -231,4 +241,4 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int]:
     if spec.early_stopping is not None:
         share = expected_share(spec, max(arm.configurations for arm in plan.arms))
         table["expected_steps"] = (table["gradient_steps"] * share).round().astype("int64")
-    return table, skipped
+    return table, skipped, reasons
