@@ -338,3 +338,37 @@ def test_there_is_one_arm_for_every_task() -> None:
         (TASK, "a"),
         ("BoatNavigationHard-v0", "b"),
     ]
+
+
+def test_halves_keep_the_seeds_of_a_configuration_together_while_they_can() -> None:
+    (trial,) = all_trials(arm(spec(configs_per_trial=4, space={"tau_h": [0.6, 0.7, 0.8]})))
+    one, other = trial.halves()
+    assert (one.config_ids, other.config_ids) == (trial.config_ids[:2], trial.config_ids[2:])
+    assert one.seeds == other.seeds == (0, 1, 2)
+    first, last = other.halves()
+    assert (first.seeds, last.seeds) == ((0, 1), (2,))
+    assert (trial.halvings, one.halvings, last.halvings) == (0, 1, 2)
+    assert one.runs + first.runs + last.runs == trial.runs
+    with pytest.raises(ValueError, match="no halves"):
+        last.halves()
+
+
+def test_what_is_put_back_comes_next() -> None:
+    planned = arm(spec())
+    first = planned.next_trial()
+    assert first is not None
+    rest = all_trials(planned)
+    assert planned.exhausted
+    halves = first.halves()
+    planned.put_back(halves)
+    assert not planned.exhausted
+    assert all_trials(planned) == list(halves)
+    assert first not in rest
+
+
+def test_an_interrupted_half_is_planned_with_the_members_that_it_had() -> None:
+    (trial,) = all_trials(arm(spec(configs_per_trial=4)))
+    done, left = trial.halves()
+    store = {outcome.run_id: outcome for outcome in score(done)}
+    (resumed,) = all_trials(arm(spec(configs_per_trial=4), store))
+    assert resumed.trial_id == left.trial_id
