@@ -120,9 +120,9 @@ def test_defaults_are_filled_in() -> None:
             "(100) and below steps (100)",
         ),
         (
-            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 65}},
-            "early_stopping.min_steps: 65 is not allowed; it must be a multiple of evaluate.every "
-            "(10) above 50, where the policy's training begins, and below steps (100)",
+            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 85}},
+            "early_stopping.min_steps: 85 is not allowed; it must be a multiple of evaluate.every "
+            "(10) above 75, where the policy's training begins, and below steps (100)",
         ),
         (
             {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 50}},
@@ -221,7 +221,7 @@ def test_required_keys(key: str) -> None:
 def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     assert spec().early_stopping is None and spec().rung_steps == []
     changes: dict[str, Any] = {"evaluate": {"every": 5}, "early_stopping": {}}
-    assert spec(**changes).early_stopping == EarlyStoppingOptions("halving", 3, 55)
+    assert spec(**changes).early_stopping == EarlyStoppingOptions("halving", 3, 80)
     assert spec(**changes, fixed={"pretrain_share": 0.2}).rung_steps == [25, 75]
     # The largest share that is searched counts.
     changes["space"] = {"pretrain_share": [0.2, 0.7]}
