@@ -359,17 +359,17 @@ class SweepSpec:
         task = get_task(self.tasks[0])
         problem = ProblemSpec(task.observation_dim, task.action_dim, task.horizon, 1.0, 1.0)
         static = set(method_class.config_class.field_names("static"))
-        varied: list[dict[str, Value]] = [{}]
-        for name, entry in self.space_for(algorithm).entries.items():
-            if name in static:
-                varied += [{name: value} for value in entry.bounds]
+        searched = {
+            name: entry.bounds
+            for name, entry in self.space_for(algorithm).entries.items()
+            if name in static
+        }
+        first = {name: values[0] for name, values in searched.items()}
+        varied = [first]
+        varied += [{**first, name: value} for name, values in searched.items() for value in values]
         ends = []
         for values in varied:
-            fixed = {
-                method_class.config_class.canonical_name(key): value
-                for key, value in self.fixed.items()
-            }
-            config = method_class.config_class.resolve({**fixed, **values})
+            config = method_class.config_class.resolve(self.resolve(algorithm, values))
             boundaries = phase_boundaries(method_class(config, problem), self.steps)
             ends.append(boundaries[0][2] if len(boundaries) > 1 else 0)
         return max(ends)
