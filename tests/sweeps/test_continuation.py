@@ -38,9 +38,12 @@ def finish(example: SweepSpec, store: Path, **changes: Any) -> None:
     """Write what the trials of a sweep would, in as many rounds as its search needs."""
     writer = ResultWriter(str(store), example.name)
     run_ids: list[str] = []
-    while trials := planned(example, store):
+    written: set[str] = set()
+    # Stopped runs are planned again, to be trained on.
+    while trials := [t for t in planned(example, store) if t.trial_id not in written]:
         for trial in trials:
             write(writer, trial, example, **changes)
+            written.add(trial.trial_id)
         arm = make_plan(example, str(store), {TASK: "data"}).arms[0]
         assert arm.search is not None
         arm.next_trial()
