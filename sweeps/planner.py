@@ -383,10 +383,12 @@ class _History:
         self.arm = arm
         identifiers = dict.fromkeys(run.rsplit("-", 1)[0] for run in run_ids)
         budgets = [arm.spec.steps, *(arm.shorter.budgets if arm.shorter else ())]
+        names = set(arm.spec.resolve(arm.algorithm, {}))
         self.left = {
             arm.config_id(known_configs[identifier]): known_configs[identifier]
             for identifier in identifiers
-            if identifier in known_configs
+            # A sweep's other methods have other hyperparameters.
+            if set(known_configs.get(identifier, ())) == names
             and self._belongs(identifier, known_configs[identifier], space, budgets)
         }
         self.suggested = {*identifiers, *self.left}

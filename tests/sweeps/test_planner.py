@@ -331,6 +331,20 @@ def test_summary_is_a_mean_over_seeds_and_never_over_survivors() -> None:
     assert (pruned.status, pruned.step) == ("pruned", 40)
 
 
+def test_a_sweep_of_two_methods_is_resumed() -> None:
+    example = spec(algorithm=["flrp", "bc"], space={"learning_rate": [1e-3, 1e-4]})
+    before = make_arms(example, lambda task: "data")
+    for planned in before:
+        for trial in all_trials(planned):
+            planned.record(completed(run.run_id) for run in trial.runs)
+    store = {run: outcome for planned in before for run, outcome in planned.outcomes.items()}
+    configs = {runs[0].config_id: runs[0].config for arm in before for runs in arm.suggested}
+    run_ids = [run for planned in before for run in planned.run_ids]
+    for planned in make_arms(example, lambda task: "data", store, run_ids, configs):
+        assert not all_trials(planned)
+        assert len(planned.skipped) == 6
+
+
 def test_there_is_one_arm_for_every_task() -> None:
     example = spec(tasks=[TASK, "BoatNavigationHard-v0"])
     arms = make_arms(example, {TASK: "a", "BoatNavigationHard-v0": "b"}.__getitem__)
