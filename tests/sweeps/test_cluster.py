@@ -179,7 +179,7 @@ class Chaos:
         elif victim == "driver":
             self.driver.send_signal(signal.SIGKILL)
         else:
-            node = self.random.choice(self.cluster.worker_nodes)
+            node = self.random.choice(list(self.cluster.worker_nodes))
             self.cluster.remove_node(node, allow_graceful=False)
             self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
         self.killed[victim] += 1

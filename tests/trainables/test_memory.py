@@ -21,6 +21,7 @@ def test_the_share_is_capped_where_there_is_a_gpu(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_beyond_the_share_memory_runs_out_and_halves_fit() -> None:
     memory.limit_gpu_share(0.05)
     total = torch.cuda.get_device_properties(0).total_memory
