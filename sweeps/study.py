@@ -7,9 +7,12 @@ dashboard that has it open follows.
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optuna import logging
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
@@ -69,6 +72,7 @@ class _Journal(BaseJournalBackend):
 class _ArmStudy:
     def __init__(self, arm: Arm, storage: JournalStorage) -> None:
         self._arm, self._storage = arm, storage
+        logging.set_verbosity(logging.WARNING)
         self._goals = arm.search.goals
         self._study: Study = create_study(
             storage=storage,
@@ -76,7 +80,9 @@ class _ArmStudy:
             directions=[direction for _, direction in self._goals],
             sampler=RandomSampler(seed=0),
         )
-        self._study.set_metric_names([name for name, _ in self._goals])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self._study.set_metric_names([name for name, _ in self._goals])
         self._id = storage.get_study_id_from_name(self._study.study_name)
         self._added = 0
         self._open: list[int] = []

@@ -151,3 +151,12 @@ def test_searches_do_not_know_the_file() -> None:
         advance(second, 1)
     assert first.run_ids == second.run_ids
     assert isinstance(first.search, Search)
+
+
+def test_making_studies_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    planned = Arm(spec(), "flrp", TASK, "data")
+    advance(planned, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        StudyJournal([planned]).content()
+    assert capfd.readouterr() == ("", "")
