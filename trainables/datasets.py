@@ -4,7 +4,6 @@ A file is flat: observations, next_observations, actions, rewards, costs, termin
 row a step, episodes one after the other; an episode ends where terminals or timeouts is true.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -386,6 +385,7 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
         InvalidInput: no such file, or it cannot be obtained.
     """
     from trainables.collect import collect_dataset
+    from trainables.dsrl_compatibility import simulator_installed
     from trainables.fetch import QUICK_TIMEOUT, FetchFailed, fetch_dataset
 
     task = get_task(task) if isinstance(task, str) else task
@@ -408,8 +408,11 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     if collected.is_file():
         return collected
     if source == "auto" and task.dataset_urls:
-        with contextlib.suppress(FetchFailed):
+        try:
             return fetch_dataset(task, progress=progress, timeout=QUICK_TIMEOUT)
+        except FetchFailed:
+            if not simulator_installed(task):
+                raise
     return collect_dataset(task, path=collected, progress=progress)
 
 

@@ -301,5 +301,7 @@ def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
     assert len(dataset.episode_ends) == 2
     assert dataset.provenance["collector"] == "safesweep"
     assert find_dataset("BallRun", "collect") == cache / "OfflineBallRun-v0-collected-2-0-v2.hdf5"
+    # What cannot be collected here either is told as what it is: not obtained.
+    monkeypatch.setattr("trainables.dsrl_compatibility.simulator_installed", lambda task: False)
     with pytest.raises(InvalidInput, match="Network is unreachable"):
         find_dataset("easymean", "auto")
