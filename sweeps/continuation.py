@@ -149,7 +149,6 @@ class ShorterTrials:
 
     def _reason_of_rows(self, trial: ShorterTrial) -> str | None:
         """Whether the evaluations so far are those that the longer run makes."""
-        from trainables.tasks import TASKS
         from trainables.trial import evaluation_steps
 
         rows = self._store.evaluations(run_id=trial.run_ids)
@@ -158,10 +157,7 @@ class ShorterTrials:
             trial.steps not in rungs
         ):
             return f"the run of {trial.steps} steps was evaluated at other steps"
-        limits = {
-            TASKS[task].cost_limit if self.spec.cost_limit is None else self.spec.cost_limit
-            for task in rows["task"]
-        }
+        limits = {self.spec.cost_limit_of(task) for task in rows["task"].unique()}
         if set(rows["episodes"]) != {self.spec.evaluate_episodes} or (
             set(rows["cost_limit"]) != limits
         ):

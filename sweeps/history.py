@@ -112,7 +112,7 @@ def _scores(
     first = evaluations.drop_duplicates(["run_id", "step"])
     for row in _rows(first, ("run_id", "task", "step", *SCORES)):
         task = TASKS[row["task"]]
-        limit = task.cost_limit if cost_limit is None else cost_limit
+        limit = task.limit_or_own(cost_limit)
         values = {name: float(row[name]) for name in SCORES}
         values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
         yield row["run_id"], int(row["step"]), values

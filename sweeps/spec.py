@@ -230,7 +230,7 @@ class SweepSpec:
         """The sweep's cost limit of an episode, or the task's own."""
         from trainables.tasks import get_task
 
-        return get_task(task).cost_limit if self.cost_limit is None else self.cost_limit
+        return get_task(task).limit_or_own(self.cost_limit)
 
     def resolve(self, algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The full configuration of `parameters` (canonical names) over the fixed values.

@@ -73,7 +73,7 @@ def evaluate_again(
     require_number("episodes", episodes, 1, integer=True)
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
-    limit = found.cost_limit if cost_limit is None else cost_limit
+    limit = found.limit_or_own(cost_limit)
     method_class = ALGORITHMS[algorithm]
     if policy not in method_class.policies:
         raise InvalidInput(

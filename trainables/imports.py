@@ -151,7 +151,7 @@ def _evaluation(row: Mapping[Any, Any], number: int, cost_limit: float | None) -
     task = _known_task(values["task"])
     if task is not None:
         values["task"] = task.name
-    default = task.cost_limit if task is not None and cost_limit is None else cost_limit
+    default = cost_limit if task is None else task.limit_or_own(cost_limit)
     limit = values.get("cost_limit", default)
     if "normalized_reward" not in values:
         if task is None and "reward_return_mean" in values:

@@ -68,6 +68,10 @@ class Task:
         """(R - min_return) / (max_return - min_return), for a number or an array."""
         return (reward_return - self.min_return) / (self.max_return - self.min_return)
 
+    def limit_or_own(self, cost_limit: float | None) -> float:
+        """The limit that is asked for, or the task's own where none is."""
+        return self.cost_limit if cost_limit is None else float(cost_limit)
+
     @staticmethod
     def normalize_cost(cost_return: Any, cost_limit: float) -> Any:
         """C / limit, for a number or an array; (C + 1) / 1 if the limit is 0 (DSRL)."""

@@ -84,7 +84,6 @@ class SafeRLTrainable(tune.Trainable):
         seeds = list(config.get("seeds", [0]))
         values = config.get("configs") or [config.get("hyperparameters", {})] * len(seeds)
         task = get_task(config["task"])
-        cost_limit = config.get("cost_limit")
         storage = config.get("storage")
         steps = int(config["steps"])
         return Trial(
@@ -96,7 +95,7 @@ class SafeRLTrainable(tune.Trainable):
             steps,
             int(config.get("evaluate_every") or steps),
             int(config.get("episodes", 20)),
-            task.cost_limit if cost_limit is None else float(cost_limit),
+            task.limit_or_own(config.get("cost_limit")),
             pick_device(config.get("device", "auto")),
             ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
             int(config.get("halvings", 0)),

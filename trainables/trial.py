@@ -441,7 +441,7 @@ def train(
         steps,
         evaluate_every or steps,
         episodes,
-        found.cost_limit if cost_limit is None else cost_limit,
+        found.limit_or_own(cost_limit),
         pick_device(device),
     )
     while not trial.done:

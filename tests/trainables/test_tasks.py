@@ -58,3 +58,9 @@ def test_rewards_and_costs_normalise_as_in_dsrl():
     assert task.cost_limit == 10.0
     assert get_task("AntVelocity").cost_limits == (20.0, 40.0, 80.0)
     assert get_task("BoatNavigation").cost_limit == 1.0
+
+
+def test_the_limit_that_is_asked_for_counts_zero_included() -> None:
+    task = get_task("OfflineBallRun-v0")
+    assert task.limit_or_own(None) == task.cost_limit == 10.0
+    assert task.limit_or_own(0) == 0.0 and task.limit_or_own(25) == 25.0
