@@ -5,14 +5,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.launch import SweepSummary, run_sweep
+    from sweeps.launch import run_sweep
+    from sweeps.queue import SweepSummary
     from sweeps.spec import SweepSpec
 
 __all__ = ["SweepSpec", "SweepSummary", "run_sweep"]
 
 _HOMES = {
     "SweepSpec": "sweeps.spec",
-    "SweepSummary": "sweeps.launch",
+    "SweepSummary": "sweeps.queue",
     "run_sweep": "sweeps.launch",
 }
 

@@ -12,6 +12,7 @@ from sweeps.output import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
 LINE_INTERVAL_SECONDS = 5.0
 
@@ -30,6 +31,12 @@ class Tally:
     best: dict[str, str] = field(default_factory=dict)
     ended_steps: float = 0.0
     running_steps: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
 
     @property
     def fraction(self) -> float:
@@ -60,16 +67,17 @@ class Tally:
 
 
 class Progress:
-    """Shows a tally while the sweep runs; use it as a context."""
+    """Shows the tallies of the sweeps that run; use it as a context."""
 
-    def __init__(self, tally: Tally, enabled: bool = True) -> None:
-        self.tally = tally
+    def __init__(self, enabled: bool = True) -> None:
         self._enabled = enabled
-        self._started = time.monotonic()
+        self._tallies: list[Tally] = []
         self._last_line = float("-inf")
-        self._said = ""
-        self._live = None
-        if enabled and sys.stderr.isatty():
+        self._said: dict[str, str] = {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._enabled and sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
 
@@ -79,9 +87,6 @@ class Progress:
                 refresh_per_second=2,
                 transient=True,
             )
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
             self._live.start()
         return self
 
@@ -93,22 +98,25 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        if self._enabled and kind is None:
-            self._say()
+            self._live = None
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._started
+    def add(self, tally: Tally) -> None:
+        """A sweep has begun."""
+        self._tallies.append(tally)
+
+    def remove(self, tally: Tally) -> None:
+        """A sweep is over: say how it stands. One that was never added has nothing to say."""
+        if tally in self._tallies:
+            self._tallies.remove(tally)
+            self._say(tally)
 
     def update(self) -> None:
-        """Call it after the tally has changed."""
+        """Call it after a tally has changed."""
         now = time.monotonic()
-        if not self._enabled or self._live is not None:
-            return
-        if now - self._last_line >= LINE_INTERVAL_SECONDS:
+        if self._live is None and now - self._last_line >= LINE_INTERVAL_SECONDS:
             self._last_line = now
-            self._say()
+            for tally in self._tallies:
+                self._say(tally)
 
     def note(self, line: str) -> None:
         """Say something that happened, above what is drawn."""
@@ -117,19 +125,22 @@ class Progress:
         elif self._enabled:
             say(line)
 
-    def _say(self) -> None:
-        line = self.tally.line(self.elapsed)
-        if line != self._said:
-            self._said = line
-            say(line)
+    def _say(self, tally: Tally) -> None:
+        line = tally.line(tally.elapsed)
+        if line != self._said.get(tally.sweep):
+            self._said[tally.sweep] = line
+            self.note(line)
 
     def _draw(self) -> "RenderableType":
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        bar = ProgressBar(total=1.0, completed=self.tally.fraction, width=40)
-        return Group(bar, Text(self.tally.line(self.elapsed)))
+        lines: list[RenderableType] = []
+        for tally in self._tallies:
+            lines.append(ProgressBar(total=1.0, completed=tally.fraction, width=40))
+            lines.append(Text(tally.line(tally.elapsed)))
+        return Group(*lines)
 
 
 class DataProgress:

@@ -1,9 +1,8 @@
 """`safesweep reproduce`: an ablation of a paper, run, drawn, and its claims scored."""
 
 import argparse
-import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,18 +64,22 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     require_choice("scale", arguments.scale, SCALES)
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
+    unable: dict[str, InvalidInput] = {}
+    if not (arguments.sweep or arguments.figure_only):
+        unable = _run_missing(ablations, arguments)
     done: list[Reproduction] = []
-    with _one_session(ablations, arguments):
-        for ablation in ablations:
-            try:
-                done.append(_reproduce(ablation, arguments))
-            except InvalidInput as problem:
-                if len(ablations) == 1:
-                    raise
-                say(str(problem))
-                continue
-            if arguments.format == "table":
-                _print_readable(done[-1])
+    for ablation in ablations:
+        try:
+            if ablation.id in unable:
+                raise unable[ablation.id]
+            done.append(_reproduce(ablation, arguments))
+        except InvalidInput as problem:
+            if len(ablations) == 1:
+                raise
+            say(str(problem))
+            continue
+        if arguments.format == "table":
+            _print_readable(done[-1])
     if not done:
         raise InvalidInput(f"reproduce: none of {len(ablations)} ablations could be reproduced")
     if arguments.format != "table":
@@ -87,29 +90,27 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     return 1 if incomplete or len(done) < len(ablations) else 0
 
 
-@contextlib.contextmanager
-def _one_session(
+def _run_missing(
     ablations: "Sequence[Ablation]", arguments: argparse.Namespace
-) -> "Iterator[None]":
-    """Ray is started once for several ablations, if there is anything to run."""
-    from analysis.reproduction import missing_runs
-    from analysis.store import ResultStore
+) -> dict[str, InvalidInput]:
+    """Run what the store lacks of all sweeps together; why a sweep could not be started, by
+    ablation."""
+    sweeps = {
+        sweep["name"]: (ablation.id, sweep)
+        for ablation in ablations
+        for sweep in ablation.sweeps[arguments.scale]
+    }
+    if not sweeps:
+        return {}
+    from sweeps.launch import run_sweeps
 
-    if arguments.sweep or arguments.figure_only or len(ablations) == 1:
-        yield
-        return
-    try:
-        store = ResultStore(arguments.storage)
-        needed = any(missing_runs(store, ablation, arguments.scale) for ablation in ablations)
-    except InvalidInput:  # no store yet
-        needed = True
-    if not needed:
-        yield
-        return
-    from sweeps.launch import ray_session
-
-    with ray_session(arguments.address):
-        yield
+    specs = [sweep for _, sweep in sweeps.values()]
+    summaries = run_sweeps(specs, arguments.storage, arguments.address)
+    return {
+        ablation: summary
+        for (ablation, _), summary in zip(sweeps.values(), summaries, strict=True)
+        if isinstance(summary, InvalidInput)
+    }
 
 
 def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduction":
@@ -134,10 +135,6 @@ def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduc
                 f"{unmeasured[0].name!r}; run it without --figure-only"
             )
     else:
-        from sweeps.launch import run_sweep
-
-        for sweep in ablation.sweeps[arguments.scale]:
-            run_sweep(sweep, arguments.storage, arguments.address)
         # An ablation of datasets alone may be the first thing that a store sees.
         if "://" not in arguments.storage:
             Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)

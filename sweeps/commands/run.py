@@ -12,7 +12,7 @@ from sweeps.output import add_format_option, print_table, say
 if TYPE_CHECKING:
     import pandas
 
-    from sweeps.launch import SweepPlan, SweepSummary
+    from sweeps.queue import SweepPlan, SweepSummary
     from sweeps.spec import SweepSpec
 
 INTERRUPTED = 130
@@ -107,7 +107,7 @@ def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
 
 
 def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
-    from sweeps.launch import make_plan
+    from sweeps.queue import make_plan
 
     dataset_ids = {task: _local_dataset_id(task, spec.dataset) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)

@@ -70,7 +70,7 @@ def null_trainable() -> type[Any]:
 
 def run_ours(runs: int, folder: Path) -> dict[str, float]:
     """Wall seconds and memory of a sweep of `runs` runs."""
-    from sweeps import launch
+    from sweeps import queue
     from sweeps.launch import run_sweep
     from trainables.collect import collect_dataset
     from trainables.tasks import get_task
@@ -86,13 +86,13 @@ def run_ours(runs: int, folder: Path) -> dict[str, float]:
         "steps": 1,
     }
     marks: list[tuple[float, float]] = []
-    ended = launch._Launch.ended
+    ended = queue.Launch.ended
 
     def noted(*arguments: Any) -> None:
         ended(*arguments)
         marks.append((time.perf_counter(), resident()))
 
-    launch._Launch.ended = noted  # type: ignore[method-assign]
+    queue.Launch.ended = noted  # type: ignore[method-assign]
     storage = folder / "store"
     summary = run_sweep(
         content, str(storage), num_cpus=CPUS, progress=False, trainable=null_trainable()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.launch import make_plan
 from sweeps.planner import PlannedTrial
+from sweeps.queue import make_plan
 from sweeps.spec import SweepSpec
 from trainables.identity import code_version
 from trainables.results import ResultWriter, checkpoint_path

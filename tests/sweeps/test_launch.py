@@ -13,8 +13,9 @@ import pytest
 
 from analysis.store import ResultStore
 from search_spaces.validation import InvalidInput
-from sweeps import launch, run_sweep
-from sweeps.launch import make_plan, max_concurrent, trial_resources
+from sweeps import launch, queue, run_sweep
+from sweeps.launch import max_concurrent, trial_resources
+from sweeps.queue import make_plan
 from sweeps.spec import SweepSpec
 from trainables.collect import collect_dataset
 from trainables.results import ResultWriter, StoreProblem, checkpoint_path, heartbeat_path
@@ -147,12 +148,24 @@ def sweep(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A function that runs a sweep with the stand-in on `tmp_path`."""
     monkeypatch.setattr(
         launch,
-        "_load_datasets",
-        lambda spec, progress: {task: StandInData() for task in spec.tasks},
+        "_load_dataset",
+        lambda task, source, progress: StandInData(),
     )
 
     def run(example: SweepSpec) -> launch.SweepSummary:
         return run_sweep(example, str(tmp_path), progress=False, trainable=stand_in_trainable())
+
+    return run
+
+
+@pytest.fixture
+def several(sweep: Any, tmp_path: Path) -> Any:
+    """A function that runs several sweeps in one session with the stand-in on `tmp_path`."""
+
+    def run(*examples: SweepSpec) -> list[launch.SweepSummary | InvalidInput]:
+        return launch.run_sweeps(
+            examples, str(tmp_path), progress=False, trainable=stand_in_trainable()
+        )
 
     return run
 
@@ -200,7 +213,7 @@ def test_a_grid_runs_once_and_then_never_again(
 def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
     sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "WORKER_LOSSES", 1)
+    monkeypatch.setattr(queue, "WORKER_LOSSES", 1)
     summary = sweep(spec([RAISES, ILL_FORMED, DIES_ONCE, DIES_ALWAYS, 0.7]))
     assert (summary.completed, summary.failed, summary.exit_code) == (4, 6, 1)
     runs = ResultStore(tmp_path).runs()
@@ -353,7 +366,7 @@ def test_an_error_of_ours_is_not_lost_in_tune(
     def broken(*arguments: object) -> None:
         raise OSError("the store is gone")
 
-    monkeypatch.setattr(launch.history, "read_trial", broken)
+    monkeypatch.setattr(queue.history, "read_trial", broken)
     with pytest.raises(OSError, match="the store is gone"):
         sweep(spec([0.7]))
     assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
@@ -387,3 +400,39 @@ def test_as_many_trials_as_fit(
     request_: dict[str, float], available: dict[str, float], trials: int
 ) -> None:
     assert max_concurrent(request_, available) == trials
+
+
+@pytest.mark.ray
+def test_sweeps_share_a_session_and_their_runs(several: Any, tmp_path: Path) -> None:
+    first, second = spec((0.7, 0.8), name="first"), spec((0.8, 0.9), name="second")
+    third = spec((0.55, 0.6), name="third", resources={"cpu": 2})
+    summaries = several(first, second, third)
+    assert [entry.sweep for entry in summaries] == ["first", "second", "third"]
+    assert [(entry.completed, entry.failed) for entry in summaries] == [(4, 0)] * 3
+    assert [(entry.skipped, entry.trials) for entry in summaries] == [(0, 2), (2, 1), (0, 2)]
+    assert statuses(tmp_path) == {level: ["completed"] * 2 for level in (0.55, 0.6, 0.7, 0.8, 0.9)}
+    again = several(first, second, third)
+    assert [(entry.skipped, entry.trials) for entry in again] == [(4, 0)] * 3
+
+
+@pytest.mark.ray
+def test_a_sweep_that_cannot_be_started_leaves_the_others_be(
+    several: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "gone.hdf5"
+    missing.touch()
+
+    def load(task: str, source: str, progress: bool) -> StandInData:
+        if source == str(missing):
+            raise InvalidInput("dataset: nowhere to be found")
+        return StandInData()
+
+    monkeypatch.setattr(launch, "_load_dataset", load)
+    lost = spec(name="lost", dataset=str(missing))
+    large = spec(name="large", resources={"cpu": 99})
+    summaries = several(lost, spec((0.7,), name="kept"), large)
+    assert str(summaries[0]) == "dataset: nowhere to be found"
+    assert summaries[1].completed == 2
+    assert "resources.cpu: 99" in str(summaries[2])
+    with pytest.raises(InvalidInput, match="nowhere"):
+        run_sweep(lost, str(tmp_path), progress=False)

@@ -39,19 +39,48 @@ def test_plain_lines_go_to_standard_error_at_intervals(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tally = Tally("example", 100.0, trials_total=3)
-    with Progress(tally) as progress:
+    with Progress() as progress:
+        progress.add(tally)
         for done in range(3):
             tally.trials_done = done
             progress.update()
         tally.trials_done = 3
+        progress.remove(tally)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == ["example: 0/3 trials", "example: 3/3 trials"]
 
 
-def test_progress_can_be_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(Tally("example", 1.0), enabled=False) as progress:
+def test_each_sweep_has_its_line_until_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_INTERVAL_SECONDS", 0.0)
+    first, second = Tally("first", 100.0), Tally("second", 100.0)
+    never_begun = Tally("third", 100.0)
+    with Progress() as progress:
+        progress.add(first)
+        progress.add(second)
         progress.update()
+        first.trials_done = 1
+        progress.remove(first)
+        progress.remove(never_begun)
+        first.trials_done, second.trials_done = 7, 2
+        progress.update()
+    assert capsys.readouterr().err.splitlines() == [
+        "first: 0/0 trials",
+        "second: 0/0 trials",
+        "first: 1/0 trials",
+        "second: 2/0 trials",
+    ]
+
+
+def test_progress_can_be_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally("example", 1.0)
+    with Progress(enabled=False) as progress:
+        progress.add(tally)
+        progress.update()
+        progress.note("something happened")
+        progress.remove(tally)
     assert capsys.readouterr().err == ""
 
 
@@ -62,9 +91,11 @@ def test_a_terminal_gets_a_live_display(
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     tally = Tally("example", 100.0, trials_total=3, ended_steps=40.0)
-    with Progress(tally) as progress:
+    with Progress() as progress:
+        progress.add(tally)
         progress.update()
         tally.trials_done = 3
+        progress.remove(tally)
     assert "example: 3/3 trials" in capsys.readouterr().err
 
 

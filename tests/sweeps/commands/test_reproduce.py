@@ -8,6 +8,7 @@ import pytest
 
 from analysis.ablations.flrp import EXPECTILES, TABLE_8
 from analysis.reproduction import ABLATIONS
+from search_spaces.validation import InvalidInput
 from sweeps import launch
 from sweeps.cli import main
 from sweeps.commands.reproduce import figure_folder
@@ -60,21 +61,22 @@ def test_other_formats_print_the_scorecard_alone(write_sweep, tmp_path: Path, ca
 def test_what_the_store_lacks_is_run_first(write_sweep, tmp_path: Path, capfd, monkeypatch) -> None:
     asked: list[Any] = []
 
-    def run_sweep(spec: Any, storage: str, address: str | None = None) -> None:
-        asked.append((spec, storage, address))
+    def run_sweeps(specs: Any, storage: str, address: str | None = None) -> list[None]:
+        asked.append((specs, storage, address))
         write_smoke(write_sweep, tmp_path)
+        return [None]
 
-    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    monkeypatch.setattr(launch, "run_sweeps", run_sweeps)
     words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
     assert main(words) == 0
-    assert asked == [(SMOKE, str(tmp_path), None)]
+    assert asked == [([SMOKE], str(tmp_path), None)]
     assert (tmp_path / "figures/flrp-table8/flrp-table8-smoke.svg").is_file()
 
 
 def test_runs_that_did_not_complete_are_said_and_exit_1(
     write_sweep, tmp_path: Path, capfd, monkeypatch
 ) -> None:
-    def run_sweep(spec: Any, storage: str, address: str | None = None) -> None:
+    def run_sweeps(specs: Any, storage: str, address: str | None = None) -> list[None]:
         write_smoke(write_sweep, tmp_path)
         next((tmp_path / "runs").rglob("*.parquet")).unlink()
         write_sweep(
@@ -87,11 +89,30 @@ def test_runs_that_did_not_complete_are_said_and_exit_1(
             metrics=lambda config, seed: {"feasible_recall": 0.5},
             statuses={1: "diverged"},
         )
+        return [None]
 
-    monkeypatch.setattr(launch, "run_sweep", run_sweep)
+    monkeypatch.setattr(launch, "run_sweeps", run_sweeps)
     words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
     assert main(words) == 1
     assert "flrp-table8: 9 runs are not completed" in capfd.readouterr().err
+
+
+def test_a_sweep_that_cannot_be_started_does_not_stop_the_others(
+    write_sweep, tmp_path: Path, capfd, monkeypatch
+) -> None:
+    def run_sweeps(specs: Any, storage: str, address: str | None = None) -> list[Any]:
+        write_smoke(write_sweep, tmp_path)
+        lost = InvalidInput("dataset: nowhere to be found")
+        return [None if spec == SMOKE else lost for spec in specs]
+
+    monkeypatch.setattr(launch, "run_sweeps", run_sweeps)
+    words = ["--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(["reproduce", "flrp-table8", "flrp-table2", *words]) == 1
+    captured = capfd.readouterr()
+    assert "flrp-table8-smoke.png" in captured.out
+    assert captured.err.count("dataset: nowhere to be found\n") == 1
+    assert main(["reproduce", "flrp-table2", *words]) == 2
+    assert capfd.readouterr().err == "safesweep: dataset: nowhere to be found\n"
 
 
 def test_list_shows_ids_claims_and_costs(capfd) -> None:

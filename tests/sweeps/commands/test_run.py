@@ -7,7 +7,7 @@ import pytest
 
 from sweeps import launch
 from sweeps.cli import main
-from sweeps.launch import SweepSummary
+from sweeps.queue import SweepSummary
 
 SPEC = """
 name: example
