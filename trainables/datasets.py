@@ -367,10 +367,10 @@ def published_file(task: Task) -> Path | None:
 
 def collected_file(task: Task, episodes: int | None = None, seed: int = 0) -> Path:
     """Where our own collection of `task` is kept, whether or not it exists yet."""
-    from trainables.collect import COLLECTOR_VERSION, default_episodes
+    from trainables.collect import collector_version, default_episodes
 
     count = default_episodes(task) if episodes is None else episodes
-    name = f"{task.name}-collected-{count}-{seed}-v{COLLECTOR_VERSION}.hdf5"
+    name = f"{task.name}-collected-{count}-{seed}-v{collector_version(task)}.hdf5"
     return cache_folder() / name
 
 

@@ -257,7 +257,7 @@ CANDIDATES_ABLATION = settings_ablation(
         *along("r2pac", "candidates", CANDIDATES, series=REJECTION),
         Setting(ONE_STEP, "safefql", x=1.0, series=ONE_STEP),
     ),
-    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("BoatNavigation",)},
+    {"smoke": SMOKE_TASKS, "small": SMOKE_TASKS, "paper": ("BoatNavigation",)},
     draw_along(
         "SafeFQL, candidates",
         "candidates",

@@ -79,7 +79,7 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
         "candidates": 16,
     },
 }
-SMALL_STEPS_ON_BOATS = {"r2pac": 6000}
+SMALL_STEPS_ON_BOATS = {"r2pac": 8000}
 SMALL_STEPS = {
     "flrp": 2500,
     "lspc": 2500,

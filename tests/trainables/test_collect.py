@@ -73,7 +73,7 @@ def test_stored_actions_are_those_that_were_taken(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", list(boat.OBSTACLES))
 def test_boat_data_covers_the_box_and_labels_its_states(tmp_path, name):
     dataset = read_dataset(collect_dataset(name, None, 0, tmp_path / "a.hdf5"), name)
-    assert len(dataset) == 70_000
+    assert len(dataset) == 280_000
     assert dataset.safety_margins is not None
     margins = boat.safety_margin(dataset.observations, name)
     np.testing.assert_allclose(dataset.safety_margins, margins, atol=1e-6)
@@ -100,7 +100,7 @@ def test_progress_counts_episodes(tmp_path):
 def test_default_place_and_number(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path))
     path = collect_dataset("BoatNavigation")
-    assert path == tmp_path / "BoatNavigation-v0-collected-175-0-v2.hdf5"
+    assert path == tmp_path / "BoatNavigation-v0-collected-700-0-v3.hdf5"
     assert default_episodes(get_task("BallRun")) == 1000
     assert default_episodes(get_task("AntVelocity")) == 100
 

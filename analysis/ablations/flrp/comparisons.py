@@ -34,7 +34,7 @@ from analysis.claims import CONTRADICTED, SUPPORTED, Finding
 from analysis.published import load_published
 
 SMOKE_TASKS = ("BoatNavigation",)
-SMALL_TASKS = ("BoatNavigationHard", "CarRun")
+SMALL_TASKS = ("BallRun", "CarRun")
 SUITES = ("safety_gymnasium", "bullet", "metadrive")
 
 _METHODS = ("FLRP", "LSPC", "FISOR", "CPQ", "CDT", "BCQL")

@@ -4,6 +4,7 @@ import pandas
 
 from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
 from analysis.ablations.panels import draw_along, draw_by_task
+from analysis.ablations.scales import PAPER_STEPS
 from analysis.ablations.settings import (
     COST,
     REWARD,
@@ -112,7 +113,7 @@ FIGURE_4 = settings_ablation(
     "The number of refinement steps",
     "T (refinement_steps) in 1, 2, 3, 5, 10; the paper prints no values but T = 3",
     along("flrp", "refinement_steps", STEPS),
-    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarCircle",)},
+    {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("CarCircle",)},
     draw_along("FLRP figure 4", "refinement steps $T$", note="Trained and acting with T steps."),
     (
         rises("cost-falls", "Cost falls as T grows.", COST, falls=True),
@@ -151,7 +152,7 @@ FIGURE_7 = settings_ablation(
     "lambda_r, lambda_h (0.25 to 4) and lambda_sh (0.1 to 4), one at a time around 1, 1, 0.5; the "
     "paper prints no values but these",
     _weight_settings(),
-    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun",)},
+    {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("CarRun",)},
     draw_along(
         "FLRP figure 7", "weight, the others at their defaults", series_labels=_SERIES, log=True
     ),
@@ -200,6 +201,7 @@ FIGURE_7 = settings_ablation(
             series="safety_weight",
         ),
     ),
+    steps={"smoke": 60, "small": 2000, "paper": PAPER_STEPS},
 )
 
 LATENTS = (FIGURE_3, FIGURE_4, FIGURE_7)

@@ -138,7 +138,7 @@ def test_list_shows_ids_claims_and_costs(capfd) -> None:
         (["flrp-table8", "--scale", "smal"], "scale: 'smal' .*did you mean 'small'"),
         (
             ["flrp-table8", "--figure-only"],
-            r"lacks 45 runs of scale 'small' \(the first: task Boat",
+            r"lacks 30 runs of scale 'small' \(the first: task Boat",
         ),
         ([], "name an ablation"),
     ],
@@ -166,6 +166,17 @@ def test_several_end_in_a_scorecard_and_what_cannot_be_drawn_is_said(
     assert card["claims"].sum() == len(TABLE_8.claims)
     findings = pandas.read_csv(tmp_path / "figures/scorecard/findings-smoke.csv")
     assert set(findings["ablation"]) == {"flrp-table8"}
+
+
+def test_a_page_is_written_and_says_what_is_unexplained(write_sweep, tmp_path: Path, capfd) -> None:
+    write_smoke(write_sweep, tmp_path)
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--figure-only"]
+    words += ["--storage", str(tmp_path), "--page", str(tmp_path / "my page")]
+    assert main(words) == 0
+    assert "no remark on claims that are not supported: flrp-table8 " in capfd.readouterr().err
+    text = (tmp_path / "my page/README.md").read_text(encoding="utf-8")
+    assert f"`safesweep reproduce flrp-table8 --scale smoke --storage {tmp_path}" in text
+    assert f"--page '{tmp_path}/my page'`" in text
 
 
 def test_nothing_that_can_be_drawn_is_bad_input(tmp_path: Path, capfd) -> None:
