@@ -43,6 +43,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="draw from this sweep of the store instead of the scale's own (repeatable); "
         "runs nothing",
     )
+    parser.add_argument(
+        "--page",
+        metavar="FOLDER",
+        help="also write one page of all figures and verdicts there, with the remarks on claims "
+        "that it finds in FOLDER/remarks.csv",
+    )
     parser.add_argument("--list", action="store_true", help="list the ablations and their claims")
     parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
     add_storage_option(parser)
@@ -86,6 +92,8 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
         print_table(all_findings(done), arguments.format)
     if len(ablations) > 1:
         _report_scorecard(done, arguments)
+    if arguments.page:
+        _write_page(done, arguments)
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -141,7 +149,7 @@ def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduc
         store = ResultStore(arguments.storage)
         _measure(store, ablation, arguments)
     folder = figure_folder(arguments.storage, ablation.id)
-    command = _command(ablation.id, arguments)
+    command = _command([ablation.id], arguments)
     return reproduce(ablation, store, arguments.scale, folder, command, arguments.sweep)
 
 
@@ -193,6 +201,21 @@ def _report_scorecard(done: "Sequence[Reproduction]", arguments: argparse.Namesp
             print(path)
 
 
+def _write_page(done: "Sequence[Reproduction]", arguments: argparse.Namespace) -> None:
+    from analysis.scorecard import load_remarks, unexplained, write_page
+    from analysis.store import ResultStore
+
+    folder = Path(arguments.page).expanduser()
+    command = _command(arguments.ids, arguments)
+    paths = write_page(done, all_findings(done), ResultStore(arguments.storage), folder, command)
+    say(f"reproduce: {len(paths)} files in {folder}")
+    silent = unexplained(done, load_remarks(folder))
+    if silent:
+        named = ", ".join(" ".join(pair) for pair in silent[:3])
+        more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
+        say(f"reproduce: no remark on claims that are not supported: {named}{more}")
+
+
 def figure_folder(storage: str, name: str) -> Path:
     """`figures/<name>` in a local store; in the working folder for a store behind a URI."""
     local = storage.removeprefix("file://")
@@ -200,8 +223,8 @@ def figure_folder(storage: str, name: str) -> Path:
     return root / "figures" / name
 
 
-def _command(name: str, arguments: argparse.Namespace) -> str:
-    words = ["safesweep", "reproduce", name]
+def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
+    words = ["safesweep", "reproduce", *names]
     for sweep in arguments.sweep:
         words += ["--sweep", sweep]
     if not arguments.sweep:
@@ -210,6 +233,8 @@ def _command(name: str, arguments: argparse.Namespace) -> str:
         words += ["--storage", arguments.storage]
     if arguments.figure_only:
         words.append("--figure-only")
+    if arguments.page:
+        words += ["--page", arguments.page]
     return shlex.join(words)
 
 

@@ -1,0 +1,91 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.ablations import Ablation
+from analysis.ablations.flrp import TABLE_8
+from analysis.reproduction import Reproduction, reproduce
+from analysis.scorecard import load_remarks, store_digest, unexplained, write_page
+from analysis.store import ResultStore
+from search_spaces.validation import InvalidInput
+from tests.analysis.ablations.conftest import write_ablation  # noqa: F401
+
+WriteAblation = Callable[[Ablation], ResultStore]
+
+
+@pytest.fixture
+def done(write_ablation: WriteAblation, tmp_path: Path) -> tuple[Reproduction, ResultStore]:  # noqa: F811
+    store = write_ablation(TABLE_8)
+    return reproduce(TABLE_8, store, "smoke", tmp_path / "figures", "the command"), store
+
+
+def findings(entry: Reproduction) -> pandas.DataFrame:
+    return entry.scorecard.assign(paper="flrp", ablation=entry.ablation.id)
+
+
+def test_the_page_holds_figure_claims_and_remarks(
+    done: tuple[Reproduction, ResultStore], tmp_path: Path
+) -> None:
+    entry, store = done
+    page = tmp_path / "page"
+    page.mkdir()
+    claim = entry.scorecard["claim"].iloc[0]
+    (page / "remarks.csv").write_text(
+        f'ablation,claim,remark\nflrp-table8,{claim},"Too few, a|b."\n', encoding="utf-8"
+    )
+    paths = write_page([entry], findings(entry), store, page, "safesweep reproduce x --page y")
+    assert all(path.is_file() for path in paths)
+    assert {path.name for path in paths} >= {
+        "README.md",
+        "flrp-table8-smoke.png",
+        "flrp-table8-smoke-claims.csv",
+    }
+    text = paths[0].read_text(encoding="utf-8")
+    assert "Made by `safesweep reproduce x --page y` from a store of 10 completed runs" in text
+    assert "![flrp-table8](flrp-table8-smoke.png)" in text
+    assert "Too few, a\\|b." in text
+    for statement in entry.scorecard["statement"]:
+        assert f"| {statement} |" in text
+    first = store_digest(store, list(store.runs()["run_id"]))
+    assert f"`{first}`" in text
+
+
+def test_claims_without_support_need_a_remark(done: tuple[Reproduction, ResultStore]) -> None:
+    entry, _ = done
+    verdicts = entry.scorecard.assign(verdict="undecided")
+    verdicts.loc[verdicts["claim"] == verdicts["claim"].iloc[0], "verdict"] = "supported"
+    judged = replace(entry, scorecard=verdicts)
+    names = list(dict.fromkeys(verdicts["claim"]))
+    assert unexplained([judged], {}) == [("flrp-table8", name) for name in names[1:]]
+    remarks = {("flrp-table8", name): "Because." for name in names[2:]}
+    assert unexplained([judged], remarks) == [("flrp-table8", names[1])]
+
+
+def test_the_digest_follows_the_results_alone(
+    done: tuple[Reproduction, ResultStore], tmp_path: Path
+) -> None:
+    _, store = done
+    runs = sorted(store.runs()["run_id"])
+    digest = store_digest(store, runs)
+    assert digest == store_digest(store, runs[::-1])
+    assert digest != store_digest(store, runs[1:])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ablation,remark\na,b\n", "columns are not ablation, claim, remark"),
+        ("ablation,claim,remark\na,b,c\na,b,d\n", "two remarks on a b"),
+    ],
+)
+def test_bad_remarks_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "remarks.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInput, match=message):
+        load_remarks(tmp_path)
+
+
+def test_no_remarks_are_none(tmp_path: Path) -> None:
+    assert load_remarks(tmp_path) == {}
