@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 from search_spaces.validation import InvalidInput
 from trainables.datasets import Dataset
 from trainables.environments import Episodes, rollout
+from trainables.lookups import Watched
 from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
 from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, per_member, polyak_
 from trainables.tasks import Task
@@ -241,6 +242,7 @@ class Population:
             return self.method.act(name, state, observations, hp, noise)
 
         lifted = over_members(one, self.size)
+        state = self._state_for_acting(name)
 
         def act(observations: np.ndarray, step: int) -> np.ndarray:
             generators = [seeded_generator(seed, "act", self.step, step) for seed in self.seeds]
@@ -250,7 +252,7 @@ class Population:
             }
             with torch.no_grad():
                 actions = lifted(
-                    self.state,
+                    state,
                     torch.as_tensor(observations, device=self.device),
                     self.hp,
                     {key: value.to(self.device) for key, value in noise.items()},
@@ -258,6 +260,24 @@ class Population:
             return torch.nan_to_num(actions).clamp(-1, 1).cpu().numpy()
 
         return act
+
+    def _state_for_acting(self, policy: str) -> Any:
+        """The part of the members' state that a policy looks at.
+
+        What `vmap` is given it takes apart and puts together at every call, and most of the state
+        is for training: with all of it, that is more than half of the time of an action.
+        """
+        watched = Watched(tree_map(lambda leaf: leaf[0], self.state))
+        observation = self.data["observations"][:1]
+        noise = {
+            key: torch.zeros((1, *noise.shape), device=self.device)
+            for key, noise in self.method.act_noise(policy).items()
+        }
+        with torch.no_grad():
+            self.method.act(
+                policy, watched, observation, tree_map(lambda value: value[0], self.hp), noise
+            )
+        return watched.looked_up(self.state)
 
     def evaluate(self, policy: str, episodes: int) -> Episodes:
         """Roll every member's policy out in the task's simulator: arrays [P, episodes]."""

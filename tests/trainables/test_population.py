@@ -3,6 +3,7 @@
 What every method must keep to inside of one is tested in `conformance`.
 """
 
+import numpy as np
 import pytest
 from torch.utils._pytree import tree_leaves
 
@@ -28,6 +29,20 @@ def test_a_population_that_diverged_whole_stops_training(
     assert population.active == [False]
     assert population.diverged_at == [BLOCK_STEPS]
     assert population.step == STEPS
+
+
+def test_acting_looks_at_a_part_of_the_state_and_is_none_the_worse_for_it(
+    name: str, boat_task: Task, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    population = build(name, boat_task, make_dataset(boat_task), [{}, {}], [0, 1], STEPS)
+    observations = np.random.default_rng(0).uniform(-1, 1, (2, 5, 2)).astype(np.float32)
+    for policy in population.method.policies:
+        part = population._state_for_acting(policy)
+        assert len(tree_leaves(part)) < len(tree_leaves(population.state)) or name == "bc"
+        actions = population.policy(policy, 5)(observations, 0)
+        with monkeypatch.context() as patched:
+            patched.setattr(population, "_state_for_acting", lambda policy: population.state)
+            assert np.array_equal(actions, population.policy(policy, 5)(observations, 0))
 
 
 def test_members_must_share_their_static_fields(

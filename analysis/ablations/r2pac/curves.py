@@ -49,7 +49,7 @@ FIGURE_2 = settings_ablation(
     "How fast critics of longer chunks settle",
     "h (chunk_length) in 1, 3, 5, 7, 10, 15, with the vanilla value; the paper names only 1",
     along("r2pac", "chunk_length", CHUNKS, beside={"value": "vanilla", "critic_share": 0.95}),
-    {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("BallRun",)},
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("BallRun",)},
     draw_curves(
         "R2PAC figure 2",
         (REWARD_Q, SAFETY_Q),
@@ -96,7 +96,7 @@ FIGURE_5 = settings_ablation(
     "The length of a chunk",
     "h (chunk_length) in 1, 3, 5, 7 (BallRun) and 1, 5, 10, 15 (CarGoal2): here all of them",
     along("r2pac", "chunk_length", CHUNKS),
-    {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("BallRun", "CarGoal2")},
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("BallRun", "CarGoal2")},
     draw_along("R2PAC figure 5", "chunk length $h$"),
     (
         rises("reward-rises", "Reward rises with h.", REWARD),
