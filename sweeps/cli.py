@@ -9,13 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from search_spaces.validation import InvalidInput, require_choice
+from sweeps.interruption import INTERRUPTED
 from sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
 )  # fmt: skip
-
-INTERRUPTED = 130
 
 
 class CommandParser(argparse.ArgumentParser):

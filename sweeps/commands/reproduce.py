@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.validation import InvalidInput, require_choice
 from sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
+from sweeps.interruption import INTERRUPTED, termination_as_interrupt
 from sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     require_choice("scale", arguments.scale, SCALES)
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
+    try:
+        with termination_as_interrupt():
+            return _reproduce_all(ablations, arguments)
+    except KeyboardInterrupt:
+        say("safesweep: interrupted; the same command goes on where it stopped")
+        return INTERRUPTED
+
+
+def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:
     unable: dict[str, InvalidInput] = {}
     if not (arguments.sweep or arguments.figure_only):
         unable = _run_missing(ablations, arguments)

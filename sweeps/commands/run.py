@@ -1,12 +1,11 @@
 """`safesweep run`: runs a sweep, or prints its plan."""
 
 import argparse
-import signal
 from collections import Counter
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.validation import InvalidInput
+from sweeps.interruption import INTERRUPTED, termination_as_interrupt
 from sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from sweeps.queue import SweepPlan, SweepSummary
     from sweeps.spec import SweepSpec
 
-INTERRUPTED = 130
 UNKNOWN_DATASET = "unknown"
 
 
@@ -66,20 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     from sweeps.launch import run_sweep
     from trainables.results import StoreProblem
 
-    # A scheduler's SIGTERM is as good a reason to stop cleanly as Ctrl-C.
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = run_sweep(
-            spec, arguments.storage, arguments.address, arguments.num_cpus, arguments.num_gpus
-        )
+        with termination_as_interrupt():
+            summary = run_sweep(
+                spec, arguments.storage, arguments.address, arguments.num_cpus, arguments.num_gpus
+            )
     except KeyboardInterrupt:
         say("safesweep: interrupted; the same command resumes the sweep")
         return INTERRUPTED
     except StoreProblem as problem:
         resume = "once it can, the same command resumes the sweep"
         raise StoreProblem(f"{problem}; {resume}") from problem
-    finally:
-        signal.signal(signal.SIGTERM, before)
     print_table(summary_table(summary), arguments.format)
     from sweeps.progress import duration
 
@@ -88,10 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
         f"store: {summary.storage}"
     )
     return summary.exit_code
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":

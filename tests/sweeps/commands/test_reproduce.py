@@ -1,5 +1,6 @@
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ def test_a_sweep_that_cannot_be_started_does_not_stop_the_others(
     assert captured.err.count("dataset: nowhere to be found\n") == 1
     assert main(["reproduce", "flrp-table2", *words]) == 2
     assert capfd.readouterr().err == "safesweep: dataset: nowhere to be found\n"
+
+
+def test_a_scheduler_may_stop_it_and_learns_how_to_go_on(
+    tmp_path: Path, capfd, monkeypatch
+) -> None:
+    def run_sweeps(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal did not interrupt")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(launch, "run_sweeps", run_sweeps)
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
+    assert main(words) == 130
+    assert "the same command goes on where it stopped" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_list_shows_ids_claims_and_costs(capfd) -> None:
