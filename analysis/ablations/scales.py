@@ -68,8 +68,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "bc": {"hidden_dim": 64, "batch_size": 256},
 }
 # On the boats one action of 0.005 s changes a value less than so short a training resolves
-# (`python -m tests.benchmarks.boat_resolution`); a chunk of ten changes it ten times as much.
+# (`python -m tests.benchmarks.boat_resolution`). A chunk of ten changes it ten times as much; a
+# shorter horizon, and sharper weights on what difference there is, help the others.
 SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
+    "flrp": {
+        "discount": 0.97,
+        "safety_weight": 300.0,
+        "safety_temperature": 0.01,
+        "reward_temperature": 0.05,
+        "q_temperature": 0.02,
+        "v_temperature": 0.1,
+    },
     "r2pac": {
         "chunk_length": 10,
         "quantile": 0.6,
@@ -78,8 +87,9 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
         "discount": 0.98,
         "candidates": 16,
     },
+    "safefql": {"discount": 0.97, "safety_weight": 1000.0},
 }
-SMALL_STEPS_ON_BOATS = {"r2pac": 8000}
+SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
 SMALL_STEPS = {
     "flrp": 2500,
     "lspc": 2500,

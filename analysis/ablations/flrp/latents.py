@@ -4,7 +4,6 @@ import pandas
 
 from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
 from analysis.ablations.panels import draw_along, draw_by_task
-from analysis.ablations.scales import PAPER_STEPS
 from analysis.ablations.settings import (
     COST,
     REWARD,
@@ -201,7 +200,6 @@ FIGURE_7 = settings_ablation(
             series="safety_weight",
         ),
     ),
-    steps={"smoke": 60, "small": 2000, "paper": PAPER_STEPS},
 )
 
 LATENTS = (FIGURE_3, FIGURE_4, FIGURE_7)
