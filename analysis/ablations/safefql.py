@@ -39,8 +39,8 @@ RAW_REWARD, RAW_COST = "reward_return_mean", "cost_return_mean"
 
 CALIBRATED, NOMINAL = "SafeFQL+CP", "SafeFQL"
 # With a single episode to calibrate on no level below 1/2 can be promised: the threshold stays 0.
-_NOMINAL_VALUES = {"calibration_episodes": 1, "conformal_level": 0.1}
-_CALIBRATED_VALUES = {"calibration_episodes": 40, "conformal_level": 0.1}
+NOMINAL_VALUES = {"calibration_episodes": 1, "conformal_level": 0.1}
+CALIBRATED_VALUES = {"calibration_episodes": 40, "conformal_level": 0.1}
 
 _PRINTED = (
     "SafeFQL+CP",
@@ -78,8 +78,8 @@ RESULTS = settings_ablation(
     "SafeFQL beside the other methods",
     "the method: SafeFQL with and without calibration, FLRP, LSPC, R2PAC and BC-Safe are ours",
     (
-        Setting(CALIBRATED, "safefql", _CALIBRATED_VALUES),
-        Setting(NOMINAL, "safefql", _NOMINAL_VALUES),
+        Setting(CALIBRATED, "safefql", CALIBRATED_VALUES),
+        Setting(NOMINAL, "safefql", NOMINAL_VALUES),
         Setting("FLRP", "flrp"),
         Setting("LSPC-O", "lspc"),
         Setting("R2PAC", "r2pac"),
@@ -182,9 +182,9 @@ COVERAGE = settings_ablation(
     "The safe set with and without conformal calibration, against the true one",
     "delta (conformal_level) in 0.2, 0.1, 0.05; none: the threshold 0",
     (
-        Setting("none", "safefql", _NOMINAL_VALUES),
+        Setting("none", "safefql", NOMINAL_VALUES),
         *(
-            Setting(f"delta {level:g}", "safefql", {**_CALIBRATED_VALUES, "conformal_level": level})
+            Setting(f"delta {level:g}", "safefql", {**CALIBRATED_VALUES, "conformal_level": level})
             for level in reversed(LEVELS)
         ),
     ),

@@ -1,4 +1,4 @@
-"""Comparisons that no paper makes: every method on the same tasks and budget scale."""
+"""Every method on the same tasks and budget scale."""
 
 from analysis.ablations.panels import draw_by_task
 from analysis.ablations.settings import COST, REWARD, Setting, settings_ablation
@@ -45,5 +45,3 @@ METHODS = settings_ablation(
         ),
     ),
 )  # fmt: skip
-
-ABLATIONS = (METHODS,)
