@@ -9,6 +9,7 @@ from typing import Any
 import pandas
 
 from analysis.ablations import SCALES, Ablation, beyond, flp, flrp, lspc, r2pac, safefql
+from analysis.ablations.scales import configurations
 from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
 from analysis.figures import save_figure
 from analysis.store import ResultStore
@@ -114,10 +115,10 @@ def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _wanted(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Task, seed and settings of every run of a grid."""
-    space = sweep["space"]
-    for task, seed, *values in itertools.product(sweep["tasks"], sweep["seeds"], *space.values()):
-        yield {"task": task, "seed": seed, **dict(zip(space, values, strict=True))}
+    """Task, seed and settings of every run of a sweep."""
+    chosen = configurations(sweep)
+    for task, seed, values in itertools.product(sweep["tasks"], sweep["seeds"], chosen):
+        yield {"task": task, "seed": seed, **{name: values[name] for name in sweep["space"]}}
 
 
 def _completed(store: ResultStore, sweep: Mapping[str, Any]) -> set[tuple[Any, ...]]:

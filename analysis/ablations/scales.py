@@ -5,6 +5,7 @@ ablation of a method shares the runs of its default configuration, the settings 
 scale are written here and nowhere else; an ablation adds only what it varies.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -163,8 +164,9 @@ def make_sweeps(
     fixed: Mapping[str, Any],
     seeds: Sequence[int] | None = None,
     steps: int | None = None,
+    points: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """A grid over `space`, as the content of sweep files.
+    """A grid over `space`, or chosen points of it, as the content of sweep files.
 
     One sweep, but for the paper's scale: there a sweep for each cost limit and each group of tasks
     that the paper trains with the same settings.
@@ -176,7 +178,14 @@ def make_sweeps(
         fixed: what the ablation sets beside it.
         seeds: of each configuration; the scale's by default.
         steps: gradient steps; the method's at this scale by default.
+        points: the configurations to train, each a value for every hyperparameter of `space`; all
+            combinations by default.
     """
+    search: dict[str, Any] = {"method": "grid"}
+    if points:
+        # A random search that is over when it has tried the points that it starts from.
+        chosen = [dict(point) for point in points]
+        search = {"method": "random", "num_configs": len(chosen), "points": chosen}
     groups: dict[str, tuple[list[str], dict[str, Any], float | None, bool]] = {}
     for task in tasks:
         own = task_settings(scale, algorithm, task)
@@ -195,7 +204,7 @@ def make_sweeps(
             "algorithm": algorithm,
             "tasks": members,
             "dataset": "fetch" if scale == "paper" and not boat else "collect",
-            "search": {"method": "grid"},
+            "search": search,
             "seeds": list(seeds or SEEDS[scale]),
             "space": {key: list(values) for key, values in space.items()},
             "fixed": {key: value for key, value in settings.items() if key not in space},
@@ -213,6 +222,15 @@ def make_sweeps(
     return sweeps
 
 
+def configurations(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The values of a sweep's space that it trains: its points, or every combination."""
+    points = sweep.get("search", {}).get("points")
+    if points:
+        return [dict(point) for point in points]
+    space = sweep["space"]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+
 def describe_cost(sweeps: Sequence[Mapping[str, Any]]) -> str:
     """Runs, steps and tasks of some sweeps, in words."""
     if not sweeps:
@@ -220,8 +238,7 @@ def describe_cost(sweeps: Sequence[Mapping[str, Any]]) -> str:
     runs = steps = 0
     tasks: dict[str, None] = {}
     for sweep in sweeps:
-        configurations = math.prod(len(values) for values in sweep["space"].values())
-        count = configurations * len(sweep["seeds"]) * len(sweep["tasks"])
+        count = len(configurations(sweep)) * len(sweep["seeds"]) * len(sweep["tasks"])
         runs, steps = runs + count, steps + count * sweep["steps"]
         tasks.update(dict.fromkeys(TASKS[task].key for task in sweep["tasks"]))
     named = ", ".join(tasks) if len(tasks) <= 4 else f"{len(tasks)} tasks"

@@ -2,7 +2,9 @@
 
 from analysis.ablations.beyond.feasibility import FEASIBILITY
 from analysis.ablations.beyond.methods import METHODS
+from analysis.ablations.beyond.sensitivity import SENSITIVITY
+from analysis.ablations.beyond.tradeoff import TRADEOFF
 
-ABLATIONS = (METHODS, FEASIBILITY)
+ABLATIONS = (METHODS, TRADEOFF, SENSITIVITY, FEASIBILITY)
 
 __all__ = ["ABLATIONS"]

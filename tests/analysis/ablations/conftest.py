@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.ablations import Ablation
+from analysis.ablations import Ablation, scales
 from analysis.store import ResultStore
 from trainables.algorithms import ALGORITHMS
 from trainables.flrp import EXPERTS
@@ -30,11 +30,10 @@ WriteAblation = Callable[[Ablation], ResultStore]
 
 
 def configurations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Full configurations of a grid."""
+    """Full configurations of a sweep."""
     resolve = ALGORITHMS[sweep["algorithm"]].config_class.resolve
-    for values in itertools.product(*sweep["space"].values()):
-        chosen = dict(zip(sweep["space"], values, strict=True))
-        yield resolve({**sweep["fixed"], **chosen}).to_dict()
+    for values in scales.configurations(sweep):
+        yield resolve({**sweep["fixed"], **values}).to_dict()
 
 
 def write_sweep(storage: str, sweep: Mapping[str, Any], generator: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ from analysis.ablations.scales import (
     SMALL_STEPS,
     SMALL_STEPS_ON_BOATS,
     SMOKE,
+    configurations,
     cost_limits,
     describe_cost,
     make_sweeps,
@@ -86,3 +87,18 @@ def test_the_cost_counts_runs_and_steps() -> None:
                          {"hidden_layers": [1, 2]}, {}, steps=100)  # fmt: skip
     assert describe_cost(sweeps).startswith("6 runs, 600 gradient steps in all, on BoatNavigation")
     assert describe_cost([]).startswith("no runs")
+
+
+def test_a_sweep_trains_its_points_or_every_combination() -> None:
+    space = {"hidden_layers": [1, 2], "learning_rate": [0.01, 0.1]}
+    points = [
+        {"hidden_layers": 1, "learning_rate": 0.1},
+        {"hidden_layers": 2, "learning_rate": 0.01},
+    ]
+    tasks = ["BoatNavigation-v0"]
+    (grid,) = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=100)
+    (chosen,) = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=100, points=points)
+    assert len(configurations(grid)) == 4
+    assert configurations(chosen) == points
+    assert SweepSpec.from_mapping(chosen).points_for("bc") == points
+    assert describe_cost([chosen]).startswith("6 runs, 600 gradient steps in all")
