@@ -7,7 +7,13 @@ import pytest
 from search_spaces.validation import InvalidInput
 from trainables.algorithms import ALGORITHMS
 from trainables.point_tables import COLUMNS, PointRequest, read_points, write_points
-from trainables.points import load_run, measure_points, principal_components, share_in_hull
+from trainables.points import (
+    load_run,
+    measure_points,
+    principal_components,
+    share_in_hull,
+    umap_places,
+)
 from trainables.results import ResultWriter
 from trainables.tasks import TASKS
 from trainables.trial import Trial
@@ -42,6 +48,26 @@ def test_principal_components_keep_two_coordinates_and_find_a_line() -> None:
     places = principal_components(line)
     assert np.abs(np.corrcoef(places[:, 0], along)[0, 1]) == pytest.approx(1)
     assert np.abs(places[:, 1]).max() < 1e-9
+
+
+def test_umap_keeps_two_groups_apart_and_repeats() -> None:
+    pytest.importorskip("umap", reason="the extra umap is not installed")
+    generator = np.random.default_rng(0)
+    groups = generator.standard_normal((2, 40, 5)) + np.array([0.0, 20.0])[:, None, None]
+    states = groups.reshape(80, 5).astype(np.float32)
+    places = umap_places(states)
+    assert places is not None
+    again = umap_places(states)
+    np.testing.assert_array_equal(places, again)
+    one, other = places[:40], places[40:]
+    gap = np.linalg.norm(one.mean(0) - other.mean(0))
+    assert gap > 2 * max(one.std(0).max(), other.std(0).max())
+
+
+def test_without_the_extra_or_in_the_plane_there_is_no_umap(monkeypatch) -> None:
+    assert umap_places(np.zeros((5, 2))) is None
+    monkeypatch.setattr("trainables.points.find_spec", lambda name: None)
+    assert umap_places(np.random.default_rng(0).standard_normal((5, 3))) is None
 
 
 @pytest.mark.parametrize("algorithm", METHODS)

@@ -10,6 +10,7 @@ from analysis.ablations.r2pac.components import SMOKE_TASKS
 from analysis.ablations.settings import Setting
 from analysis.claims import Finding, judge_paired, judge_range
 from analysis.figures import figure_style
+from trainables.tasks import TASKS
 
 VANILLA, PENALIZED = "vanilla", "penalized"
 _SETTINGS = tuple(Setting(name, "r2pac", {"value": name}) for name in (VANILLA, PENALIZED))
@@ -63,8 +64,9 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
             for column, (setting, quantity, label) in enumerate(_MAPS):
                 axes = panels[3 * row + column]
                 table = table_of(results, task, "states", setting, seed)
+                first, second = _axes(table)
                 drawn = axes.scatter(
-                    table["place_1"], table["place_2"], c=table[quantity], s=4, cmap="cividis",
+                    table[first], table[second], c=table[quantity], s=4, cmap="cividis",
                     linewidths=0,
                 )  # fmt: skip
                 figure.colorbar(drawn, ax=axes, shrink=0.8)
@@ -72,13 +74,23 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
                 axes.set_xticks([])
                 axes.set_yticks([])
                 axes.grid(False)
-        figure.suptitle(f"R2PAC, values at states of the data, {scale}", fontsize=8.5, wrap=True)
-        figure.supxlabel(
-            "The boats' states have two coordinates; of others these are the first two principal "
-            "components.\nThe paper's figure is made with UMAP.",
-            fontsize=6.5,
+        placed = "; ".join(f"{short_name(task)}: {_placing(results, task)}" for task in tasks)
+        figure.suptitle(
+            f"R2PAC, values at states of the data, {scale}\n{placed}", fontsize=8.5, wrap=True
         )
     return figure
+
+
+def _axes(table: pandas.DataFrame) -> tuple[str, str]:
+    return ("umap_1", "umap_2") if "umap_1" in table else ("place_1", "place_2")
+
+
+def _placing(results: pandas.DataFrame, task: str) -> str:
+    """What the axes of a task are; the paper's figure is made with UMAP."""
+    own = results[results["task"] == task]
+    if "umap_1" in set(own["quantity"]):
+        return "UMAP"
+    return "its two coordinates" if TASKS[task].observation_dim == 2 else "principal components"
 
 
 def _maps(number: int, small: tuple[str, ...], paper: tuple[str, ...]) -> Ablation:
