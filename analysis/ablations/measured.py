@@ -159,7 +159,9 @@ def measured_ablation(
             for sweep in sweeps[scale]
         ) or (PointRequest(f"{id}-{scale}", view, "", size=sizes[scale]),)
         costs[scale] = (
-            describe_cost(sweeps[scale]) if settings else f"no runs: a toy, {sizes[scale]} steps"
+            describe_cost(scale, sweeps[scale])
+            if settings
+            else f"no runs: a toy, {sizes[scale]} steps"
         )
 
     def collect(store: ResultStore, names: tuple[str, ...]) -> pandas.DataFrame:

@@ -100,6 +100,17 @@ SMALL_STEPS = {
     "bc": 2000,
 }
 
+# Seconds for 1,000 steps of one run. Below the paper's scale: on one core, with its share of the
+# evaluations, where a population holds the seeds of one configuration
+# (`python -m tests.benchmarks.ablation_cost --scale small`; --scale smoke). At the paper's: on two
+# cores, alone in its population, without evaluations
+# (`python -m tests.benchmarks.training_cost --threads 2`).
+SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
+    "smoke": {"flrp": 110, "lspc": 60, "r2pac": 45, "flp": 40, "safefql": 20, "bc": 8},
+    "small": {"flrp": 16, "lspc": 11, "r2pac": 9, "flp": 9, "safefql": 6, "bc": 1.7},
+    "paper": {"flrp": 77, "lspc": 85, "r2pac": 300, "flp": 90, "safefql": 111, "bc": 6.1},
+}
+
 
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
     """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
@@ -231,8 +242,14 @@ def configurations(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
-def describe_cost(sweeps: Sequence[Mapping[str, Any]]) -> str:
-    """Runs, steps and tasks of some sweeps, in words."""
+def describe_cost(
+    scale: str, sweeps: Sequence[Mapping[str, Any]], seconds: float | None = None
+) -> str:
+    """Runs, steps and tasks of some sweeps, and about how long they take, in words.
+
+    Args:
+        seconds: on two cores, where it was measured; estimated by default.
+    """
     if not sweeps:
         return "no runs: it reads the datasets"
     runs = steps = 0
@@ -242,4 +259,32 @@ def describe_cost(sweeps: Sequence[Mapping[str, Any]]) -> str:
         runs, steps = runs + count, steps + count * sweep["steps"]
         tasks.update(dict.fromkeys(TASKS[task].key for task in sweep["tasks"]))
     named = ", ".join(tasks) if len(tasks) <= 4 else f"{len(tasks)} tasks"
-    return f"{runs} runs, {steps:,} gradient steps in all, on {named}; shared runs are run once"
+    time = describe_seconds(estimate_seconds(scale, sweeps) if seconds is None else seconds)
+    return (
+        f"{runs:,} runs, {steps:,} gradient steps in all, on {named}; about {time} on two cores"
+        + (" without a GPU" if scale == "paper" else "")
+        + "; shared runs are run once"
+    )
+
+
+def estimate_seconds(scale: str, sweeps: Sequence[Mapping[str, Any]]) -> float:
+    """What sweeps take on two cores that nothing else uses, in seconds, by
+    `SECONDS_PER_1000_STEPS`.
+
+    Below the paper's scale it is rather too much: configurations that share a population take less
+    each. Collecting or fetching data is not in it.
+    """
+    total = 0.0
+    for sweep in sweeps:
+        runs = len(configurations(sweep)) * len(sweep["seeds"]) * len(sweep["tasks"])
+        rate = SECONDS_PER_1000_STEPS[scale][sweep["algorithm"]]
+        total += runs * sweep["steps"] / 1000 * rate
+    return total if scale == "paper" else total / 2
+
+
+def describe_seconds(seconds: float) -> str:
+    """A time in the largest unit of which there is one at least, in one or two digits."""
+    for unit, size in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+    return f"{math.ceil(seconds):d} s"

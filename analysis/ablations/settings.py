@@ -355,7 +355,7 @@ def settings_ablation(
         paper=paper,
         varies=varies,
         sweeps=sweeps,
-        costs={scale: describe_cost(sweeps[scale]) for scale in SCALES},
+        costs={scale: describe_cost(scale, sweeps[scale]) for scale in SCALES},
         collect=collect,
         published=published,
         compare=compare_settings,

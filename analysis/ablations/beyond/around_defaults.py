@@ -52,9 +52,9 @@ _SMALL_SIZES: dict[str, Any] = {"hidden_dim": 32, "batch_size": 64}
 _SMALL_STEPS = {
     "bc": 1000,
     "flrp": 800,
-    "lspc": 2000,
+    "lspc": 1500,
     "r2pac": 1500,
-    "flp": 2500,
+    "flp": 2000,
     "safefql": 1000,
 }
 _SMALL_EPISODES = 5

@@ -80,7 +80,7 @@ TRADEOFF = Ablation(
     varies="the limit on an episode's cost in " + ", ".join(f"{limit:g}" for limit in LIMITS),
     sweeps={scale: sweeps_at(ID, scale) for scale in SCALES},
     costs={
-        scale: f"{describe_cost(sweeps_at(ID, scale))}: those of safesweep-sensitivity"
+        scale: f"{describe_cost(scale, sweeps_at(ID, scale))}: those of safesweep-sensitivity"
         for scale in SCALES
     },
     collect=collect,

@@ -88,7 +88,8 @@ def test_every_exhibit_of_the_papers_is_there() -> None:
 def test_every_scale_is_a_valid_sweep_and_says_what_it_costs(ablation: Ablation) -> None:
     names = []
     for scale in SCALES:
-        assert ablation.costs[scale]
+        cost = ablation.costs[scale]
+        assert ("steps in all" in cost and "on two cores" in cost) or cost.startswith("no runs")
         for content in ablation.sweeps[scale]:
             spec = SweepSpec.from_mapping(content)
             assert spec.name.startswith(ablation.id)

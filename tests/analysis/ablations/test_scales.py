@@ -1,6 +1,7 @@
 import pytest
 
 from analysis.ablations.scales import (
+    SECONDS_PER_1000_STEPS,
     SMALL,
     SMALL_ON_BOATS,
     SMALL_STEPS,
@@ -9,6 +10,8 @@ from analysis.ablations.scales import (
     configurations,
     cost_limits,
     describe_cost,
+    describe_seconds,
+    estimate_seconds,
     make_sweeps,
     method_settings,
     task_settings,
@@ -85,8 +88,10 @@ def test_the_default_configuration_is_the_same_run_in_every_ablation() -> None:
 def test_the_cost_counts_runs_and_steps() -> None:
     sweeps = make_sweeps("x", "small", "flrp", "bc", ["BoatNavigation-v0"],
                          {"hidden_layers": [1, 2]}, {}, steps=100)  # fmt: skip
-    assert describe_cost(sweeps).startswith("6 runs, 600 gradient steps in all, on BoatNavigation")
-    assert describe_cost([]).startswith("no runs")
+    assert describe_cost("small", sweeps).startswith(
+        "6 runs, 600 gradient steps in all, on BoatNavigation"
+    )
+    assert describe_cost("small", []).startswith("no runs")
 
 
 def test_a_sweep_trains_its_points_or_every_combination() -> None:
@@ -101,4 +106,36 @@ def test_a_sweep_trains_its_points_or_every_combination() -> None:
     assert len(configurations(grid)) == 4
     assert configurations(chosen) == points
     assert SweepSpec.from_mapping(chosen).points_for("bc") == points
-    assert describe_cost([chosen]).startswith("6 runs, 600 gradient steps in all")
+    assert describe_cost("small", [chosen]).startswith("6 runs, 600 gradient steps in all")
+
+
+def test_the_time_follows_from_the_rates() -> None:
+    assert all(set(rates) == set(ALGORITHMS) for rates in SECONDS_PER_1000_STEPS.values())
+    assert all(min(rates.values()) > 0 for rates in SECONDS_PER_1000_STEPS.values())
+    tasks = ["BoatNavigation-v0", "BoatNavigationHard-v0"]
+    space = {"hidden_layers": [1, 2]}
+    sweeps = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=5000)
+    # Two configurations, three seeds, two tasks; two cores.
+    expected = 2 * 3 * 2 * 5 * SECONDS_PER_1000_STEPS["small"]["bc"] / 2
+    assert estimate_seconds("small", sweeps) == pytest.approx(expected)
+    paper = make_sweeps("x", "paper", "flrp", "bc", tasks[:1], {}, {})
+    expected = 3 * 1000 * SECONDS_PER_1000_STEPS["paper"]["bc"]
+    assert estimate_seconds("paper", paper) == pytest.approx(expected)
+    assert "about 5.1 hours on two cores without a GPU" in describe_cost("paper", paper)
+    assert "about 2 min on two cores" in describe_cost("small", sweeps, 120)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (59.5, "60 s"),
+        (90, "1.5 min"),
+        (754, "13 min"),
+        (7200, "2 hours"),
+        (200_000, "2.3 days"),
+        (1e9, "32 years"),
+    ],
+)
+def test_a_time_in_words(seconds: float, words: str) -> None:
+    assert describe_seconds(seconds) == words
