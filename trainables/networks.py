@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 Layers = list[dict[str, Tensor]]
 Activation = Callable[[Tensor], Tensor]
+LARGE_PRODUCT = 2**23
 
 
 def init_mlp(
@@ -44,9 +45,9 @@ def mlp(layers: Layers, inputs: Tensor, activation: Activation = functional.relu
     """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer."""
     hidden = inputs
     for index, layer in enumerate(layers):
-        hidden = hidden @ layer["weight"] + layer["bias"]
+        hidden = functional.linear(hidden, layer["weight"].t(), layer["bias"])
         if index < len(layers) - 1:
-            hidden = activation(hidden)
+            hidden = _activate(hidden, activation)
     return hidden
 
 
@@ -54,12 +55,34 @@ def ensemble_mlp(
     layers: Layers, inputs: Tensor, activation: Activation = functional.relu
 ) -> Tensor:
     """Apply k perceptrons to the same inputs: [B, in] -> [k, B, out]."""
+    if is_large(inputs.shape[-2], layers[0]["weight"].shape[-1]):
+        members = zip(*(_unstack(layer) for layer in layers), strict=True)
+        return torch.stack([mlp(list(member), inputs, activation) for member in members])
     hidden = inputs
     for index, layer in enumerate(layers):
         hidden = torch.matmul(hidden, layer["weight"]) + layer["bias"].unsqueeze(-2)
         if index < len(layers) - 1:
-            hidden = activation(hidden)
+            hidden = _activate(hidden, activation)
     return hidden
+
+
+def is_large(rows: int, width: int) -> bool:
+    """Whether one hidden layer's product of `rows` inputs keeps a CPU busy by itself.
+
+    Stacking such products with those of other networks saves nothing: their intermediate results
+    leave the cache before they are used again, and a stack of products to a single output is slow.
+    """
+    return rows * width * width >= LARGE_PRODUCT
+
+
+def _activate(hidden: Tensor, activation: Activation) -> Tensor:
+    # A product's result is nobody else's; new memory would cost more than the arithmetic.
+    return torch.relu_(hidden) if activation is functional.relu else activation(hidden)
+
+
+def _unstack(layer: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    weights, biases = layer["weight"].unbind(), layer["bias"].unbind()
+    return [{"weight": w, "bias": b} for w, b in zip(weights, biases, strict=True)]
 
 
 def hidden_sizes(inputs: int, hidden_dim: int, hidden_layers: int, outputs: int) -> list[int]:

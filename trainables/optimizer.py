@@ -28,10 +28,22 @@ def init_adam(parameters: Any) -> dict[str, Any]:
 def adam_(
     parameters: Any, gradients: list[Tensor], state: dict[str, Any], learning_rate: Tensor
 ) -> None:
-    """One step of Adam with bias correction, in place; `learning_rate` is [P]."""
+    """One step of Adam with bias correction, in place; `learning_rate` is [P].
+
+    Parameters of a single run without the members' axis take a `learning_rate` without one; on a
+    CPU that is a single pass over each of them.
+    """
     leaves = tree_leaves(parameters)
     first, second = (tree_leaves(state["first_moment"]), tree_leaves(state["second_moment"]))
     state["count"] += 1
+    if learning_rate.dim() == 0 and learning_rate.device.type == "cpu":
+        count = torch.tensor(float(state["count"]))
+        torch._fused_adam_(
+            leaves, gradients, first, second, [], [count] * len(leaves), lr=learning_rate,
+            beta1=FIRST_MOMENT_DECAY, beta2=SECOND_MOMENT_DECAY, weight_decay=0.0, eps=EPSILON,
+            amsgrad=False, maximize=False,
+        )  # fmt: skip
+        return
     correction = (1 - SECOND_MOMENT_DECAY ** state["count"]) ** 0.5
     step_size = learning_rate / (1 - FIRST_MOMENT_DECAY ** state["count"])
     torch._foreach_lerp_(first, gradients, 1 - FIRST_MOMENT_DECAY)
@@ -46,9 +58,9 @@ def adam_(
 
 
 def polyak_(target: Any, online: Any, rate: Tensor) -> None:
-    """Move the target a share `rate` [P] towards the online parameters, in place."""
-    for slow, fast in zip(tree_leaves(target), tree_leaves(online), strict=True):
-        slow.lerp_(fast, per_member(rate, slow))
+    """Move the target a share `rate` [P], or [] for one run, towards `online`, in place."""
+    slow, fast = tree_leaves(target), tree_leaves(online)
+    torch._foreach_lerp_(slow, fast, [per_member(rate, leaf) for leaf in slow])
 
 
 def gradients_of(losses: Tensor | dict[str, Tensor], networks: dict[str, Any]) -> list[Tensor]:
@@ -76,5 +88,7 @@ def differentiable(networks: dict[str, Any]) -> dict[str, Any]:
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:
-    """Shape [P] numbers so that they broadcast over the members' axis of `like`."""
+    """Shape [P] numbers so that they broadcast over the members' axis of `like`; [] stays []."""
+    if values.dim() == 0:
+        return values
     return values.reshape(-1, *[1] * (like.dim() - 1))

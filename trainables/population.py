@@ -9,20 +9,22 @@ resumed without generator state.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from search_spaces.validation import InvalidInput
 from trainables.datasets import Dataset
 from trainables.environments import Episodes, rollout
 from trainables.lookups import Watched
 from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
-from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, per_member, polyak_
+from trainables.networks import is_large
+from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, polyak_
 from trainables.tasks import Task
 
 BLOCK_STEPS = 32
@@ -67,6 +69,18 @@ def training_rows(data: Mapping[str, Tensor]) -> Tensor:
     if "held_out" in data:
         return torch.nonzero(data["held_out"] == 0).squeeze(-1)
     return torch.arange(len(next(iter(data.values()))))
+
+
+class Members(NamedTuple):
+    """Members that step together, or a single one without the members' axis (`size` is None).
+
+    Tensors are those of the population, or views of them: training writes into them.
+    """
+
+    state: Any
+    optimizer: dict[str, Any]
+    hp: Any
+    size: int | None
 
 
 class Population:
@@ -138,36 +152,106 @@ class Population:
         self.step = max(self.step, until)
 
     def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
-        before = tree_map(_copy, (self.state, self.optimizers))
+        before = tree_map(_copy, self._changing(phase))
         draws = self._draw(phase.name, start, block)
-        sums: dict[str, Tensor] = {}
-        for index in range(offset, offset + count):
-            rows = draws["indices"][index]
-            batch = {name: column[rows] for name, column in self.data.items()}
-            noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
-            for name, value in self._gradient_step(phase, batch, noise).items():
-                sums[name] = sums[name] + value if name in sums else value
+        steps = range(offset, offset + count)
+        if self._together:
+            members = Members(self.state, self.optimizers[phase.name], self.hp, self.size)
+            sums = self._train(phase, members, draws, steps)
+        else:
+            sums = self._train_apart(phase, draws, steps)
+            self.optimizers[phase.name]["count"] += count
         self.step += count
-        self._settle_block(before, sums, count)
+        self._settle_block(phase, before, sums, count)
+
+    def _changing(self, phase: Phase) -> tuple[Any, ...]:
+        """What a gradient step writes to."""
+        target = self.state.get("target", {})
+        slow = {name: target[name] for name in phase.trains if name in target}
+        return self._trained(phase), slow, self.optimizers[phase.name]
+
+    @property
+    def _together(self) -> bool:
+        """Whether one `vmap` steps all members, or each steps by itself.
+
+        Together they pay for each operation's start once. On a CPU it is the other way round where
+        an operation of one member is work enough: then its results stay in the cache, and members
+        can run side by side.
+        """
+        static = self.method.static
+        large = is_large(static.batch_size, static.hidden_dim) and self.device.type == "cpu"
+        return self.size > 1 and not large
+
+    def _train_apart(
+        self, phase: Phase, draws: dict[str, Tensor], steps: range
+    ) -> dict[str, Tensor]:
+        """Train each member by itself, as many at a time as there are threads."""
+
+        def train(member: int) -> dict[str, Tensor]:
+            own = {name: draw[:, member] for name, draw in draws.items()}
+            return self._train(phase, self._member(phase, member), own, steps)
+
+        active = [member for member, well in enumerate(self.active) if well]
+        threads = torch.get_num_threads()
+        if threads == 1 or len(active) == 1:
+            results = [train(member) for member in active]
+        else:
+            torch.set_num_threads(1)
+            try:
+                with ThreadPoolExecutor(threads) as pool:
+                    results = list(pool.map(train, active))
+            finally:
+                torch.set_num_threads(threads)
+        sums = {}
+        for name, example in results[0].items():
+            sums[name] = torch.zeros(self.size, device=example.device)
+            sums[name][active] = torch.stack([result[name] for result in results])
+        return sums
+
+    def _member(self, phase: Phase, member: int) -> "Members":
+        def own(leaf: Any) -> Any:
+            return leaf[member] if isinstance(leaf, Tensor) else leaf
+
+        state, optimizer, hp = tree_map(own, (self.state, self.optimizers[phase.name], self.hp))
+        return Members(state, optimizer, hp, None)
+
+    def _train(
+        self, phase: Phase, members: "Members", draws: dict[str, Tensor], steps: range
+    ) -> dict[str, Tensor]:
+        """Gradient steps in place; returns the sums of their metrics."""
+        sums: dict[str, Tensor] = {}
+        for index in steps:
+            rows = draws["indices"][index]
+            batch = {name: gather(column, rows) for name, column in self.data.items()}
+            noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
+            for name, value in self._gradient_step(phase, members, batch, noise).items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
 
     def _gradient_step(
-        self, phase: Phase, batch: dict[str, Tensor], noise: dict[str, Tensor]
+        self,
+        phase: Phase,
+        members: "Members",
+        batch: dict[str, Tensor],
+        noise: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """One step of every member; metrics [P], still on the device."""
+        """One step of some members; metrics [P], or [] of a single one, still on the device."""
 
         def loss(params: Any, state: Any, batch: Any, hp: Any, noise: Any) -> Any:
             return self.method.loss(phase.name, params, state, batch, hp, noise)
 
-        networks = differentiable(self._trained(phase))
-        params = {**self.state["params"], **networks}
-        losses, metrics = over_members(loss, self.size)(params, self.state, batch, self.hp, noise)
+        state, hp = members.state, members.hp
+        trained = {name: state["params"][name] for name in phase.trains}
+        networks = differentiable(trained)
+        params = {**state["params"], **networks}
+        lifted = loss if members.size is None else over_members(loss, members.size)
+        losses, metrics = lifted(params, state, batch, hp, noise)
         gradients = gradients_of(losses, networks)
         with torch.no_grad():
-            trained = self._trained(phase)
-            adam_(trained, gradients, self.optimizers[phase.name], self.hp.learning_rate)
-            for name, target in self.state.get("target", {}).items():
+            adam_(trained, gradients, members.optimizer, hp.learning_rate)
+            for name, target in state.get("target", {}).items():
                 if name in trained:
-                    polyak_(target, trained[name], self.hp.target_update_rate)
+                    polyak_(target, trained[name], hp.target_update_rate)
         return {name: value.detach() for name, value in metrics.items()}
 
     def _trained(self, phase: Phase) -> dict[str, Any]:
@@ -180,7 +264,7 @@ class Population:
         with torch.no_grad():
             self.state = over_members(finish, self.size)(self.state, self.hp)
 
-    def _settle_block(self, before: Any, sums: dict[str, Tensor], count: int) -> None:
+    def _settle_block(self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int) -> None:
         """Freeze the members that left the numbers' range, and take in the block's metrics."""
         if self._metric_sums.keys() != sums.keys():
             self._metric_sums, self._metric_steps = {}, 0
@@ -194,17 +278,14 @@ class Population:
             if not well and self.diverged_at[member] is None:
                 self.diverged_at[member] = self.step
         if not bool(keep.all()):
-            self._restore(~keep.to(self.device), before)
+            self._restore(phase, ~keep.to(self.device), before)
 
-    def _restore(self, chosen: Tensor, before: Any) -> None:
+    def _restore(self, phase: Phase, chosen: Tensor, before: Any) -> None:
         """Put the chosen members back to where they were; step counts stay the population's."""
-
-        def pick(new: Any, old: Any) -> Any:
-            if not isinstance(new, Tensor):
-                return new
-            return torch.where(per_member(chosen, new), old, new)
-
-        self.state, self.optimizers = tree_map(pick, (self.state, self.optimizers), before)
+        leaves = zip(tree_leaves(self._changing(phase)), tree_leaves(before), strict=True)
+        for new, old in leaves:
+            if isinstance(new, Tensor):
+                new[chosen] = old[chosen]
 
     def _draw(self, phase: str, start: int, block: int) -> dict[str, Tensor]:
         """Indices [K, P, B] and noise [K, P, ...] of a block, each member's from its own seed."""
@@ -376,6 +457,11 @@ def over_members(function: Callable[..., Any], size: int) -> Callable[..., Any]:
         return tree_map(lambda leaf: leaf.unsqueeze(0), result)
 
     return alone
+
+
+def gather(column: Tensor, rows: Tensor) -> Tensor:
+    """The rows of a column, of any shape: `index_select` is faster where it can be used."""
+    return column.index_select(0, rows) if rows.dim() == 1 else column[rows]
 
 
 def _copy(leaf: Any) -> Any:
