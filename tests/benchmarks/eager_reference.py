@@ -1,0 +1,180 @@
+"""A plain eager run of any method, in the usual style of public code: what `training_speed` beats.
+
+One `torch.nn.Module` and one `torch.optim.Adam` a network, the two critics of a pair as two modules
+that are called one after the other, one run at a time, a target update parameter by parameter, a
+minibatch indexed in every step, and `.item()` of every logged number in every step.
+
+The maths is the method's own: its `loss` is called with modules in the place of parameter
+dictionaries, while the functions that apply networks are exchanged for ones that call modules. So
+the two cannot drift apart, and the reference is spared the needless work of much public code: no
+gradient is taken of networks that are not trained, and values that need none are computed without.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._pytree import tree_map
+
+from trainables import behavior_cloning as bc
+from trainables import critics, cvae, flow_matching, flows, flp, flrp, lspc, r2pac, safefql
+from trainables.method import Phase
+from trainables.population import Population
+
+MODULES = (critics, cvae, flow_matching, flows, bc, flp, flrp, lspc, r2pac, safefql)
+
+
+class Perceptron(nn.Module):
+    """Linear layers, from the parameters of one network."""
+
+    def __init__(self, layers: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList()
+        for layer in layers:
+            linear = nn.Linear(*layer["weight"].shape)
+            linear.weight.data.copy_(layer["weight"].T)
+            linear.bias.data.copy_(layer["bias"])
+            self.linear.append(linear)
+
+    def forward(self, inputs: Tensor, activation: Any) -> Tensor:
+        hidden = inputs
+        for linear in self.linear[:-1]:
+            hidden = activation(linear(hidden))
+        return self.linear[-1](hidden)
+
+
+class Frozen:
+    """A module of which no gradient is taken, though one may pass through it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.values = {name: value.detach() for name, value in module.named_parameters()}
+
+    def __call__(self, *arguments: Any) -> Any:
+        return torch.func.functional_call(self.module, self.values, arguments)
+
+
+class Pair(nn.Module):
+    """The members of an ensemble, one after the other."""
+
+    def __init__(self, layers: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        count = len(layers[0]["weight"])
+        self.members = nn.ModuleList(
+            Perceptron([{name: value[index] for name, value in layer.items()} for layer in layers])
+            for index in range(count)
+        )
+
+    def forward(self, inputs: Tensor, activation: Any) -> Tensor:
+        return torch.stack([member(inputs, activation) for member in self.members])
+
+
+def as_module(parameters: Any) -> Any:
+    """A module (or a list of them, or a bare parameter) for what one network's state holds."""
+    if isinstance(parameters, Tensor):
+        return nn.Parameter(parameters.clone())
+    if isinstance(parameters, dict):
+        return {name: as_module(value) for name, value in parameters.items()}
+    if parameters and isinstance(parameters[0], dict) and "weight" in parameters[0]:
+        return (Pair if parameters[0]["weight"].dim() == 3 else Perceptron)(parameters)
+    return [as_module(entry) for entry in parameters]
+
+
+def leaves(module: Any) -> list[nn.Parameter]:
+    """The trained parameters of what `as_module` made."""
+    if isinstance(module, nn.Module):
+        return list(module.parameters())
+    if isinstance(module, nn.Parameter):
+        return [module]
+    entries = module.values() if isinstance(module, dict) else module
+    return [leaf for entry in entries for leaf in leaves(entry)]
+
+
+def apply(module: Any, inputs: Tensor, activation: Any = functional.relu) -> Tensor:
+    """Stands for `mlp` and `ensemble_mlp`."""
+    result: Tensor = module(inputs, activation)
+    return result
+
+
+def frozen(parameters: Any) -> Any:
+    """Stands for `detach`."""
+    return tree_map(
+        lambda leaf: Frozen(leaf) if isinstance(leaf, nn.Module) else leaf.detach(), parameters
+    )
+
+
+@contextlib.contextmanager
+def networks_are_modules() -> Iterator[None]:
+    """While this is open, methods call modules."""
+    replacements = {"mlp": apply, "ensemble_mlp": apply, "detach": frozen}
+    with contextlib.ExitStack() as stack:
+        for module in MODULES:
+            for name, function in replacements.items():
+                if hasattr(module, name):
+                    stack.enter_context(patch.object(module, name, function))
+        yield
+
+
+class EagerRun:
+    """One run that starts where a member of a population is."""
+
+    def __init__(self, population: Population, member: int, phase: Phase) -> None:
+        state = population.member_state(member)
+        self.method, self.phase, self.data = population.method, phase, population.data
+        self.rows = population.training_rows
+        self.hp = tree_map(lambda value: value[member], population.hp)
+        self.state = {
+            **state,
+            "params": {name: as_module(value) for name, value in state["params"].items()},
+            "target": {name: as_module(value) for name, value in state.get("target", {}).items()},
+        }
+        for target in self.state["target"].values():
+            for leaf in leaves(target):
+                leaf.requires_grad_(False)
+        # Networks that this phase leaves alone are switched off, as careful public code does.
+        for name, network in self.state["params"].items():
+            for leaf in leaves(network):
+                leaf.requires_grad_(name in phase.trains)
+        rate = float(self.hp.learning_rate)
+        self.optimizers = {
+            name: torch.optim.Adam(leaves(self.state["params"][name]), lr=rate)
+            for name in phase.trains
+            if leaves(self.state["params"][name])
+        }
+        self.log: dict[str, float] = {}
+
+    def draw(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """A minibatch and noise."""
+        rows = self.rows[torch.randint(len(self.rows), (self.method.static.batch_size,))]
+        noise = {
+            name: (torch.randn if noise.distribution == "normal" else torch.rand)(noise.shape)
+            for name, noise in self.method.noise(self.phase.name).items()
+        }
+        return {name: column[rows] for name, column in self.data.items()}, noise
+
+    def step(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> None:
+        """One gradient step, logged."""
+        params = self.state["params"]
+        losses, metrics = self.method.loss(
+            self.phase.name, params, self.state, batch, self.hp, noise
+        )
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        if isinstance(losses, Tensor):
+            losses.backward()
+        else:
+            for name, optimizer in self.optimizers.items():
+                inputs = optimizer.param_groups[0]["params"]
+                losses[name].backward(inputs=inputs, retain_graph=True)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        for name, target in self.state["target"].items():
+            if name in self.phase.trains:
+                rate = float(self.hp.target_update_rate)
+                for slow, fast in zip(leaves(target), leaves(params[name]), strict=True):
+                    slow.data.copy_(rate * fast.data + (1 - rate) * slow.data)
+        self.log = {name: value.item() for name, value in metrics.items()}

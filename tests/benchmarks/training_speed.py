@@ -1,0 +1,152 @@
+"""Run-steps per second of every method at its paper's sizes, against plain eager training.
+
+    python -m tests.benchmarks.training_speed [--methods lspc flrp] [--populations 1 4 16]
+        [--threads 2] [--rounds 5] [--seconds 6] [--json FILE]
+
+For each method and population size, in a process of its own: a population and one run of
+`tests.benchmarks.eager_reference`, both on random data of CarGoal2's shapes (neither's time depends
+on the values), take turns in every phase for `--rounds` rounds; medians count, and the phases'
+times are joined by their shares of the budget. A round of the population is whole blocks (draws,
+copies and the check for divergence included), or as many steps as fit in about `--seconds`, in a
+block cut to that length, so that what a block costs once then counts more than in training.
+
+`gflops` is the arithmetic of the matrix products that were done per second, `peak` that of one
+large product on the same threads, measured in the same process.
+
+Prints a table, and the same rows as JSON with `--json` (- for standard output).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.training_cost import PAPER_SIZES, TASK, print_table, random_dataset
+
+BUDGET = 100_000
+
+
+def measure(
+    method: str, population: int, threads: int, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """One row of the table, measured in this process."""
+    import torch
+
+    from tests.benchmarks.eager_reference import EagerRun, networks_are_modules
+    from trainables import population as populations
+    from trainables.algorithms import ALGORITHMS
+    from trainables.population import Population, phase_boundaries
+    from trainables.tasks import get_task
+
+    torch.set_num_threads(threads)
+    task, dataset = get_task(TASK), random_dataset()
+    config = ALGORITHMS[method].config_class.resolve(PAPER_SIZES[method])
+    runs = Population(
+        ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, BUDGET,
+        task.cost_limit, "cpu",
+    )  # fmt: skip
+    whole_block = populations.BLOCK_STEPS
+    shares: dict[str, float] = {}
+    for phase in runs.method.phases:
+        shares[phase.name] = shares.get(phase.name, 0.0) + phase.share
+    ours, plain, ratios, products = 0.0, 0.0, [], 0.0
+    for phase, start, _ in phase_boundaries(runs.method, BUDGET):
+        if phase.name not in shares:
+            continue
+        share = shares.pop(phase.name)
+        # What happens once between phases does not change a step's time.
+        runs.step = start
+        populations.BLOCK_STEPS = 1
+        runs.advance(start + 1)
+        runs.step = start
+        once = _seconds(lambda: runs.advance(runs.step + 1))
+        steps = max(1, min(whole_block, int(seconds / once)))
+        populations.BLOCK_STEPS, runs.step, runs._block = steps, start, None
+        run = EagerRun(runs, 0, phase)
+
+        def plainly(run: EagerRun = run, steps: int = steps) -> None:
+            for _ in range(steps):
+                run.step(*run.draw())
+
+        # Of a population and of a run, so many steps at a time.
+        mine, theirs = [], []
+        for _ in range(rounds):
+            mine.append(_seconds(lambda steps=steps: runs.advance(runs.step + steps)) / steps)
+            with networks_are_modules():
+                theirs.append(_seconds(plainly) / steps)
+        with networks_are_modules():
+            products += share * _product_flops(plainly) / steps
+        ours += share * statistics.median(mine)
+        plain += share * statistics.median(theirs)
+        ratios.append(population * statistics.median(theirs) / statistics.median(mine))
+    return {
+        "algorithm": method,
+        "population": population,
+        "threads": threads,
+        "run_steps_per_second": round(population / ours, 2),
+        "reference": round(1 / plain, 2),
+        "ratio": round(population * plain / ours, 2),
+        "ratio_by_phase": "/".join(f"{ratio:.2f}" for ratio in ratios),
+        "gflops": round(population * products / ours / 1e9, 1),
+        "peak": round(_peak_gflops(), 1),
+    }
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def _product_flops(function: Callable[[], object]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return float(counter.get_total_flops())
+
+
+def _peak_gflops() -> float:
+    import torch
+
+    one, other = torch.randn(2, 1024, 1024)
+    return max(2 * 1024**3 / _seconds(lambda: one @ other) for _ in range(10)) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=PAPER_SIZES, default=list(PAPER_SIZES))
+    parser.add_argument("--populations", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0, help="about, of a round")
+    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    arguments = parser.parse_args()
+    rows = []
+    for method in arguments.methods:
+        for population in arguments.populations:
+            print(f"measuring {method}, population {population}", file=sys.stderr)
+            sizes = (population, arguments.threads, arguments.rounds, arguments.seconds)
+            code = (
+                "import json; from tests.benchmarks.training_speed import measure; "
+                f"print(json.dumps(measure({method!r}, *{sizes!r})))"
+            )
+            answer = subprocess.run(
+                [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+            )
+            rows.append(json.loads(answer.stdout.splitlines()[-1]))
+    print_table(rows)
+    text = json.dumps(rows, indent=2)
+    if arguments.json == "-":
+        print(text)
+    elif arguments.json:
+        Path(arguments.json).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
