@@ -158,9 +158,11 @@ def _evaluate(
     )
     streams = [run.seed, CONFIRM_STREAM, episode_seed]
 
-    def act(observations: Any, step: int) -> Any:
+    def act(observations: Any, step: int, chosen: slice) -> Any:
         generator = torch.Generator().manual_seed(_number([*streams, 1, step]))
-        noise = {name: draw_noise(n, (1, episodes), generator) for name, n in wanted.items()}
+        noise = {
+            name: draw_noise(n, (1, episodes), generator)[:, chosen] for name, n in wanted.items()
+        }
         with torch.no_grad():
             actions = lifted(state, torch.as_tensor(observations), hyperparameters, noise)
         return torch.nan_to_num(actions).clamp(-1, 1).numpy()

@@ -12,12 +12,12 @@ from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
 
-Act = Callable[[NDArray[np.float32], int], FloatArray]
-"""(observations [members, episodes, o], step index) -> actions [members, episodes, a].
+Act = Callable[[NDArray[np.float32], int, slice], FloatArray]
+"""(observations [members, E, o], step index, which E of the episodes) -> actions [members, E, a].
 
-Must be a function of its arguments: noise has to be drawn per (member, step index), never from a
-generator that earlier calls moved on. With many environments the same step index is asked for
-again, each time with the rows that are not running left at zero.
+Must be a function of its arguments: noise has to be drawn per (member, step index) for all
+episodes, of which these are some, never from a generator that earlier calls moved on. The rows of
+episodes that have ended are left as they were.
 """
 
 # Live simulators at a time. Bounds memory to 1 or 2 GB: a PyBullet client holds 28 MB, a navigation
@@ -71,11 +71,13 @@ def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Epi
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    pairs = [(member, episode) for episode in range(episodes) for member in range(members)]
     live = MAX_LIVE_SIMULATORS[task.suite]
-    for first in range(0, len(pairs), live):
-        wave = pairs[first : first + live]
-        _rollout_wave(task, act, wave, seeds, outcomes)
+    at_once = max(1, live // members)
+    for first in range(0, episodes, at_once):
+        chosen = slice(first, min(first + at_once, episodes))
+        pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
+        for begin in range(0, len(pairs), live):
+            _rollout_wave(task, act, pairs[begin : begin + live], chosen, seeds, outcomes)
     return outcomes
 
 
@@ -83,6 +85,7 @@ def _rollout_wave(
     task: Task,
     act: Act,
     wave: list[tuple[int, int]],
+    chosen: slice,
     seeds: NDArray[np.int64],
     outcomes: Episodes,
 ) -> None:
@@ -97,11 +100,14 @@ def _rollout_wave(
         running = list(live)
         for step in range(task.horizon):
             # Some simulators compute in the precision of the action that they are given.
-            actions = np.clip(np.asarray(act(observations, step), dtype=np.float64), -1.0, 1.0)
+            asked = act(observations[:, chosen], step, chosen)
+            actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
             still_running = []
             for entry in running:
                 member, episode, simulator = entry
-                observation, reward, cost, terminated = simulator.step(actions[member, episode])
+                observation, reward, cost, terminated = simulator.step(
+                    actions[member, episode - chosen.start]
+                )
                 observations[member, episode] = observation
                 outcomes.reward_returns[member, episode] += reward
                 outcomes.cost_returns[member, episode] += cost
@@ -122,7 +128,7 @@ def _rollout_boats(task: Task, act: Act, seeds: NDArray[np.int64]) -> Episodes:
     boats = BoatEnvironment(task.name, starts.reshape(*shape, 2))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     for step in range(HORIZON):
-        actions = np.clip(act(boats.observations, step), -1.0, 1.0)
+        actions = np.clip(act(boats.observations, step, slice(0, shape[1])), -1.0, 1.0)
         _, rewards, costs = boats.step(actions)
         reward_returns += rewards
         cost_returns += costs

@@ -316,7 +316,8 @@ class Population:
         return taken
 
     def policy(self, name: str, episodes: int) -> Any:
-        """`act(observations [P, E, o], step) -> actions [P, E, a]` of all members at once."""
+        """`act(observations [P, E, o], step, chosen) -> actions [P, E, a]` of all members at once,
+        for all episodes or the chosen slice of them."""
         wanted = self.method.act_noise(name)
 
         def one(state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
@@ -325,12 +326,13 @@ class Population:
         lifted = over_members(one, self.size)
         state = self._state_for_acting(name)
 
-        def act(observations: np.ndarray, step: int) -> np.ndarray:
-            generators = [seeded_generator(seed, "act", self.step, step) for seed in self.seeds]
-            noise = {
-                key: torch.stack([draw_noise(n, (episodes,), g) for g in generators])
-                for key, n in wanted.items()
-            }
+        def act(observations: np.ndarray, step: int, chosen: slice = slice(None)) -> np.ndarray:
+            noise = {}
+            if wanted:
+                generators = [seeded_generator(seed, "act", self.step, step) for seed in self.seeds]
+                for key, n in wanted.items():
+                    drawn = [draw_noise(n, (episodes,), g)[chosen] for g in generators]
+                    noise[key] = torch.stack(drawn)
             with torch.no_grad():
                 actions = lifted(
                     state,

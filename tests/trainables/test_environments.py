@@ -13,7 +13,7 @@ class LinearPolicies:
         shape = (members, task.action_dim, task.observation_dim)
         self.weights = np.random.default_rng(0).normal(size=shape) * 2
 
-    def __call__(self, observations, step):
+    def __call__(self, observations, step, episodes):
         assert observations.dtype == np.float32
         assert observations.shape[0] == len(self.weights)
         return np.einsum("meo,mao->mea", observations, self.weights) + 0.5
@@ -89,10 +89,10 @@ def test_episode_ends_with_the_environment_or_at_the_horizon():
 def test_actions_are_clipped():
     task = get_task("BallRun")
 
-    def far(observations, step):
+    def far(observations, step, episodes):
         return np.full((*observations.shape[:2], 2), 50.0)
 
-    def bound(observations, step):
+    def bound(observations, step, episodes):
         return np.ones((*observations.shape[:2], 2))
 
     np.testing.assert_array_equal(
@@ -103,7 +103,7 @@ def test_actions_are_clipped():
 def test_returns_are_sums_over_the_steps():
     task = get_task("BoatNavigation")
 
-    def right(observations, step):
+    def right(observations, step, episodes):
         return np.broadcast_to([1.0, 0.0], (*observations.shape[:2], 2))
 
     episodes = rollout(task, right, 1, [0])

@@ -1,0 +1,207 @@
+"""Evaluating a population at once against one policy and one episode at a time.
+
+    python -m tests.benchmarks.evaluation_speed [--task OfflineBallRun-v0] [--policies 12]
+        [--episodes 20] [--method lspc] [--rounds 3] [--json FILE]
+
+Both sides step the same simulators through the same episodes with the same freshly initialised
+policies of two layers of 256 units. The plain side makes an environment for each episode and asks
+the policy for one action at a time, without a population around it. They take turns; medians count.
+`simulate` is the share of the population's time that the simulators take: making, resetting and
+stepping them. The plain side is measured on `--plain-policies` of the policies.
+
+Then it prints the latency of acting, for every method at its paper's sizes: of one policy for one
+observation, and a policy of a population of `--policies`.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from tests.benchmarks.training_cost import PAPER_SIZES, print_table
+
+
+def dataset_for(task: Any) -> Any:
+    """Random data of a task's shapes."""
+    from trainables.datasets import Dataset
+
+    rng, count = np.random.default_rng(0), 2000
+    observations = rng.standard_normal((count, task.observation_dim), dtype=np.float32)
+    return Dataset(
+        task=task.name,
+        dataset_id="random",
+        observations=observations,
+        next_observations=np.roll(observations, -1, axis=0),
+        actions=rng.uniform(-1, 1, (count, task.action_dim)).astype(np.float32),
+        rewards=rng.standard_normal(count, dtype=np.float32),
+        costs=(rng.random(count) < 0.1).astype(np.float32),
+        terminals=np.zeros(count, dtype=bool),
+        timeouts=np.arange(count) % 100 == 99,
+    )
+
+
+def population_of(method: str, task_name: str, size: int, values: dict[str, Any]) -> Any:
+    """Untrained members of a method."""
+    from trainables.algorithms import ALGORITHMS
+    from trainables.population import Population
+    from trainables.tasks import get_task
+
+    task = get_task(task_name)
+    config = ALGORITHMS[method].config_class.resolve(values)
+    seeds = list(range(size))
+    return Population(
+        ALGORITHMS[method], [config] * size, seeds, task, dataset_for(task), 100, task.cost_limit
+    )
+
+
+def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], Any]:
+    """One run's policy, asked for one action at a time."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    from trainables.population import draw_noise
+
+    state = population.member_state(member)
+    hp = tree_map(lambda value: value[member], population.hp)
+    wanted = population.method.act_noise(policy)
+    generator = torch.Generator().manual_seed(member)
+
+    def act(observation: Any) -> Any:
+        with torch.no_grad():
+            given = torch.as_tensor(np.asarray(observation, dtype=np.float32)).unsqueeze(0)
+            noise = {name: draw_noise(noise, (1,), generator) for name, noise in wanted.items()}
+            action = population.method.act(policy, state, given, hp, noise)
+            return action.clamp(-1, 1).squeeze(0).numpy().astype(np.float64)
+
+    return act
+
+
+def plain_seconds(population: Any, members: int, episodes: int) -> float:
+    """Seconds of one evaluation of every member, one episode after the other."""
+    from trainables.dsrl_compatibility import make_simulator
+
+    policy, began = population.method.policies[0], time.perf_counter()
+    for member in range(members):
+        act = plain_action(population, member, policy)
+        for episode in range(episodes):
+            simulator = make_simulator(population.task)
+            observation = simulator.reset(episode)
+            for _ in range(population.task.horizon):
+                observation, _, _, ended = simulator.step(act(observation))
+                if ended:
+                    break
+            simulator.close()
+    return (time.perf_counter() - began) * population.size / members
+
+
+def batched_seconds(population: Any, episodes: int) -> tuple[float, float]:
+    """Seconds of one evaluation of all members at once, and the simulators' part of them."""
+    from trainables import environments
+
+    spent = 0.0
+
+    class Timed:
+        def __init__(self, simulator: Any) -> None:
+            self.simulator = simulator
+
+        def __getattr__(self, name: str) -> Any:
+            function = getattr(self.simulator, name)
+
+            def timed(*arguments: Any) -> Any:
+                nonlocal spent
+                began = time.perf_counter()
+                result = function(*arguments)
+                spent += time.perf_counter() - began
+                return result
+
+            return timed
+
+    make = environments.make_simulator
+    began = time.perf_counter()
+    population.evaluate(population.method.policies[0], episodes)
+    whole = time.perf_counter() - began
+    with patch.object(environments, "make_simulator", lambda task: Timed(make(task))):
+        population.evaluate(population.method.policies[0], episodes)
+    return whole, spent
+
+
+def latency_row(method: str, task: str, policies: int, calls: int = 50) -> dict[str, Any]:
+    """Milliseconds to act: a policy alone, and a policy of a population, one observation each."""
+    population = population_of(method, task, policies, PAPER_SIZES[method])
+    policy = population.method.policies[0]
+    observation = np.zeros(population.task.observation_dim, dtype=np.float32)
+    alone, act = plain_action(population, 0, policy), population.policy(policy, 1)
+    given = np.zeros((policies, 1, len(observation)), dtype=np.float32)
+
+    def median_ms(function: Callable[[int], object]) -> float:
+        times = []
+        for call in range(calls):
+            began = time.perf_counter()
+            function(call)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times) * 1000
+
+    together = median_ms(lambda call: act(given, call))
+    return {
+        "algorithm": method,
+        "alone_ms": round(median_ms(lambda call: alone(observation)), 3),
+        f"population_of_{policies}_ms": round(together, 3),
+        "per_policy_ms": round(together / policies, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="OfflineBallRun-v0")
+    parser.add_argument("--method", default="lspc", choices=PAPER_SIZES)
+    parser.add_argument("--policies", type=int, default=12)
+    parser.add_argument("--plain-policies", type=int, default=3)
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    sizes = {"hidden_dim": 256, "hidden_layers": 2}
+    population = population_of(arguments.method, arguments.task, arguments.policies, sizes)
+    plain, batched, simulate = [], [], []
+    for _ in range(arguments.rounds):
+        whole, simulators = batched_seconds(population, arguments.episodes)
+        batched.append(whole)
+        simulate.append(simulators)
+        plain.append(plain_seconds(population, arguments.plain_policies, arguments.episodes))
+    steps = arguments.policies * arguments.episodes * population.task.horizon
+    row = {
+        "task": arguments.task,
+        "algorithm": arguments.method,
+        "policies": arguments.policies,
+        "episodes": arguments.episodes,
+        "seconds": round(statistics.median(batched), 2),
+        "plain_seconds": round(statistics.median(plain), 2),
+        "ratio": round(statistics.median(plain) / statistics.median(batched), 2),
+        "steps_per_second": round(steps / statistics.median(batched)),
+        "simulate": round(statistics.median(simulate) / statistics.median(batched), 2),
+        "threads": arguments.threads,
+    }
+    print_table([row])
+    latencies = [latency_row(name, arguments.task, arguments.policies) for name in PAPER_SIZES]
+    print_table(latencies)
+    text = json.dumps({"evaluation": row, "latency": latencies}, indent=2)
+    if arguments.json == "-":
+        print(text)
+    elif arguments.json:
+        Path(arguments.json).write_text(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
