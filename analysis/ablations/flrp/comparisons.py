@@ -34,7 +34,7 @@ from analysis.claims import CONTRADICTED, SUPPORTED, Finding
 from analysis.published import load_published
 
 SMOKE_TASKS = ("BoatNavigation",)
-SMALL_TASKS = ("BallRun", "CarRun")
+SMALL_TASKS = ("BallRun", "BallCircle")
 SUITES = ("safety_gymnasium", "bullet", "metadrive")
 
 _METHODS = ("FLRP", "LSPC", "FISOR", "CPQ", "CDT", "BCQL")
@@ -93,7 +93,7 @@ TABLE_1 = settings_ablation(
     (Setting("FLRP", "flrp"), Setting("LSPC", "lspc")),
     {
         "smoke": SMOKE_TASKS,
-        "small": ("BoatNavigation", "BoatNavigationHard", "CarRun", "BallRun"),
+        "small": ("BoatNavigation", "BoatNavigationHard", "BallCircle", "BallRun"),
         "paper": tuple(
             dict.fromkeys(
                 load_published("flrp", "table1").query("task != 'average'")["task"].tolist()

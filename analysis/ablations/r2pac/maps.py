@@ -125,7 +125,7 @@ def _maps(number: int, small: tuple[str, ...], paper: tuple[str, ...]) -> Ablati
 
 FIGURE_3 = _maps(3, ("BallRun",), ("BallRun",))
 FIGURE_8 = _maps(
-    8, ("BoatNavigation", "CarRun"), ("DroneRun", "DroneCircle", "AntRun", "AntCircle")
+    8, ("BoatNavigation", "BallCircle"), ("DroneRun", "DroneCircle", "AntRun", "AntCircle")
 )
 
 MAPS = (FIGURE_3, FIGURE_8)
