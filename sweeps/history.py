@@ -47,6 +47,7 @@ class PreviousSweep:
 
     created_at: datetime
     run_ids: tuple[str, ...]
+    spec: str = ""
 
 
 def outcomes(
@@ -171,4 +172,4 @@ def read_previous(storage: str, sweep: str) -> PreviousSweep | None:
     if not len(rows):
         return None
     row = rows.iloc[0]
-    return PreviousSweep(row["created_at"].to_pydatetime(), tuple(row["run_ids"]))
+    return PreviousSweep(row["created_at"].to_pydatetime(), tuple(row["run_ids"]), str(row["spec"]))

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.validation import InvalidInput
+from sweeps.calibration import calibrate
 from sweeps.failures import Failure, classify, describe_error
 from sweeps.output import say
 from sweeps.planner import PlannedTrial
 from sweeps.progress import DataProgress
-from sweeps.queue import Launch, PauseReport, Queue, SweepSummary
+from sweeps.queue import Launch, PauseReport, Queue, SweepSummary, previous_spec
 from sweeps.spec import SweepSpec
 
 # Ray reads these when it is imported or started.
@@ -97,8 +98,10 @@ def run_sweeps(
     Arguments and errors are those of `run_sweep`, but that a sweep which cannot be started yields
     its InvalidInput in place of a summary, and the others are run.
     """
-    checked = [_as_spec(spec) for spec in specs]
     data = _Datasets(progress)
+    checked = [
+        _calibrated(_as_spec(spec), storage, data, num_cpus, num_gpus, progress) for spec in specs
+    ]
     # Trials of one Tune run ask for the same resources.
     alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
     for place, spec in enumerate(checked):
@@ -129,6 +132,27 @@ def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
     if isinstance(spec, Mapping):
         return SweepSpec.from_mapping(spec)
     return SweepSpec.load(spec)
+
+
+def _calibrated(
+    spec: SweepSpec,
+    storage: str,
+    data: "_Datasets",
+    num_cpus: int | None,
+    num_gpus: int | None,
+    progress: bool,
+) -> SweepSpec:
+    """The sweep with the number that stands for `configs_per_trial: auto`."""
+    if not spec.calibrated:
+        return spec
+    try:
+        datasets = data.loaded(spec)
+    except InvalidInput:
+        return spec  # Its launch says so.
+    spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous_spec(storage, spec.name))
+    if progress:
+        say(f"{spec.name}: {why}")
+    return spec
 
 
 class _Datasets:
@@ -164,6 +188,15 @@ class _Datasets:
                 if self.shared:
                     self.reference(spec, task)
         return {task: self._ids[task, spec.dataset] for task in spec.tasks}
+
+    def loaded(self, spec: SweepSpec) -> dict[str, Any]:
+        """Each task's data, before Ray holds them.
+
+        Raises:
+            InvalidInput: there is none, or it is bad.
+        """
+        self.dataset_ids(spec)
+        return {task: self._loaded[task, spec.dataset] for task in spec.tasks}
 
     def reference(self, spec: SweepSpec, task: str) -> Any:
         """The object-store reference of a task's data; this process keeps no copy."""

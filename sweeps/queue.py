@@ -81,6 +81,19 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
     return SweepPlan(spec, tuple(arms), previous)
 
 
+def previous_spec(storage: str, sweep: str) -> str | None:
+    """The sweep file with which an earlier launch recorded the sweep, or None.
+
+    Raises:
+        StoreProblem: the store cannot be read.
+    """
+    from trainables.results import storage_location
+
+    location = storage_location(storage)
+    previous = history.read_previous(location, sweep) if _exists(location) else None
+    return previous.spec if previous else None
+
+
 def _exists(location: str) -> bool:
     from pyarrow import fs
 

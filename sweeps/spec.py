@@ -82,6 +82,8 @@ class SweepSpec:
     gpu: float
     configs_per_trial: int
     early_stopping: EarlyStoppingOptions | None = None
+    # `configs_per_trial: auto`: a launch measures it, and plans with 1 until then.
+    calibrated: bool = False
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -101,9 +103,7 @@ class SweepSpec:
         algorithms = _algorithms(content["algorithm"])
         tasks = _tasks(content["tasks"])
         steps = int(require_number("steps", content["steps"], 1, integer=True))
-        configs_per_trial = int(
-            require_number("configs_per_trial", content.get("configs_per_trial", 1), 1, 4096, True)
-        )
+        configs_per_trial = _configs_per_trial(content.get("configs_per_trial", 1))
         evaluate = _section(content, "evaluate", ("every", "episodes"))
         objective = _section(content, "objective", ("maximize", "subject_to"))
         resources = _section(content, "resources", ("cpu", "gpu"))
@@ -134,6 +134,7 @@ class SweepSpec:
             cpu=float(require_number("resources.cpu", resources.get("cpu", 1), 0.01, 1024)),
             gpu=float(require_number("resources.gpu", resources.get("gpu", 0.25), 0, 1)),
             configs_per_trial=configs_per_trial,
+            calibrated=content.get("configs_per_trial") == "auto",
         )
         for algorithm in algorithms:
             spec._check_hyperparameters(algorithm)
@@ -202,7 +203,7 @@ class SweepSpec:
             "objective": {"maximize": self.maximize, "subject_to": dict(self.subject_to)},
             "cost_limit": self.cost_limit,
             "resources": {"cpu": self.cpu, "gpu": self.gpu},
-            "configs_per_trial": self.configs_per_trial,
+            "configs_per_trial": "auto" if self.calibrated else self.configs_per_trial,
         }
         if self.space is not None:
             content["space"] = dict(self.space)
@@ -580,6 +581,17 @@ def _seeds(value: object) -> tuple[int, ...]:
         raise InvalidInput(f"seeds: {value!r} is not allowed; it must be a list of whole numbers")
     seeds = [int(require_number("seeds", seed, 0, _SEEDS, integer=True)) for seed in value]
     return _distinct("seeds", seeds)
+
+
+def _configs_per_trial(value: object) -> int:
+    """The number, or 1 for `auto`."""
+    if value == "auto":
+        return 1
+    if isinstance(value, str):
+        raise InvalidInput(
+            f"configs_per_trial: {value!r} is not allowed; it must be a whole number or auto"
+        )
+    return int(require_number("configs_per_trial", value, 1, 4096, True))
 
 
 def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions:

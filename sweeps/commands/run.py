@@ -115,6 +115,11 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     )
     for line in describe_rungs(plan):
         say(f"{spec.name}: {line}")
+    if spec.calibrated:
+        say(
+            f"{spec.name}: configs_per_trial is measured when the sweep begins; until then it is "
+            "planned as 1"
+        )
     if missing:
         say(
             f"{spec.name}: the data of {', '.join(missing)} are not here yet (the run gets them), "
