@@ -29,10 +29,9 @@ def calibrate(
     What an earlier launch chose stands, so that interrupted populations are planned again with the
     same members. Otherwise each method is measured for two seconds on this machine.
     """
-    if previous_spec is not None:
-        earlier = yaml.safe_load(previous_spec).get("configs_per_trial")
-        if isinstance(earlier, int):
-            return _with(spec, earlier), f"configs_per_trial {earlier}, as this sweep began"
+    begun = as_begun(spec, previous_spec)
+    if not begun.calibrated:
+        return begun, f"configs_per_trial {begun.configs_per_trial}, as this sweep began"
     from trainables.trial import pick_device
 
     device = pick_device("auto") if spec.gpu and num_gpus != 0 else "cpu"
@@ -50,6 +49,12 @@ def calibrate(
         f"configs_per_trial {chosen}, by steps of a run per second on this {device} ({shown}; "
         f"at most {choices[-1]}, so that all processors have work)"
     )
+
+
+def as_begun(spec: SweepSpec, previous_spec: str | None) -> SweepSpec:
+    """The sweep with the number that an earlier launch recorded; unchanged where none did."""
+    earlier = yaml.safe_load(previous_spec or "{}").get("configs_per_trial")
+    return _with(spec, earlier) if spec.calibrated and isinstance(earlier, int) else spec
 
 
 def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:

@@ -98,8 +98,10 @@ def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
 
 
 def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
-    from sweeps.queue import make_plan
+    from sweeps.calibration import as_begun
+    from sweeps.queue import make_plan, previous_spec
 
+    spec = as_begun(spec, previous_spec(arguments.storage, spec.name))
     dataset_ids = {task: _local_dataset_id(task, spec.dataset) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
