@@ -63,7 +63,11 @@ TABLE_1 = settings_ablation(
     "FLP beside the other methods",
     "the method: FLP and BC are ours, on tasks of DSRL; nine more are printed, on OGBench",
     (Setting("FLP", "flp"), Setting("BC", "bc", {"data": "all"})),
-    {"smoke": SMOKE_TASKS, "small": ("BoatNavigation", "BallRun", "BallCircle"), "paper": PAPER_TASKS},
+    {
+        "smoke": SMOKE_TASKS,
+        "small": ("BoatNavigation", "BallRun", "BallCircle"),
+        "paper": PAPER_TASKS,
+    },
     draw_by_task("FLP table 1", (REWARD, COST, SUCCESS), note=_DSRL),
     (
         larger("beats-cloning", "FLP earns more than BC.", REWARD, "FLP", "BC"),
