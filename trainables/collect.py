@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.validation import require_number
+from search_spaces.validation import InvalidInput, require_number
 from trainables import boat
 from trainables.datasets import (
     MARGIN_KEY,
@@ -105,6 +105,8 @@ def collect_dataset(
         "episodes": count,
         "seed": seed,
     }
+    if task.suite == "ogbench":
+        raise InvalidInput(f"collect: {task.name} has no collector; its data is OGBench's (fetch)")
     versions = simulator_versions(task)
     if task.suite == "boat":
         arrays = _collect_boat(task, count, seed, progress)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.validation import InvalidInput
-from trainables import metadrive
+from trainables import metadrive, ogbench
 from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
@@ -36,6 +36,7 @@ SIMULATOR_PACKAGES = {
     "safety_gymnasium_navigation": ("safety-gymnasium", "mujoco"),
     "safety_gymnasium_velocity": ("safety-gymnasium", "mujoco"),
     "metadrive": ("metadrive-simulator", "panda3d"),
+    "ogbench": ("ogbench", "mujoco"),
 }
 """The distributions that a suite's simulator is made of; the boats need none."""
 
@@ -307,8 +308,9 @@ def simulator_versions(task: Task) -> dict[str, str]:
     except PackageNotFoundError as problem:
         # The other suites' simulators come with safesweep itself.
         raise InvalidInput(
-            f"task: {task.name} needs the simulator {problem.name}, which is not installed; on "
-            "Python 3.11, install the extra metadrive (uv pip install -e '.[metadrive]')"
+            f"task: {task.name} needs the simulator {problem.name}, which is not installed; "
+            f"{'on Python 3.11, ' if task.suite == 'metadrive' else ''}install the extra "
+            f"{task.suite} (uv pip install -e '.[{task.suite}]')"
         ) from None
 
 
@@ -322,7 +324,7 @@ def simulator_installed(task: Task) -> bool:
 
 
 def make_simulator(task: Task, reuse: bool = False) -> Simulator:
-    """A live environment of a DSRL task.
+    """A live environment of a task of DSRL or OGBench.
 
     Args:
         reuse: for data collection; see `BulletSimulator`.
@@ -335,9 +337,12 @@ def make_simulator(task: Task, reuse: bool = False) -> Simulator:
     if task.suite.startswith("safety_gymnasium"):
         return SafetyGymnasiumSimulator(task)
     if task.suite == "metadrive":
-        # Only here: it takes as long as ten steps of Bullet, whose simulator is always installed.
+        # Only for extras: it takes as long as ten steps of Bullet, which is always installed.
         simulator_versions(task)
         return metadrive.MetaDriveSimulator(task)
+    if task.suite == "ogbench":
+        simulator_versions(task)
+        return ogbench.OGBenchSimulator(task)
     raise InvalidInput(f"task: {task.name} is embedded and needs no simulator")
 
 

@@ -29,6 +29,7 @@ MAX_LIVE_SIMULATORS = {
     "safety_gymnasium_velocity": 256,
     # A process has one engine.
     "metadrive": 1,
+    "ogbench": 16,
 }
 
 

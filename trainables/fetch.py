@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from search_spaces.validation import InvalidInput
-from trainables.datasets import Progress, cache_folder, read_dataset
+from trainables.datasets import Progress, cache_folder, read_dataset, write_dataset
+from trainables.dsrl_compatibility import simulator_versions
+from trainables.ogbench import fetch_ogbench
 from trainables.tasks import Task, get_task
 
 TIMEOUT = 20.0
@@ -34,7 +36,7 @@ class _Rejected(Exception):
 def fetch_dataset(
     task: Task | str, progress: Progress | None = None, timeout: float = TIMEOUT
 ) -> Path:
-    """Fetch DSRL's file of `task` into the cache folder and check it.
+    """Fetch the published file of `task` into the cache folder and check it.
 
     Mirrors are tried in order. A download that broke off is continued where it stopped, also in a
     later call. The file appears under its name only after it was read and its episodes counted.
@@ -63,6 +65,8 @@ def fetch_dataset(
         raise InvalidInput(
             f"cache: {str(destination.parent)!r} cannot be made: {problem.strerror}"
         ) from problem
+    if task.suite == "ogbench":
+        return _fetch_ogbench(task, destination)
     tried = []
     for url in task.dataset_urls:
         # Each mirror has its own partial file: what two hosts serve may differ.
@@ -81,6 +85,19 @@ def fetch_dataset(
         f"without a network, use data from the simulator (safesweep data collect {task.name}) "
         "or a file from elsewhere (dataset: path.hdf5)"
     )
+
+
+def _fetch_ogbench(task: Task, destination: Path) -> Path:
+    """OGBench's own download, kept in its folder of the cache, in our layout."""
+    versions = simulator_versions(task)
+    try:
+        arrays, provenance = fetch_ogbench(task, destination.parent / "ogbench")
+    except OSError as problem:
+        host = urlsplit(task.dataset_urls[0]).netloc
+        raise FetchFailed(
+            f"fetch: OGBench's download of {task.name} from {host} failed ({_reason(problem)})"
+        ) from problem
+    return write_dataset(destination, arrays, {**provenance, "simulator": versions})
 
 
 def _download(url: str, partial: Path, progress: Progress | None, timeout: float) -> None:

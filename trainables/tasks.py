@@ -1,4 +1,5 @@
-"""Every task with its constants: the 38 of DSRL (Liu et al., 2024) and two embedded ones.
+"""Every task with its constants: the 38 of DSRL (Liu et al., 2024), two embedded ones, and ten of
+OGBench (Park et al., 2025), which have no costs.
 
 DSRL's constants are those of its `infos` tables: the smallest and largest episode return in a
 task's dataset (they normalise rewards), the largest episode cost, and the number of trajectories.
@@ -22,6 +23,7 @@ _COST_LIMITS = {
     "safety_gymnasium_navigation": (20.0, 40.0, 80.0),
     "safety_gymnasium_velocity": (20.0, 40.0, 80.0),
     "metadrive": (10.0, 20.0, 40.0),
+    "ogbench": (1.0,),
 }
 
 
@@ -32,7 +34,8 @@ class Task:
     Attributes:
         name: canonical id, e.g. "OfflineCarRun-v0".
         key: the short name in papers' tables, e.g. "CarRun".
-        suite: boat, bullet, safety_gymnasium_navigation, safety_gymnasium_velocity or metadrive.
+        suite: boat, bullet, safety_gymnasium_navigation, safety_gymnasium_velocity or metadrive,
+            ogbench.
         observation_dim: numbers in an observation.
         action_dim: numbers in an action; every action lies in [-1, 1].
         horizon: the most steps in an episode.
@@ -242,6 +245,44 @@ def _boat_task(key: str) -> Task:
     )
 
 
+# FLP's name of an environment, OGBench's, observations, actions, horizon. Each stands for its
+# default task.
+_OGBENCH = (
+    ("antmaze-large", "antmaze-large-navigate", 29, 8, 1000),
+    ("antmaze-giant", "antmaze-giant-navigate", 29, 8, 1000),
+    ("humanoid-m", "humanoidmaze-medium-navigate", 69, 21, 2000),
+    ("humanoid-l", "humanoidmaze-large-navigate", 69, 21, 2000),
+    ("antsoccer", "antsoccer-arena-navigate", 42, 8, 1000),
+    ("cube-single", "cube-single-play", 28, 5, 200),
+    ("cube-double", "cube-double-play", 37, 5, 500),
+    ("scene", "scene-play", 40, 5, 750),
+    ("puzzle-3x3", "puzzle-3x3-play", 55, 5, 500),
+    ("puzzle-4x4", "puzzle-4x4-play", 83, 5, 500),
+)
+
+
+def _ogbench_task(
+    key: str, environment: str, observations: int, actions: int, horizon: int
+) -> Task:
+    # An episode's return is whether it succeeded (trainables.ogbench).
+    name = f"{environment}-singletask-v0"
+    return Task(
+        name=name,
+        key=key,
+        suite="ogbench",
+        observation_dim=observations,
+        action_dim=actions,
+        horizon=horizon,
+        min_return=0.0,
+        max_return=1.0,
+        max_cost=0.0,
+        cost_limits=_COST_LIMITS["ogbench"],
+        dataset_file=f"{name}.hdf5",
+        dataset_urls=(f"https://rail.eecs.berkeley.edu/datasets/ogbench/{environment}-v0.npz",),
+        trajectories=None,
+    )
+
+
 def _registry() -> dict[str, Task]:
     tasks = [_boat_task("BoatNavigation"), _boat_task("BoatNavigationHard")]
     for suite, rows in (
@@ -251,6 +292,7 @@ def _registry() -> dict[str, Task]:
         ("metadrive", _METADRIVE),
     ):
         tasks += [_dsrl_task(suite, row) for row in rows]
+    tasks += [_ogbench_task(*row) for row in _OGBENCH]
     return {task.name: task for task in tasks}
 
 

@@ -5,7 +5,7 @@ from search_spaces.validation import InvalidInput
 from trainables.tasks import TASKS, get_task
 
 
-def test_registry_has_every_dsrl_task_and_both_boats():
+def test_registry_has_every_dsrl_task_both_boats_and_ogbench():
     suites = [task.suite for task in TASKS.values()]
     assert {suite: suites.count(suite) for suite in set(suites)} == {
         "boat": 2,
@@ -13,12 +13,15 @@ def test_registry_has_every_dsrl_task_and_both_boats():
         "safety_gymnasium_navigation": 16,
         "safety_gymnasium_velocity": 5,
         "metadrive": 9,
+        "ogbench": 10,
     }
     assert all(name == task.name for name, task in TASKS.items())
     assert len({task.key for task in TASKS.values()}) == len(TASKS)
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.suite != "boat"])
+@pytest.mark.parametrize(
+    "name", [name for name, task in TASKS.items() if task.suite not in ("boat", "ogbench")]
+)
 def test_constants_are_those_of_the_dsrl_package(name):
     from trainables.dsrl_compatibility import dsrl_constants
 
