@@ -10,7 +10,9 @@ import io
 import logging
 import math
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -255,7 +257,8 @@ def _ray(
         else:
             options["address"] = address
         try:
-            ray.init(**options)
+            with _own_termination():
+                ray.init(**options)
         except (ConnectionError, ValueError) as problem:
             reason = str(problem).strip().splitlines()[0]
             raise InvalidInput(f"address: {address!r} cannot be reached: {reason}") from problem
@@ -264,6 +267,17 @@ def _ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """Keep our handler of SIGTERM: Ray installs one that aborts the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _array_bytes(data: Any) -> int:

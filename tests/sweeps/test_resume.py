@@ -72,6 +72,22 @@ def tables(store: Path) -> list[pandas.DataFrame]:
     ]
 
 
+@pytest.mark.ray
+def test_a_scheduler_stops_it_as_cleanly_as_its_user(tmp_path: Path) -> None:
+    dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"
+    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
+    spec.write_text(SPEC.format(dataset=dataset))
+    driver = start(spec, store)
+    wait_until(lambda: working(store) == 1, driver)
+    driver.send_signal(signal.SIGTERM)
+    _, error = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 130, error
+    last_line = error.strip().splitlines()[-1]
+    assert last_line == "safesweep: interrupted; the same command resumes the sweep"
+    assert "SIGTERM" not in error and "Traceback" not in error
+    assert ResultStore(store).sweeps().iloc[0]["status"] == "interrupted"
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Path) -> None:

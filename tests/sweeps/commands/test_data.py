@@ -93,7 +93,7 @@ def test_info_finds_a_collected_dataset_by_task(cache, capsys):
     assert main(["data", "info", "BoatNavigationHard"]) == 0
     shown = capsys.readouterr().out
     assert path in shown
-    assert "70000" in shown
+    assert "280000" in shown
     error = failure(capsys, "data", "info", "CarRun")
     assert "safesweep data collect OfflineCarRun-v0" in error
 
