@@ -5,21 +5,24 @@
 A step of the boat lasts 0.005 s, so that the best and the worst direction differ little in value.
 Two measurements, against the true value V of the boat's feasible set:
 
-* Regret of the direction that a trained Q_h prefers, where directions matter: how much worse V is
-  after following it for 0.1 s than after the best, as a share of the difference between best and
-  worst. Beside it the same of a perceptron that is told the true value of the next state, with
-  nothing to bootstrap.
+* Regret of the direction that a trained safety critic prefers, where directions matter: how much
+  worse V is after following it for 0.1 s than after the best, as a share of the difference between
+  best and worst: SafeFQL's and FLRP's Q_h, LSPC's Q_c, and R2PAC's of a chunk of ten steps in that
+  direction. Beside them the same of a perceptron that is told the true value of the next state,
+  with nothing to bootstrap.
 * Cost of SafeFQL's actor trained as always, but on V itself a little ahead in the place of Q_h.
 """
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables import TASKS, boat, load_dataset
+from trainables.algorithms import ALGORITHMS
 from trainables.critics import evaluate_ensemble
 from trainables.datasets import Dataset
 from trainables.networks import hidden_sizes, init_mlp
@@ -29,13 +32,23 @@ from trainables.safefql import SafeFQL
 
 TASK = "BoatNavigation-v0"
 SEEDS = (0, 1, 2)
-SETTINGS = {
+COMMON = {
     "hidden_dim": 64,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "target_update_rate": 0.02,
-    "violation_signal": 1.0,
-    "flow_steps": 5,
+}
+SETTINGS = {**COMMON, "violation_signal": 1.0, "flow_steps": 5}
+# Method -> its critic of safety, the steps that it judges at once, and its settings.
+CRITICS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "safefql": ("safety_q", 1, {**SETTINGS, "critic_share": 0.95}),
+    "flrp": ("feasibility_q", 1, {**COMMON, "violation_signal": 1.0, "latent_dim": 4}),
+    "lspc": ("cost_q", 1, {**COMMON, "expectile": 0.9, "latent_dim": 4}),
+    "r2pac": (
+        "safety_q",
+        10,
+        {**COMMON, "hidden_layers": 2, "chunk_length": 10, "discount": 0.98, "critic_share": 0.95},
+    ),
 }
 LOOK_AHEAD = 0.1
 DIRECTIONS = np.stack(
@@ -90,8 +103,11 @@ def places_where_directions_matter() -> tuple[np.ndarray, np.ndarray]:
     return states[matters], after[matters]
 
 
-def regret(layers: Sequence[dict[str, Tensor]], states: np.ndarray, after: np.ndarray) -> float:
-    """Mean regret of the direction with the lowest value of an ensemble's largest."""
+def regret(
+    layers: Sequence[dict[str, Tensor]], states: np.ndarray, after: np.ndarray, repeats: int = 1
+) -> float:
+    """Mean regret of the direction, kept for `repeats` steps, with the lowest value of an
+    ensemble's largest."""
     observations = torch.as_tensor(states, dtype=torch.float32)
     with torch.no_grad():
         values = torch.stack(
@@ -99,7 +115,7 @@ def regret(layers: Sequence[dict[str, Tensor]], states: np.ndarray, after: np.nd
                 evaluate_ensemble(
                     list(layers),
                     observations,
-                    torch.as_tensor(d, dtype=torch.float32).expand(len(states), 2),
+                    torch.as_tensor(d, dtype=torch.float32).repeat(len(states), repeats),
                 ).amax(0)
                 for d in DIRECTIONS
             ],
@@ -109,19 +125,19 @@ def regret(layers: Sequence[dict[str, Tensor]], states: np.ndarray, after: np.nd
     return float(((chosen - after.min(1)) / (after.max(1) - after.min(1))).mean())
 
 
-def trained_regret(dataset: Dataset, steps: Sequence[int]) -> list[float]:
-    """Regret of SafeFQL's Q_h after each number of steps, mean of the seeds."""
-    config = SafeFQL.config_class.resolve({**SETTINGS, "critic_share": 0.95})
+def trained_regret(dataset: Dataset, method: str, steps: Sequence[int]) -> list[float]:
+    """Regret of a method's critic of safety after each number of steps, mean of the seeds."""
+    critic, repeats, settings = CRITICS[method]
+    config = ALGORITHMS[method].config_class.resolve(settings)
     population = Population(
-        SafeFQL, [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 2 * max(steps), 1.0
+        ALGORITHMS[method], [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 2 * max(steps), 1.0
     )
     places, found = places_where_directions_matter(), []
     for step in steps:
         population.advance(step)
         states = [population.member_state(member) for member in range(len(SEEDS))]
-        found.append(
-            float(np.mean([regret(state["params"]["safety_q"], *places) for state in states]))
-        )
+        regrets = [regret(state["params"][critic], *places, repeats) for state in states]
+        found.append(float(np.mean(regrets)))
     return found
 
 
@@ -169,10 +185,9 @@ def main() -> None:
     _, after = places_where_directions_matter()
     chance = ((after.mean(1) - after.min(1)) / (after.max(1) - after.min(1))).mean()
     print(f"regret of a random direction: {chance:.2f}")
-    for name, found in (
-        ("Q_h of SafeFQL", trained_regret(dataset, steps)),
-        ("a perceptron that is told the true value", told_regret(dataset, steps)),
-    ):
+    critics = {f"the critic of {name}": trained_regret(dataset, name, steps) for name in CRITICS}
+    told = {"a perceptron that is told the true value": told_regret(dataset, steps)}
+    for name, found in (critics | told).items():
         values = ", ".join(
             f"{value:.2f} after {step:,} steps" for step, value in zip(steps, found, strict=True)
         )
