@@ -14,37 +14,22 @@ observation, and a policy of a population of `--policies`.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from tests.benchmarks.training_cost import PAPER_SIZES, print_table
-
-
-def dataset_for(task: Any) -> Any:
-    """Random data of a task's shapes."""
-    from trainables.datasets import Dataset
-
-    rng, count = np.random.default_rng(0), 2000
-    observations = rng.standard_normal((count, task.observation_dim), dtype=np.float32)
-    return Dataset(
-        task=task.name,
-        dataset_id="random",
-        observations=observations,
-        next_observations=np.roll(observations, -1, axis=0),
-        actions=rng.uniform(-1, 1, (count, task.action_dim)).astype(np.float32),
-        rewards=rng.standard_normal(count, dtype=np.float32),
-        costs=(rng.random(count) < 0.1).astype(np.float32),
-        terminals=np.zeros(count, dtype=bool),
-        timeouts=np.arange(count) % 100 == 99,
-    )
+from tests.benchmarks.measurement import (
+    add_json_option,
+    print_table,
+    random_dataset,
+    write_json,
+)
+from tests.benchmarks.training_cost import PAPER_SIZES
 
 
 def population_of(method: str, task_name: str, size: int, values: dict[str, Any]) -> Any:
@@ -57,7 +42,13 @@ def population_of(method: str, task_name: str, size: int, values: dict[str, Any]
     config = ALGORITHMS[method].config_class.resolve(values)
     seeds = list(range(size))
     return Population(
-        ALGORITHMS[method], [config] * size, seeds, task, dataset_for(task), 100, task.cost_limit
+        ALGORITHMS[method],
+        [config] * size,
+        seeds,
+        task,
+        random_dataset(task_name, 2_000, 100),
+        100,
+        task.cost_limit,
     )
 
 
@@ -166,7 +157,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    add_json_option(parser)
     arguments = parser.parse_args()
     import torch
 
@@ -195,11 +186,7 @@ def main() -> None:
     print_table([row])
     latencies = [latency_row(name, arguments.task, arguments.policies) for name in PAPER_SIZES]
     print_table(latencies)
-    text = json.dumps({"evaluation": row, "latency": latencies}, indent=2)
-    if arguments.json == "-":
-        print(text)
-    elif arguments.json:
-        Path(arguments.json).write_text(text + "\n")
+    write_json({"evaluation": row, "latency": latencies}, arguments.json)
     sys.stdout.flush()
 
 

@@ -11,7 +11,6 @@ that processor time by the trials' own clocks. Data that is not cached is collec
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.benchmarks.training_cost import print_table
+from tests.benchmarks.measurement import add_json_option, print_table, write_json
 
 TASK = "BoatNavigation-v0"
 
@@ -87,7 +86,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--configs-per-trial", default="auto")
     parser.add_argument("--cpus", type=int, default=2)
-    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    add_json_option(parser)
     arguments = parser.parse_args()
     from analysis import ResultStore
     from trainables.datasets import find_dataset
@@ -110,11 +109,7 @@ def main() -> None:
             row[name] = round(float(runs[f"{name}_seconds"].sum()) / row["busy_seconds"], 3)
         row["run_steps_per_second"] = round(len(runs) * arguments.steps / row["wall"], 1)
     print_table([row])
-    text = json.dumps(row, indent=2)
-    if arguments.json == "-":
-        print(text)
-    elif arguments.json:
-        Path(arguments.json).write_text(text + "\n")
+    write_json(row, arguments.json)
 
 
 if __name__ == "__main__":

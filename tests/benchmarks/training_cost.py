@@ -14,15 +14,18 @@ Prints a table, and the same rows as JSON with `--json` (- for standard output).
 """
 
 import argparse
-import json
 import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tests.benchmarks.measurement import (
+    add_json_option,
+    measured_apart,
+    print_table,
+    random_dataset,
+    write_json,
+)
 
 # Where the paper prints no size: LSPC and behaviour cloning OSRL's two layers of 256, FLP and
 # SafeFQL FQL's four of 512. The rest is every method's default.
@@ -38,28 +41,10 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     "bc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
 }  # fmt: skip
 TASK = "OfflineCarGoal2Gymnasium-v0"
-EPISODES, LENGTH = 20, 1000
+DATA = (20_000, 1_000)
+"""Steps of data, and of an episode."""
 WARM_UP = 8
-
-
-def random_dataset() -> Any:
-    """Standard normal states and rewards, uniform actions, a cost in one of ten steps."""
-    from trainables.datasets import Dataset
-    from trainables.tasks import get_task
-
-    task, rng, count = get_task(TASK), np.random.default_rng(0), EPISODES * LENGTH
-    observations = rng.standard_normal((count, task.observation_dim), dtype=np.float32)
-    return Dataset(
-        task=task.name,
-        dataset_id="random",
-        observations=observations,
-        next_observations=np.roll(observations, -1, axis=0),
-        actions=rng.uniform(-1, 1, (count, task.action_dim)).astype(np.float32),
-        rewards=rng.standard_normal(count, dtype=np.float32),
-        costs=(rng.random(count) < 0.1).astype(np.float32),
-        terminals=np.zeros(count, dtype=bool),
-        timeouts=np.arange(count) % LENGTH == LENGTH - 1,
-    )
+MODULE = "tests.benchmarks.training_cost"
 
 
 def measure(method: str, population: int, steps: int, threads: int, device: str) -> dict[str, Any]:
@@ -75,7 +60,7 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     torch.set_num_threads(threads)
     device = pick_device(device)
     before = resident_megabytes()
-    task, dataset = get_task(TASK), random_dataset()
+    task, dataset = get_task(TASK), random_dataset(TASK, *DATA)
     config_class = ALGORITHMS[method].config_class
     config = config_class.resolve(PAPER_SIZES.get(method, {}))
     phases = ALGORITHMS[method](config, problem_spec(task, dataset, 1.0)).phases
@@ -131,14 +116,6 @@ def resident_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Aligned columns on standard error."""
-    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        print("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)), file=sys.stderr)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=PAPER_SIZES, default=list(PAPER_SIZES))
@@ -146,26 +123,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="measured steps of each phase")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    add_json_option(parser)
     arguments = parser.parse_args()
     sizes = (arguments.population, arguments.steps, arguments.threads)
     rows = []
     for method in arguments.methods:
         print(f"measuring {method}", file=sys.stderr)
-        code = (
-            "import json; from tests.benchmarks.training_cost import measure; "
-            f"print(json.dumps(measure({method!r}, *{sizes!r}, {arguments.device!r})))"
-        )
-        answer = subprocess.run(
-            [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
-        )
-        rows.append(json.loads(answer.stdout.splitlines()[-1]))
+        rows.append(measured_apart(MODULE, method, *sizes, arguments.device))
     print_table(rows)
-    text = json.dumps(rows, indent=2)
-    if arguments.json == "-":
-        print(text)
-    elif arguments.json:
-        Path(arguments.json).write_text(text + "\n")
+    write_json(rows, arguments.json)
 
 
 if __name__ == "__main__":

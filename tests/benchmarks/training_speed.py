@@ -17,18 +17,23 @@ Prints a table, and the same rows as JSON with `--json` (- for standard output).
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.training_cost import PAPER_SIZES, TASK, print_table, random_dataset
+from tests.benchmarks.measurement import (
+    add_json_option,
+    measured_apart,
+    print_table,
+    random_dataset,
+    write_json,
+)
+from tests.benchmarks.training_cost import DATA, PAPER_SIZES, TASK
 
 BUDGET = 100_000
+MODULE = "tests.benchmarks.training_speed"
 
 
 def measure(
@@ -44,7 +49,7 @@ def measure(
     from trainables.tasks import get_task
 
     torch.set_num_threads(threads)
-    task, dataset = get_task(TASK), random_dataset()
+    task, dataset = get_task(TASK), random_dataset(TASK, *DATA)
     config = ALGORITHMS[method].config_class.resolve(PAPER_SIZES[method])
     runs = Population(
         ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, BUDGET,
@@ -125,27 +130,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="about, of a round")
-    parser.add_argument("--json", metavar="FILE", help="also as JSON; - for standard output")
+    add_json_option(parser)
     arguments = parser.parse_args()
     rows = []
     for method in arguments.methods:
         for population in arguments.populations:
             print(f"measuring {method}, population {population}", file=sys.stderr)
             sizes = (population, arguments.threads, arguments.rounds, arguments.seconds)
-            code = (
-                "import json; from tests.benchmarks.training_speed import measure; "
-                f"print(json.dumps(measure({method!r}, *{sizes!r})))"
-            )
-            answer = subprocess.run(
-                [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
-            )
-            rows.append(json.loads(answer.stdout.splitlines()[-1]))
+            rows.append(measured_apart(MODULE, method, *sizes))
     print_table(rows)
-    text = json.dumps(rows, indent=2)
-    if arguments.json == "-":
-        print(text)
-    elif arguments.json:
-        Path(arguments.json).write_text(text + "\n")
+    write_json(rows, arguments.json)
 
 
 if __name__ == "__main__":
