@@ -266,12 +266,14 @@ def _ray(
         yield ray.cluster_resources()
     finally:
         if ours:
-            ray.shutdown()
+            with _own_termination():
+                ray.shutdown()
 
 
 @contextlib.contextmanager
 def _own_termination() -> Iterator[None]:
-    """Keep our handler of SIGTERM: Ray installs one that aborts the process."""
+    """Keep our handler of SIGTERM: Ray's start installs one that aborts the process, and its end
+    leaves none."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

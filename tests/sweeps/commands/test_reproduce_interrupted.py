@@ -1,0 +1,82 @@
+"""`reproduce` of several ablations, interrupted and killed on its way, as a user would see it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.store import ResultStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+IDS = ["flrp-table3", "r2pac-table2", "flrp-fig2", "r2pac-fig3"]
+TIMEOUT_SECONDS = 600
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    words = ["reproduce", *IDS, "--scale", "smoke", "--storage", str(folder / "store")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps", *words, "--page", str(folder / "page")],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "SAFESWEEP_DATA_DIR": str(folder / "data"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], driver: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def written(store: Path, table: str) -> dict[str, int]:
+    """When each file of a table was written."""
+    found = [path for path in (store / table).rglob("*") if path.suffix in (".parquet", ".csv")]
+    return {str(path.relative_to(store)): path.stat().st_mtime_ns for path in found}
+
+
+def test_what_was_done_before_an_interruption_is_not_done_again(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    driver = start(tmp_path)
+    wait_until(lambda: len(written(store, "runs")) >= 1, driver)
+    driver.send_signal(signal.SIGINT)
+    _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 130, errors
+    assert "the same command goes on where it stopped" in errors.splitlines()[-1]
+    first = written(store, "runs")
+
+    driver = start(tmp_path)
+    wait_until(lambda: len(written(store, "runs")) > len(first), driver)
+    driver.kill()
+    driver.wait()
+    second = written(store, "runs")
+
+    driver = start(tmp_path)
+    wait_until(lambda: len(written(store, "points")) >= 1, driver)
+    driver.send_signal(signal.SIGTERM)
+    _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 130, errors
+    third = {**written(store, "runs"), **written(store, "points")}
+
+    driver = start(tmp_path)
+    _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
+    assert driver.returncode == 0, errors
+    last = {**written(store, "runs"), **written(store, "points")}
+    for earlier in (first, second, third):
+        assert earlier.items() <= last.items()
+    runs = ResultStore(store).runs()
+    assert set(runs["status"]) == {"completed"} and runs["run_id"].is_unique
+    for name in IDS:
+        assert (tmp_path / f"page/{name}-smoke.png").is_file()
