@@ -24,6 +24,9 @@ TITLES = {
     "safesweep": "Beyond the papers",
 }
 
+Remarks = Mapping[tuple[str, str], str]
+"""Why a claim came out as it did, by ablation and claim."""
+
 
 def store_digest(store: ResultStore, run_ids: Sequence[str]) -> str:
     """A digest of what runs scored: equal for stores that hold the same results of them.
@@ -39,7 +42,7 @@ def store_digest(store: ResultStore, run_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def load_remarks(folder: Path) -> dict[tuple[str, str], str]:
+def load_remarks(folder: Path) -> Remarks:
     """Why claims came out as they did, by ablation and claim: `remarks.csv` of a page's folder.
 
     Raises:
@@ -60,9 +63,7 @@ def load_remarks(folder: Path) -> dict[tuple[str, str], str]:
     return {(ablation, claim): remark for ablation, claim, remark in rows}
 
 
-def unexplained(
-    done: Sequence[Reproduction], remarks: Mapping[tuple[str, str], str]
-) -> list[tuple[str, str]]:
+def unexplained(done: Sequence[Reproduction], remarks: Remarks) -> list[tuple[str, str]]:
     """Ablation and name of each claim that is not supported and has no remark."""
     return [
         (entry.ablation.id, str(claim))
@@ -77,6 +78,7 @@ def write_page(
     done: Sequence[Reproduction],
     findings: pandas.DataFrame,
     store: ResultStore,
+    remarks: Remarks,
     folder: Path,
     command: str,
 ) -> list[Path]:
@@ -86,13 +88,10 @@ def write_page(
         done: what was reproduced, at one scale.
         findings: their scorecards with the columns `paper` and `ablation`.
         store: where their runs are.
+        remarks: what to say on claims.
         command: what makes the page again.
-
-    Raises:
-        InvalidInput: bad remarks in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remarks = load_remarks(folder)
     paths = [folder / "README.md"]
     for entry in done:
         for path in entry.paths:
@@ -125,7 +124,7 @@ def write_page(
     return paths
 
 
-def _section(entry: Reproduction, remarks: Mapping[tuple[str, str], str]) -> list[str]:
+def _section(entry: Reproduction, remarks: Remarks) -> list[str]:
     ablation = entry.ablation
     name = f"{ablation.id}-{entry.scale}"
     rows = []

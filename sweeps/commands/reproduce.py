@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from analysis.ablations import Ablation
     from analysis.reproduction import Reproduction
+    from analysis.scorecard import Remarks
     from analysis.store import ResultStore
 
 
@@ -80,6 +81,7 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:
+    remarks = _remarks(arguments)
     unable: dict[str, InvalidInput] = {}
     if not (arguments.sweep or arguments.figure_only):
         unable = _run_missing(ablations, arguments)
@@ -98,14 +100,24 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
             _print_readable(done[-1])
     if not done:
         raise InvalidInput(f"reproduce: none of {len(ablations)} ablations could be reproduced")
+    findings = all_findings(done)
     if arguments.format != "table":
-        print_table(all_findings(done), arguments.format)
+        print_table(findings, arguments.format)
     if len(ablations) > 1:
-        _report_scorecard(done, arguments)
+        _report_scorecard(findings, arguments)
     if arguments.page:
-        _write_page(done, arguments)
+        _write_page(done, findings, remarks, arguments)
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
+
+
+def _remarks(arguments: argparse.Namespace) -> "Remarks":
+    """The remarks of a page that is there already: read first, so that bad ones cost no runs."""
+    if not arguments.page:
+        return {}
+    from analysis.scorecard import load_remarks
+
+    return load_remarks(Path(arguments.page).expanduser())
 
 
 def _run_missing(
@@ -190,11 +202,10 @@ def all_findings(done: "Sequence[Reproduction]") -> "pandas.DataFrame":
     return pandas.concat(cards, ignore_index=True)
 
 
-def _report_scorecard(done: "Sequence[Reproduction]", arguments: argparse.Namespace) -> None:
+def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
     """Claims by verdict, paper by paper; in full as CSV beside the figures."""
     from analysis.reproduction import paper_scorecard
 
-    findings = all_findings(done)
     card = paper_scorecard(findings)
     folder = figure_folder(arguments.storage, "scorecard")
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,15 +222,21 @@ def _report_scorecard(done: "Sequence[Reproduction]", arguments: argparse.Namesp
             print(path)
 
 
-def _write_page(done: "Sequence[Reproduction]", arguments: argparse.Namespace) -> None:
-    from analysis.scorecard import load_remarks, unexplained, write_page
+def _write_page(
+    done: "Sequence[Reproduction]",
+    findings: "pandas.DataFrame",
+    remarks: "Remarks",
+    arguments: argparse.Namespace,
+) -> None:
+    from analysis.scorecard import unexplained, write_page
     from analysis.store import ResultStore
 
     folder = Path(arguments.page).expanduser()
     command = _command(arguments.ids, arguments)
-    paths = write_page(done, all_findings(done), ResultStore(arguments.storage), folder, command)
+    store = ResultStore(arguments.storage)
+    paths = write_page(done, findings, store, remarks, folder, command)
     say(f"reproduce: {len(paths)} files in {folder}")
-    silent = unexplained(done, load_remarks(folder))
+    silent = unexplained(done, remarks)
     if silent:
         named = ", ".join(" ".join(pair) for pair in silent[:3])
         more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""

@@ -36,7 +36,8 @@ def test_the_page_holds_figure_claims_and_remarks(
     (page / "remarks.csv").write_text(
         f'ablation,claim,remark\nflrp-table8,{claim},"Too few, a|b."\n', encoding="utf-8"
     )
-    paths = write_page([entry], findings(entry), store, page, "safesweep reproduce x --page y")
+    command = "safesweep reproduce x --page y"
+    paths = write_page([entry], findings(entry), store, load_remarks(page), page, command)
     assert all(path.is_file() for path in paths)
     assert {path.name for path in paths} >= {
         "README.md",

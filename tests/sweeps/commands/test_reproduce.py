@@ -195,6 +195,14 @@ def test_a_page_is_written_and_says_what_is_unexplained(write_sweep, tmp_path: P
     assert f"--page '{tmp_path}/my page'`" in text
 
 
+def test_bad_remarks_cost_no_runs(tmp_path: Path, capfd, monkeypatch) -> None:
+    monkeypatch.setattr(launch, "run_sweeps", lambda *_: pytest.fail("ran before it read"))
+    (tmp_path / "remarks.csv").write_text("claim\n", encoding="utf-8")
+    words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path / "store")]
+    assert main([*words, "--page", str(tmp_path)]) == 2
+    assert "columns are not ablation, claim, remark" in capfd.readouterr().err
+
+
 def test_nothing_that_can_be_drawn_is_bad_input(tmp_path: Path, capfd) -> None:
     words = ["reproduce", "flrp-table2", "flrp-table3", "--figure-only", "--storage", str(tmp_path)]
     assert main(words) == 2
