@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.boat import HORIZON, BoatEnvironment, start_states
-from trainables.dsrl_compatibility import Simulator, make_simulator
+from trainables.simulators import Simulators, open_simulators
 from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
@@ -48,7 +48,9 @@ class Episodes:
     lengths: NDArray[np.int64]
 
 
-def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Episodes:
+def rollout(
+    task: Task, act: Act, members: int, episode_seeds: ArrayLike, processes: int = 1
+) -> Episodes:
     """Run one episode per member and seed, until the environment ends it or the horizon.
 
     Every (member, episode) has an environment of its own, which depends only on the episode's
@@ -58,6 +60,7 @@ def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Epi
     Args:
         episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
             [members, episodes].
+        processes: how many may simulate at a time, where there is enough to simulate.
 
     Raises:
         InvalidInput: the task's simulator is not installed.
@@ -72,55 +75,49 @@ def rollout(task: Task, act: Act, members: int, episode_seeds: ArrayLike) -> Epi
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    live = MAX_LIVE_SIMULATORS[task.suite]
+    live = max(MAX_LIVE_SIMULATORS[task.suite], processes)
     at_once = max(1, live // members)
-    for first in range(0, episodes, at_once):
-        chosen = slice(first, min(first + at_once, episodes))
-        pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
-        for begin in range(0, len(pairs), live):
-            _rollout_wave(task, act, pairs[begin : begin + live], chosen, seeds, outcomes)
+    simulators = open_simulators(task, members * episodes, processes)
+    try:
+        for first in range(0, episodes, at_once):
+            chosen = slice(first, min(first + at_once, episodes))
+            pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
+            for begin in range(0, len(pairs), live):
+                wave = np.array(pairs[begin : begin + live])
+                _rollout_wave(task, act, simulators, wave, chosen, seeds, outcomes)
+    finally:
+        simulators.close()
     return outcomes
 
 
 def _rollout_wave(
     task: Task,
     act: Act,
-    wave: list[tuple[int, int]],
+    simulators: Simulators,
+    wave: NDArray[np.int64],
     chosen: slice,
     seeds: NDArray[np.int64],
     outcomes: Episodes,
 ) -> None:
+    """Run the episodes of a wave, rows (member, episode) [n, 2], to their ends."""
+    members, episodes = wave.T
     shape = (*outcomes.lengths.shape, task.observation_dim)
     observations = np.zeros(shape, dtype=np.float32)
-    live: list[tuple[int, int, Simulator]] = []
-    try:
-        for member, episode in wave:
-            simulator = make_simulator(task)
-            live.append((member, episode, simulator))
-            observations[member, episode] = simulator.reset(int(seeds[member, episode]))
-        running = list(live)
-        for step in range(task.horizon):
-            # Some simulators compute in the precision of the action that they are given.
-            asked = act(observations[:, chosen], step, chosen)
-            actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
-            still_running = []
-            for entry in running:
-                member, episode, simulator = entry
-                observation, reward, cost, terminated = simulator.step(
-                    actions[member, episode - chosen.start]
-                )
-                observations[member, episode] = observation
-                outcomes.reward_returns[member, episode] += reward
-                outcomes.cost_returns[member, episode] += cost
-                outcomes.lengths[member, episode] = step + 1
-                if not terminated:
-                    still_running.append(entry)
-            running = still_running
-            if not running:
-                break
-    finally:
-        for _, _, simulator in live:
-            simulator.close()
+    observations[members, episodes] = simulators.reset(seeds[members, episodes].tolist())
+    running = np.ones(len(wave), dtype=bool)
+    for step in range(task.horizon):
+        # Some simulators compute in the precision of the action that they are given.
+        asked = act(observations[:, chosen], step, chosen)
+        actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
+        after, rewards, costs, ended = simulators.step(actions[members, episodes - chosen.start])
+        rows = members[running], episodes[running]
+        observations[rows] = after[running]
+        outcomes.reward_returns[rows] += rewards[running]
+        outcomes.cost_returns[rows] += costs[running]
+        outcomes.lengths[rows] = step + 1
+        running = ~ended
+        if not running.any():
+            break
 
 
 def _rollout_boats(task: Task, act: Act, seeds: NDArray[np.int64]) -> Episodes:

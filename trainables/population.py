@@ -370,7 +370,9 @@ class Population:
                 for seed in self.seeds
             ]
         )
-        return rollout(self.task, self.policy(policy, episodes), self.size, seeds)
+        act = self.policy(policy, episodes)
+        # A trial's CPUs train and simulate in turn.
+        return rollout(self.task, act, self.size, seeds, processes=torch.get_num_threads())
 
     def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
         """V_h [P, E] of every member at the same `observations` [E, o]."""

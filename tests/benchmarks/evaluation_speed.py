@@ -1,13 +1,14 @@
 """Evaluating a population at once against one policy and one episode at a time.
 
     python -m tests.benchmarks.evaluation_speed [--task OfflineBallRun-v0] [--policies 12]
-        [--episodes 20] [--method lspc] [--rounds 3] [--json FILE]
+        [--episodes 20] [--method lspc] [--rounds 3] [--threads 2] [--json FILE]
 
-Both sides step the same simulators through the same episodes with the same freshly initialised
-policies of two layers of 256 units. The plain side makes an environment for each episode and asks
-the policy for one action at a time, without a population around it. They take turns; medians count.
-`simulate` is the share of the population's time that the simulators take: making, resetting and
-stepping them. The plain side is measured on `--plain-policies` of the policies.
+All sides run the same freshly initialised policies of two layers of 256 units, and take turns;
+medians count. The population simulates in `--threads` processes. The plain side makes our simulator
+for each episode and asks the policy for one action at a time, without a population around it. The
+usual side does so in DSRL's own environment, made once and reset, as public evaluation loops do.
+Both are measured on `--plain-policies` of the policies. `simulate` is the share of the population's
+time in which it waits for the simulators: making, resetting and stepping them.
 
 Then it prints the latency of acting, for every method at its paper's sizes: of one policy for one
 observation, and a policy of a population of `--policies`.
@@ -75,20 +76,50 @@ def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], A
 
 
 def plain_seconds(population: Any, members: int, episodes: int) -> float:
-    """Seconds of one evaluation of every member, one episode after the other."""
+    """Seconds of one evaluation of every member, one episode after the other, in our simulator."""
     from trainables.dsrl_compatibility import make_simulator
 
+    def episode(act: Callable[[Any], Any], seed: int) -> None:
+        simulator = make_simulator(population.task)
+        observation = simulator.reset(seed)
+        for _ in range(population.task.horizon):
+            observation, _, _, ended = simulator.step(act(observation))
+            if ended:
+                break
+        simulator.close()
+
+    return _one_by_one(population, members, episodes, episode)
+
+
+def usual_seconds(population: Any, members: int, episodes: int) -> float:
+    """The same in DSRL's own environment, made once and reset for every episode."""
+    import dsrl  # noqa: F401
+    import gymnasium
+
+    environment: Any = gymnasium.make(population.task.name)
+
+    def episode(act: Callable[[Any], Any], seed: int) -> None:
+        observation, _ = environment.reset(seed=seed)
+        ended = cut = False
+        while not (ended or cut):
+            observation, _, ended, cut, _ = environment.step(act(observation))
+
+    seconds = _one_by_one(population, members, episodes, episode)
+    environment.close()
+    return seconds
+
+
+def _one_by_one(
+    population: Any,
+    members: int,
+    episodes: int,
+    episode: Callable[[Callable[[Any], Any], int], None],
+) -> float:
     policy, began = population.method.policies[0], time.perf_counter()
     for member in range(members):
         act = plain_action(population, member, policy)
-        for episode in range(episodes):
-            simulator = make_simulator(population.task)
-            observation = simulator.reset(episode)
-            for _ in range(population.task.horizon):
-                observation, _, _, ended = simulator.step(act(observation))
-                if ended:
-                    break
-            simulator.close()
+        for seed in range(episodes):
+            episode(act, seed)
     return (time.perf_counter() - began) * population.size / members
 
 
@@ -99,11 +130,11 @@ def batched_seconds(population: Any, episodes: int) -> tuple[float, float]:
     spent = 0.0
 
     class Timed:
-        def __init__(self, simulator: Any) -> None:
-            self.simulator = simulator
+        def __init__(self, simulators: Any) -> None:
+            self.simulators = simulators
 
         def __getattr__(self, name: str) -> Any:
-            function = getattr(self.simulator, name)
+            function = getattr(self.simulators, name)
 
             def timed(*arguments: Any) -> Any:
                 nonlocal spent
@@ -114,12 +145,14 @@ def batched_seconds(population: Any, episodes: int) -> tuple[float, float]:
 
             return timed
 
-    make = environments.make_simulator
-    began = time.perf_counter()
-    population.evaluate(population.method.policies[0], episodes)
-    whole = time.perf_counter() - began
-    with patch.object(environments, "make_simulator", lambda task: Timed(make(task))):
+    def opened(*arguments: Any) -> Any:
+        return Timed(open_simulators(*arguments))
+
+    open_simulators = environments.open_simulators
+    with patch.object(environments, "open_simulators", opened):
+        began = time.perf_counter()
         population.evaluate(population.method.policies[0], episodes)
+        whole = time.perf_counter() - began
     return whole, spent
 
 
@@ -156,7 +189,7 @@ def main() -> None:
     parser.add_argument("--plain-policies", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     add_json_option(parser)
     arguments = parser.parse_args()
     import torch
@@ -164,12 +197,16 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sizes = {"hidden_dim": 256, "hidden_layers": 2}
     population = population_of(arguments.method, arguments.task, arguments.policies, sizes)
-    plain, batched, simulate = [], [], []
+    plain, usual, batched, simulate = [], [], [], []
+    # Processes that simulate are started once in a trial, and the imports are everyone's.
+    population.evaluate(population.method.policies[0], arguments.episodes)
+    some = (population, arguments.plain_policies, arguments.episodes)
     for _ in range(arguments.rounds):
         whole, simulators = batched_seconds(population, arguments.episodes)
         batched.append(whole)
         simulate.append(simulators)
-        plain.append(plain_seconds(population, arguments.plain_policies, arguments.episodes))
+        plain.append(plain_seconds(*some))
+        usual.append(usual_seconds(*some))
     steps = arguments.policies * arguments.episodes * population.task.horizon
     row = {
         "task": arguments.task,
@@ -179,6 +216,8 @@ def main() -> None:
         "seconds": round(statistics.median(batched), 2),
         "plain_seconds": round(statistics.median(plain), 2),
         "ratio": round(statistics.median(plain) / statistics.median(batched), 2),
+        "usual_seconds": round(statistics.median(usual), 2),
+        "ratio_to_usual": round(statistics.median(usual) / statistics.median(batched), 2),
         "steps_per_second": round(steps / statistics.median(batched)),
         "simulate": round(statistics.median(simulate) / statistics.median(batched), 2),
         "threads": arguments.threads,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainables import environments
+from trainables import environments, simulators
 from trainables.environments import rollout
 from trainables.tasks import get_task
 
@@ -61,7 +61,7 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     together = arrays(rollout(task, policies, 2, [1, 2, 3]))
     monkeypatch.setitem(environments.MAX_LIVE_SIMULATORS, "bullet", 2)
     live = []
-    original = environments.make_simulator
+    original = simulators.make_simulator
 
     def counted(task):
         simulator = original(task)
@@ -69,7 +69,7 @@ def test_waves_give_the_same_outcomes(monkeypatch):
         assert sum(one._environment is not None for one in live) <= 2
         return simulator
 
-    monkeypatch.setattr(environments, "make_simulator", counted)
+    monkeypatch.setattr(simulators, "make_simulator", counted)
     np.testing.assert_array_equal(arrays(rollout(task, policies, 2, [1, 2, 3])), together)
     assert len(live) == 6
     assert all(simulator._environment is None for simulator in live)
