@@ -178,7 +178,7 @@ def _scatter(axes: Axes, episodes: pandas.DataFrame, name: str) -> None:
         rows = episodes[chosen]
         axes.scatter(rows["cost"], rows["reward"], s=5, color=color, alpha=0.45, linewidths=0)
     axes.axvline(float(episodes["cost_limit"].iloc[0]), color=GREY, linestyle=":", linewidth=1.0)
-    axes.set_title(f"{name}: {100 * float(unsafe.mean()):.0f} % beyond the limit")
+    axes.set_title(f"{name}:\n{100 * float(unsafe.mean()):.0f} % beyond the limit")
     axes.set_xlabel("episode cost")
     axes.set_ylabel("normalized return")
 
