@@ -15,6 +15,8 @@ from search_spaces.validation import InvalidInput
 from trainables.tasks import TASKS
 
 REMARKS = "remarks.csv"
+LARGEST_DATA = 1_000_000
+"""Bytes of a figure's data up to which a page has it beside the figure; the store keeps all."""
 TITLES = {
     "flrp": "FLRP",
     "lspc": "LSPC",
@@ -23,6 +25,8 @@ TITLES = {
     "safefql": "SafeFQL",
     "safesweep": "Beyond the papers",
 }
+DATA = {"": "figure", "-published": "beside the printed numbers", "-claims": "claims"}
+"""What the tables beside a figure hold, by the end of their name."""
 
 Remarks = Mapping[tuple[str, str], str]
 """Why a claim came out as it did, by ablation and claim."""
@@ -95,7 +99,8 @@ def write_page(
     paths = [folder / "README.md"]
     for entry in done:
         for path in entry.paths:
-            if path.suffix in (".png", ".csv"):
+            small = path.suffix == ".csv" and path.stat().st_size <= LARGEST_DATA
+            if path.suffix == ".png" or small:
                 paths.append(Path(shutil.copy(path, folder / path.name)))
     names = [
         str(sweep["name"]) for entry in done for sweep in entry.ablation.sweeps.get(entry.scale, ())
@@ -119,12 +124,12 @@ def write_page(
         lines += ["", f"## {TITLES.get(paper, paper)}"]
         for entry in done:
             if entry.ablation.paper == paper:
-                lines += ["", *_section(entry, remarks)]
+                lines += ["", *_section(entry, remarks, folder)]
     paths[0].write_text("\n".join(lines) + "\n", encoding="utf-8")
     return paths
 
 
-def _section(entry: Reproduction, remarks: Remarks) -> list[str]:
+def _section(entry: Reproduction, remarks: Remarks, folder: Path) -> list[str]:
     ablation = entry.ablation
     name = f"{ablation.id}-{entry.scale}"
     rows = []
@@ -147,9 +152,14 @@ def _section(entry: Reproduction, remarks: Remarks) -> list[str]:
         "",
         *_table(pandas.DataFrame(rows)),
         "",
-        f"Data: [figure]({name}.csv), [beside the printed numbers]({name}-published.csv), "
-        f"[claims]({name}-claims.csv).",
+        "Data: " + ", ".join(_linked(folder, name, suffix) for suffix in DATA) + ".",
     ]
+
+
+def _linked(folder: Path, name: str, suffix: str) -> str:
+    file = f"{name}{suffix}.csv"
+    what = DATA[suffix]
+    return f"[{what}]({file})" if (folder / file).is_file() else f"{what} (in the store)"
 
 
 def _finding(row: Mapping[Any, Any]) -> str:

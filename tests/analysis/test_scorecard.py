@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas
 import pytest
 
+from analysis import scorecard
 from analysis.ablations import Ablation
 from analysis.ablations.flrp import TABLE_8
 from analysis.reproduction import Reproduction, reproduce
@@ -52,6 +53,20 @@ def test_the_page_holds_figure_claims_and_remarks(
         assert f"| {statement} |" in text
     first = store_digest(store, list(store.runs()["run_id"]))
     assert f"`{first}`" in text
+
+
+def test_large_data_stays_in_the_store(
+    done: tuple[Reproduction, ResultStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, store = done
+    page = tmp_path / "page"
+    sizes = {path.name: path.stat().st_size for path in entry.paths if path.suffix == ".csv"}
+    monkeypatch.setattr(scorecard, "LARGEST_DATA", sizes["flrp-table8-smoke.csv"] - 1)
+    paths = write_page([entry], findings(entry), store, {}, page, "the command")
+    text = paths[0].read_text(encoding="utf-8")
+    assert "Data: figure (in the store), " in text
+    assert "flrp-table8-smoke.csv" not in {path.name for path in paths}
+    assert (page / "flrp-table8-smoke.png").is_file()
 
 
 def test_claims_without_support_need_a_remark(done: tuple[Reproduction, ResultStore]) -> None:
