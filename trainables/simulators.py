@@ -25,8 +25,8 @@ FloatArray = NDArray[np.floating]
 Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 """Observations [n, o], rewards [n], costs [n], whether each episode has ended [n]."""
 
-MIN_STEPS = 4_000
-"""Simulated steps from which processes are worth starting: they take about a second to import."""
+MIN_STEPS = 2_000
+"""Simulated steps for which a process is worth starting: it takes about a second to import."""
 
 
 class Simulators(Protocol):
@@ -164,8 +164,10 @@ class SharedOutSimulators:
                 process.ask(name, *given)
             return [process.answer() for process in self._processes]
         except BaseException:
-            # An answer that nobody waited for would be taken for the next one.
+            # An answer that nobody waited for would be taken for the next one; and nothing is left
+            # to close, so that a `close` to come does not hide what happened.
             end_processes()
+            self._processes = []
             raise
 
 
@@ -181,8 +183,8 @@ def end_processes() -> None:
 
 def open_simulators(task: Task, episodes: int, processes: int) -> Simulators:
     """Simulators for so many episodes of a task, on up to so many processes where it pays."""
-    processes = min(processes, episodes)
-    if processes < 2 or episodes * task.horizon < MIN_STEPS:
+    processes = min(processes, episodes, episodes * task.horizon // MIN_STEPS)
+    if processes < 2:
         return LocalSimulators(task)
     return SharedOutSimulators(task, processes)
 

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def test_processes_change_no_outcome(processes):
 
 
 def test_a_whole_evaluation_is_the_same(monkeypatch):
-    monkeypatch.setattr(simulators, "MIN_STEPS", 0)
+    monkeypatch.setattr(simulators, "MIN_STEPS", 1)
 
     def act(observations, step, episodes):
         return np.sin(observations[..., :2] * (step + 1))
@@ -73,12 +74,18 @@ def test_what_has_ended_takes_no_more_steps():
     assert all((later >= earlier).all() for earlier, later in pairwise(ended))
 
 
-def test_few_steps_start_no_process():
+def test_a_process_is_started_only_for_enough_steps():
     enough = simulators.MIN_STEPS // TASK.horizon
-    assert isinstance(open_simulators(TASK, enough - 1, 2), LocalSimulators)
-    assert isinstance(open_simulators(TASK, enough, 1), LocalSimulators)
-    assert isinstance(open_simulators(TASK, enough, 2), SharedOutSimulators)
-    assert not isinstance(open_simulators(get_task("HopperVelocity"), 1, 2), SharedOutSimulators)
+
+    def processes(episodes, allowed):
+        opened = open_simulators(TASK, episodes, allowed)
+        return len(opened._processes) if isinstance(opened, SharedOutSimulators) else 0
+
+    assert processes(2 * enough - 1, 64) == 0
+    assert processes(2 * enough, 1) == 0
+    assert processes(2 * enough, 64) == 2
+    assert processes(3 * enough, 64) == 3
+    assert processes(3 * enough, 2) == 2
 
 
 def test_an_exception_is_raised_here_and_the_next_evaluation_starts_anew():
@@ -90,6 +97,18 @@ def test_an_exception_is_raised_here_and_the_next_evaluation_starts_anew():
     again = SharedOutSimulators(TASK, 2)
     assert again.reset([0, 1]).shape == (2, TASK.observation_dim)
     assert not {process.process.pid for process in simulators._PROCESSES} & set(first)
+
+
+def test_an_evaluation_fails_with_what_its_simulator_said(monkeypatch):
+    monkeypatch.setattr(simulators, "MIN_STEPS", 1)
+
+    def act(observations, step, episodes):
+        return np.zeros((*observations.shape[:2], 7))
+
+    with pytest.raises(ValueError) as alone:
+        rollout(TASK, act, 2, [0, 1])
+    with pytest.raises(ValueError, match=re.escape(str(alone.value))):
+        rollout(TASK, act, 2, [0, 1], processes=2)
 
 
 def test_a_process_that_dies_is_said():
