@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,13 @@ def write_page(
         lines += ["", f"## {TITLES.get(paper, paper)}"]
         for entry in done:
             if entry.ablation.paper == paper:
-                lines += ["", *_section(entry, remarks, folder)]
+                lines += ["", *_section(entry, remarks, {path.name for path in paths})]
     paths[0].write_text("\n".join(lines) + "\n", encoding="utf-8")
     return paths
 
 
-def _section(entry: Reproduction, remarks: Remarks, folder: Path) -> list[str]:
+def _section(entry: Reproduction, remarks: Remarks, there: Set[str]) -> list[str]:
+    """A section of the page; `there` names the files beside it."""
     ablation = entry.ablation
     name = f"{ablation.id}-{entry.scale}"
     rows = []
@@ -152,14 +153,14 @@ def _section(entry: Reproduction, remarks: Remarks, folder: Path) -> list[str]:
         "",
         *_table(pandas.DataFrame(rows)),
         "",
-        "Data: " + ", ".join(_linked(folder, name, suffix) for suffix in DATA) + ".",
+        "Data: " + ", ".join(_linked(there, name, suffix) for suffix in DATA) + ".",
     ]
 
 
-def _linked(folder: Path, name: str, suffix: str) -> str:
+def _linked(there: Set[str], name: str, suffix: str) -> str:
     file = f"{name}{suffix}.csv"
     what = DATA[suffix]
-    return f"[{what}]({file})" if (folder / file).is_file() else f"{what} (in the store)"
+    return f"[{what}]({file})" if file in there else f"{what} (in the store)"
 
 
 def _finding(row: Mapping[Any, Any]) -> str:
