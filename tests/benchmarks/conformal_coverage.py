@@ -36,7 +36,7 @@ NEW_EPISODES_SEED = 1
 
 
 def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
-    """Rows for the critics after a twentieth of the steps and after all."""
+    """Rows for the critics after a tenth of their steps and after all."""
     from trainables.collect import collect_dataset, default_episodes
     from trainables.datasets import load_dataset, read_dataset
     from trainables.population import Population
@@ -60,6 +60,9 @@ def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
     weights = calibration_weights(unsafe, episodes)[unsafe]
     weights = weights / weights.sum()
     states = torch.as_tensor(new.observations)[unsafe]
+    held_out = runs.data["calibration_weights"]
+    chosen = torch.nonzero(held_out).squeeze(-1)
+    calibration_states = runs.data["observations"][chosen]
     rows = []
     for budget in (steps // 20, steps // 2):
         runs.advance(budget)
@@ -67,9 +70,7 @@ def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
         for member in range(seeds):
             state = runs.member_state(member)
             value = runs.method.nominal_value(state, states)
-            held_out = runs.data["calibration_weights"]
-            chosen = torch.nonzero(held_out).squeeze(-1)
-            scores = runs.method.nominal_value(state, runs.data["observations"][chosen])
+            scores = runs.method.nominal_value(state, calibration_states)
 
             def share(threshold: torch.Tensor, value: torch.Tensor = value) -> float:
                 return float(weights[value <= threshold].sum())
