@@ -1,10 +1,7 @@
 """A sweep of the real trainable that is interrupted, killed and resumed, as a user would see it."""
 
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pandas
 import pytest
 
 from analysis.store import ResultStore
+from tests.sweeps import drivers
 from trainables.collect import collect_dataset
 from trainables.tasks import get_task
 
@@ -30,23 +28,12 @@ TIMEOUT_SECONDS = 400
 
 
 def start(spec: Path, store: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "sweeps", "run", str(spec), "--storage", str(store)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, "--num-cpus", "1"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ["run", str(spec), "--storage", str(store), "--num-cpus", "1"]
+    return drivers.start(words)
 
 
 def wait_until(condition: Callable[[], bool], driver: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    drivers.wait_until(condition, driver, TIMEOUT_SECONDS)
 
 
 def parts(store: Path) -> dict[str, int]:

@@ -1,16 +1,14 @@
 """`reproduce` of several ablations, interrupted and killed on its way, as a user would see it."""
 
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis.store import ResultStore
+from tests.sweeps import drivers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -20,25 +18,12 @@ TIMEOUT_SECONDS = 600
 
 def start(folder: Path) -> "subprocess.Popen[str]":
     words = ["reproduce", *IDS, "--scale", "smoke", "--storage", str(folder / "store")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeps", *words, "--page", str(folder / "page")],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "SAFESWEEP_DATA_DIR": str(folder / "data"),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words += ["--page", str(folder / "page")]
+    return drivers.start(words, {"SAFESWEEP_DATA_DIR": str(folder / "data")})
 
 
 def wait_until(condition: Callable[[], bool], driver: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    drivers.wait_until(condition, driver, TIMEOUT_SECONDS)
 
 
 def written(store: Path, table: str) -> dict[str, int]:
