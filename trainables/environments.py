@@ -20,9 +20,9 @@ episodes, of which these are some, never from a generator that earlier calls mov
 episodes that have ended are left as they were.
 """
 
-# Live simulators at a time. Bounds memory to 1 or 2 GB: a PyBullet client holds 28 MB, a navigation
-# world 200 MB, a velocity task 1 MB. Fewer also step faster, for want of cache, but every further
-# wave asks the policies again.
+# Live simulators of each process that simulates. Bounds its memory to 1 or 2 GB: a PyBullet client
+# holds 28 MB, a navigation world 200 MB, a velocity task 1 MB. Fewer also step faster, for want of
+# cache, but every further wave asks the policies again.
 MAX_LIVE_SIMULATORS = {
     "bullet": 32,
     "safety_gymnasium_navigation": 8,
@@ -75,18 +75,15 @@ def rollout(
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    live = max(MAX_LIVE_SIMULATORS[task.suite], processes)
-    at_once = max(1, live // members)
     simulators = open_simulators(task, members * episodes, processes)
-    try:
-        for first in range(0, episodes, at_once):
-            chosen = slice(first, min(first + at_once, episodes))
-            pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
-            for begin in range(0, len(pairs), live):
-                wave = np.array(pairs[begin : begin + live])
-                _rollout_wave(task, act, simulators, wave, chosen, seeds, outcomes)
-    finally:
-        simulators.close()
+    live = MAX_LIVE_SIMULATORS[task.suite] * simulators.processes
+    at_once = max(1, live // members)
+    for first in range(0, episodes, at_once):
+        chosen = slice(first, min(first + at_once, episodes))
+        pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
+        for begin in range(0, len(pairs), live):
+            wave = np.array(pairs[begin : begin + live])
+            _rollout_wave(task, act, simulators, wave, chosen, seeds, outcomes)
     return outcomes
 
 

@@ -18,18 +18,23 @@ FloatArray = NDArray[np.floating]
 
 
 class OGBenchSimulator:
-    """One environment. Its reset draws the start from numpy's global generator, too, which is put
-    back afterwards; steps draw nothing. A fresh environment repeats an episode exactly, a reused
-    one up to rounding."""
+    """An environment, made anew for each episode: a used one repeats it up to rounding alone.
+
+    Its reset draws the start from numpy's global generator, too, which is put back afterwards;
+    steps draw nothing.
+    """
 
     def __init__(self, task: Task) -> None:
-        import ogbench
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._environment = ogbench.make_env_and_datasets(task.name, env_only=True)
+        self._name = task.name
+        self._environment: Any = None
 
     def reset(self, seed: int) -> FloatArray:
+        import ogbench
+
+        self.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._environment = ogbench.make_env_and_datasets(self._name, env_only=True)
         outside = np.random.get_state()  # noqa: NPY002
         try:
             np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -44,7 +49,9 @@ class OGBenchSimulator:
         return observation, float(success), 0.0, bool(terminated) or success
 
     def close(self) -> None:
-        self._environment.close()
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
 
 
 def fetch_ogbench(task: Task, folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:

@@ -1,6 +1,7 @@
 """Several live simulators of a task, stepped together: here, or shared out to processes.
 
-An outcome depends on an episode's seed and actions alone, so that it is the same either way.
+An outcome depends on an episode's seed and actions alone, so that it is the same either way. What
+was made stays for the next evaluation of the same task.
 """
 
 import atexit
@@ -30,7 +31,13 @@ MIN_STEPS = 2_000
 
 
 class Simulators(Protocol):
-    """Some episodes of a task, each in an environment of its own."""
+    """Some episodes of a task, each in an environment of its own.
+
+    Attributes:
+        processes: how many simulate at a time.
+    """
+
+    processes: int
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
         """Start an episode for each seed: their first observations [n, o]."""
@@ -39,30 +46,29 @@ class Simulators(Protocol):
         """Take a step of every episode with its row of actions [n, a]. Where one has ended before,
         the row is ignored, and its outcome is zeros."""
 
-    def close(self) -> None:
-        """Give up all episodes."""
-
 
 class LocalSimulators:
     """Simulators of this process, stepped one after the other."""
 
+    processes = 1
+
     def __init__(self, task: Task) -> None:
-        self._task = task
+        self.task = task
         self._live: list[Simulator] = []
         self._ended = np.zeros(0, dtype=bool)
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        self.close()
         self._ended = np.zeros(len(seeds), dtype=bool)
-        observations = np.zeros((len(seeds), self._task.observation_dim), dtype=np.float32)
+        observations = np.zeros((len(seeds), self.task.observation_dim), dtype=np.float32)
         for row, seed in enumerate(seeds):
-            self._live.append(make_simulator(self._task))
+            if row == len(self._live):
+                self._live.append(make_simulator(self.task))
             observations[row] = self._live[row].reset(int(seed))
         return observations
 
     def step(self, actions: FloatArray) -> Outcome:
-        count = len(self._live)
-        observations = np.zeros((count, self._task.observation_dim), dtype=np.float32)
+        count = len(self._ended)
+        observations = np.zeros((count, self.task.observation_dim), dtype=np.float32)
         rewards, costs = np.zeros(count), np.zeros(count)
         for row in np.flatnonzero(~self._ended):
             observation, reward, cost, ended = self._live[row].step(actions[row])
@@ -71,6 +77,7 @@ class LocalSimulators:
         return observations, rewards, costs, self._ended.copy()
 
     def close(self) -> None:
+        """Free what they hold."""
         while self._live:
             self._live.pop().close()
 
@@ -139,6 +146,7 @@ class SharedOutSimulators:
     def __init__(self, task: Task, processes: int) -> None:
         while len(_PROCESSES) < processes:
             _PROCESSES.append(_Process())
+        self.processes = processes
         self._task = task
         self._processes = _PROCESSES[:processes]
         self._rows: list[slice] = []
@@ -155,37 +163,54 @@ class SharedOutSimulators:
         observations, rewards, costs, ended = map(np.concatenate, zip(*outcomes, strict=True))
         return observations, rewards, costs, ended
 
-    def close(self) -> None:
-        self._all("close", [() for _ in self._processes])
-
     def _all(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
             for process, given in zip(self._processes, arguments, strict=True):
                 process.ask(name, *given)
             return [process.answer() for process in self._processes]
         except BaseException:
-            # An answer that nobody waited for would be taken for the next one; and nothing is left
-            # to close, so that a `close` to come does not hide what happened.
-            end_processes()
-            self._processes = []
+            # An answer that nobody waited for would be taken for the next one.
+            end_simulators()
             raise
 
 
 _PROCESSES: list[_Process] = []
+_local: LocalSimulators | None = None
 
 
 @atexit.register
-def end_processes() -> None:
-    """End the processes that simulate for this one; the next that need them start new ones."""
+def end_simulators() -> None:
+    """End this process's simulators, and the processes that simulate for it."""
+    _end_local()
     while _PROCESSES:
         _PROCESSES.pop().end()
 
 
+def _end_local() -> None:
+    global _local
+    if _local is not None:
+        _local.close()
+    _local = None
+
+
+def local_simulators(task: Task) -> LocalSimulators:
+    """This process's simulators of a task; those of another task are ended."""
+    global _local
+    if _local is None or _local.task != task:
+        _end_local()
+        _local = LocalSimulators(task)
+    return _local
+
+
 def open_simulators(task: Task, episodes: int, processes: int) -> Simulators:
-    """Simulators for so many episodes of a task, on up to so many processes where it pays."""
+    """Simulators for so many episodes of a task, on up to so many processes where it pays.
+
+    Episodes of an earlier call end.
+    """
     processes = min(processes, episodes, episodes * task.horizon // MIN_STEPS)
     if processes < 2:
-        return LocalSimulators(task)
+        return local_simulators(task)
+    _end_local()
     return SharedOutSimulators(task, processes)
 
 
@@ -201,9 +226,7 @@ def _serve(connection: Connection) -> None:
         try:
             if name == "reset":
                 task, *arguments = arguments
-                if simulators is not None:
-                    simulators.close()
-                simulators = LocalSimulators(task)
+                simulators = local_simulators(task)
             if simulators is not None:
                 result = getattr(simulators, name)(*arguments)
         except Exception as problem:

@@ -131,7 +131,7 @@ def batched_seconds(population: Any, episodes: int) -> tuple[float, float]:
 
     class Timed:
         def __init__(self, simulators: Any) -> None:
-            self.simulators = simulators
+            self.simulators, self.processes = simulators, simulators.processes
 
         def __getattr__(self, name: str) -> Any:
             function = getattr(self.simulators, name)

@@ -69,6 +69,23 @@ def test_bullet_episode_depends_only_on_its_seed(key):
     busy.close()
 
 
+@pytest.mark.parametrize("key", BULLET)
+def test_a_used_bullet_environment_starts_an_episode_as_a_new_one(key):
+    task = get_task(key)
+    used = make_simulator(task)
+    # Contacts, motors and sleeping bodies are left by episodes of different ends.
+    for seed, (steps, strength) in enumerate(
+        [(60, 1), (0, 1), (30, 0.1), (5, 0), (12, 1), (60, 0), (1, 1), (30, 1), (2, 0.1), (40, 1)]
+    ):
+        actions = strength * random_actions(task, steps)
+        new = make_simulator(task)
+        np.testing.assert_array_equal(
+            trajectory(used, seed, actions), trajectory(new, seed, actions)
+        )
+        new.close()
+    used.close()
+
+
 def test_global_generator_is_left_alone():
     np.random.seed(5)  # noqa: NPY002
     expected = np.random.random(3)  # noqa: NPY002

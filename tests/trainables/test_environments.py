@@ -60,18 +60,27 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     policies = LinearPolicies(task, 2)
     together = arrays(rollout(task, policies, 2, [1, 2, 3]))
     monkeypatch.setitem(environments.MAX_LIVE_SIMULATORS, "bullet", 2)
-    live = []
+    simulators.end_simulators()
+    made = []
     original = simulators.make_simulator
 
     def counted(task):
-        simulator = original(task)
-        live.append(simulator)
-        assert sum(one._environment is not None for one in live) <= 2
-        return simulator
+        made.append(original(task))
+        return made[-1]
 
     monkeypatch.setattr(simulators, "make_simulator", counted)
     np.testing.assert_array_equal(arrays(rollout(task, policies, 2, [1, 2, 3])), together)
-    assert len(live) == 6
+    assert len(made) == 2
+
+
+def test_simulators_stay_for_the_next_evaluation_of_their_task():
+    task, other = get_task("BallRun"), get_task("HopperVelocity")
+    rollout(task, LinearPolicies(task, 1), 1, [1, 2])
+    kept = simulators.local_simulators(task)
+    live = list(kept._live)
+    rollout(task, LinearPolicies(task, 1), 1, [3, 4])
+    assert simulators.local_simulators(task) is kept and kept._live == live
+    rollout(other, LinearPolicies(other, 1), 1, [1])
     assert all(simulator._environment is None for simulator in live)
 
 

@@ -15,7 +15,7 @@ from trainables.environments import rollout
 from trainables.simulators import (
     LocalSimulators,
     SharedOutSimulators,
-    end_processes,
+    end_simulators,
     open_simulators,
 )
 from trainables.tasks import get_task
@@ -26,7 +26,7 @@ TASK = get_task("BallRun")
 @pytest.fixture(autouse=True)
 def none_left() -> Iterator[None]:
     yield
-    end_processes()
+    end_simulators()
 
 
 def drive(group, seeds, steps=12, action_dim=2):
@@ -34,7 +34,6 @@ def drive(group, seeds, steps=12, action_dim=2):
     outcomes = [(group.reset(seeds),)]
     for _ in range(steps):
         outcomes.append(group.step(rng.uniform(-1, 1, (len(seeds), action_dim))))
-    group.close()
     return outcomes
 
 
