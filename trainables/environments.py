@@ -1,13 +1,15 @@
 """Rolling out policies of a whole population in a task's environments."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.boat import HORIZON, BoatEnvironment, start_states
-from trainables.simulators import Simulators, open_simulators
+from trainables.simulators import Wave, simulate
 from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
@@ -20,17 +22,18 @@ episodes, of which these are some, never from a generator that earlier calls mov
 episodes that have ended are left as they were.
 """
 
-# Live simulators of each process that simulates. Bounds its memory to 1 or 2 GB: a PyBullet client
-# holds 28 MB, a navigation world 200 MB, a velocity task 1 MB. Fewer also step faster, for want of
-# cache, but every further wave asks the policies again.
-MAX_LIVE_SIMULATORS = {
-    "bullet": 32,
-    "safety_gymnasium_navigation": 8,
-    "safety_gymnasium_velocity": 256,
+# How many simulators a process may have, and the MB that each takes. Every further wave asks the
+# policies again; more than so many gain little.
+LIVE_SIMULATORS = {
+    "bullet": (64, 28),
+    "safety_gymnasium_navigation": (8, 200),
+    "safety_gymnasium_velocity": (256, 1),
     # A process has one engine.
-    "metadrive": 1,
-    "ogbench": 16,
+    "metadrive": (1, 500),
+    "ogbench": (16, 50),
 }
+MEMORY_SHARE = 0.25
+"""Of the machine's memory, for the simulators of processes on all of its processors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ def rollout(
     Args:
         episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
             [members, episodes].
-        processes: how many may simulate at a time, where there is enough to simulate.
+        processes: how many simulate at a time; see `simulators.worthwhile_processes`.
 
     Raises:
         InvalidInput: the task's simulator is not installed.
@@ -75,38 +78,44 @@ def rollout(
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    simulators = open_simulators(task, members * episodes, processes)
-    live = MAX_LIVE_SIMULATORS[task.suite] * simulators.processes
-    at_once = max(1, live // members)
+    at_once = max(1, min(live_simulators(task) // members, -(-episodes // processes)))
+    waves = []
     for first in range(0, episodes, at_once):
         chosen = slice(first, min(first + at_once, episodes))
-        pairs = [(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)]
-        for begin in range(0, len(pairs), live):
-            wave = np.array(pairs[begin : begin + live])
-            _rollout_wave(task, act, simulators, wave, chosen, seeds, outcomes)
+        pairs = np.array([(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)])
+        most = min(live_simulators(task), -(-members * episodes // processes))
+        for begin in range(0, len(pairs), most):
+            waves.append(_wave(task, act, pairs[begin : begin + most], chosen, seeds, outcomes))
+    simulate(task, waves, processes)
     return outcomes
 
 
-def _rollout_wave(
+def live_simulators(task: Task) -> int:
+    """How many simulators a process may have at a time."""
+    most, megabytes = LIVE_SIMULATORS[task.suite]
+    share = psutil.virtual_memory().total * MEMORY_SHARE / (os.cpu_count() or 1)
+    return max(1, min(most, int(share / (megabytes * 2**20))))
+
+
+def _wave(
     task: Task,
     act: Act,
-    simulators: Simulators,
     wave: NDArray[np.int64],
     chosen: slice,
     seeds: NDArray[np.int64],
     outcomes: Episodes,
-) -> None:
-    """Run the episodes of a wave, rows (member, episode) [n, 2], to their ends."""
+) -> Wave:
+    """The episodes of a wave, rows (member, episode) [n, 2], to their ends."""
     members, episodes = wave.T
     shape = (*outcomes.lengths.shape, task.observation_dim)
     observations = np.zeros(shape, dtype=np.float32)
-    observations[members, episodes] = simulators.reset(seeds[members, episodes].tolist())
+    observations[members, episodes] = yield "reset", seeds[members, episodes].tolist()
     running = np.ones(len(wave), dtype=bool)
     for step in range(task.horizon):
         # Some simulators compute in the precision of the action that they are given.
         asked = act(observations[:, chosen], step, chosen)
         actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
-        after, rewards, costs, ended = simulators.step(actions[members, episodes - chosen.start])
+        after, rewards, costs, ended = yield "step", actions[members, episodes - chosen.start]
         rows = members[running], episodes[running]
         observations[rows] = after[running]
         outcomes.reward_returns[rows] += rewards[running]

@@ -25,10 +25,13 @@ from trainables.lookups import Watched
 from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
 from trainables.networks import is_large
 from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, polyak_
+from trainables.simulators import worthwhile_processes
 from trainables.tasks import Task
 
 BLOCK_STEPS = 32
 DIVERGENCE_BOUND = 1e12
+CHEAP_TO_ACT = 200e6
+"""Floating-point operations of all policies for one observation each, some milliseconds' work."""
 STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
 
 
@@ -372,7 +375,27 @@ class Population:
         )
         act = self.policy(policy, episodes)
         # A trial's CPUs train and simulate in turn.
-        return rollout(self.task, act, self.size, seeds, processes=torch.get_num_threads())
+        threads = torch.get_num_threads()
+        processes = worthwhile_processes(self.task, seeds.size, threads)
+        if processes > 1 and self._acts_cheaply(act):
+            torch.set_num_threads(1)
+        try:
+            return rollout(self.task, act, self.size, seeds, processes)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _acts_cheaply(self, act: Any) -> bool:
+        """Whether one thread is enough to act with.
+
+        After an operation of several threads these stay awake for the next, on processors that are
+        needed for simulating.
+        """
+        from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
+
+        observations = np.zeros((self.size, 1, self.task.observation_dim), dtype=np.float32)
+        with FlopCounterMode(display=False) as counter:
+            act(observations, 0, slice(0, 1))
+        return counter.get_total_flops() < CHEAP_TO_ACT
 
     def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
         """V_h [P, E] of every member at the same `observations` [E, o]."""

@@ -1,19 +1,19 @@
-"""Several live simulators of a task, stepped together: here, or shared out to processes.
+"""Live simulators of a task: several in this process, or in each of some processes.
 
 An outcome depends on an episode's seed and actions alone, so that it is the same either way. What
 was made stays for the next evaluation of the same task.
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
-from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from collections.abc import Generator, Iterable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,27 +30,15 @@ MIN_STEPS = 2_000
 """Simulated steps for which a process is worth starting: it takes about a second to import."""
 
 
-class Simulators(Protocol):
-    """Some episodes of a task, each in an environment of its own.
-
-    Attributes:
-        processes: how many simulate at a time.
-    """
-
-    processes: int
-
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Start an episode for each seed: their first observations [n, o]."""
-
-    def step(self, actions: FloatArray) -> Outcome:
-        """Take a step of every episode with its row of actions [n, a]. Where one has ended before,
-        the row is ignored, and its outcome is zeros."""
+Wave = Generator[tuple[str, Any], Any, None]
+"""Episodes that go side by side, each in a simulator of its own. It asks for `("reset", seeds [n])`
+and is sent their first observations [n, o], then for `("step", actions [n, a])` and is sent their
+`Outcome`. Where an episode has ended before, its row of actions is ignored and its outcome is zeros.
+"""
 
 
 class LocalSimulators:
     """Simulators of this process, stepped one after the other."""
-
-    processes = 1
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -83,7 +71,11 @@ class LocalSimulators:
 
 
 class _Process:
-    """A process that serves `LocalSimulators` over a socket, and ends when this one does."""
+    """A process that serves `LocalSimulators` over a socket, and ends when this one does.
+
+    Attributes:
+        connection: can be waited for.
+    """
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -100,16 +92,16 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
-        self._connection = Connection(ours.detach())
+        self.connection = Connection(ours.detach())
 
-    def ask(self, name: str, *arguments: Any) -> None:
-        """Call a function there; `answer` waits for what it returns.
+    def ask(self, task: Task, name: str, given: Any) -> None:
+        """Call a function of a task's simulators there; `answer` waits for what it returns.
 
         Raises:
             RuntimeError: the process has ended.
         """
         try:
-            self._connection.send((name, arguments))
+            self.connection.send((task, name, given))
         except OSError:
             raise self._ended() from None
 
@@ -121,7 +113,7 @@ class _Process:
             Exception: what it raised.
         """
         try:
-            result = self._connection.recv()
+            result = self.connection.recv()
         except (EOFError, OSError):
             raise self._ended() from None
         if isinstance(result, Exception):
@@ -133,45 +125,8 @@ class _Process:
 
     def end(self) -> None:
         """Let it go."""
-        self._connection.close()
+        self.connection.close()
         self.process.wait()
-
-
-class SharedOutSimulators:
-    """Simulators of several processes, which step at the same time.
-
-    The processes outlive it, for the next evaluation. After an exception it cannot be used again.
-    """
-
-    def __init__(self, task: Task, processes: int) -> None:
-        while len(_PROCESSES) < processes:
-            _PROCESSES.append(_Process())
-        self.processes = processes
-        self._task = task
-        self._processes = _PROCESSES[:processes]
-        self._rows: list[slice] = []
-
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        bounds = np.linspace(0, len(seeds), len(self._processes) + 1).astype(int)
-        self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        given = list(map(int, seeds))
-        shares = [(self._task, given[rows]) for rows in self._rows]
-        return np.concatenate(self._all("reset", shares))
-
-    def step(self, actions: FloatArray) -> Outcome:
-        outcomes = self._all("step", [(actions[rows],) for rows in self._rows])
-        observations, rewards, costs, ended = map(np.concatenate, zip(*outcomes, strict=True))
-        return observations, rewards, costs, ended
-
-    def _all(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        try:
-            for process, given in zip(self._processes, arguments, strict=True):
-                process.ask(name, *given)
-            return [process.answer() for process in self._processes]
-        except BaseException:
-            # An answer that nobody waited for would be taken for the next one.
-            end_simulators()
-            raise
 
 
 _PROCESSES: list[_Process] = []
@@ -202,33 +157,65 @@ def local_simulators(task: Task) -> LocalSimulators:
     return _local
 
 
-def open_simulators(task: Task, episodes: int, processes: int) -> Simulators:
-    """Simulators for so many episodes of a task, on up to so many processes where it pays.
+def worthwhile_processes(task: Task, episodes: int, most: int) -> int:
+    """How many processes, of at most so many, it pays to simulate so many episodes in."""
+    if task.suite == "boat":
+        return 1
+    return max(1, min(most, episodes, episodes * task.horizon // MIN_STEPS))
 
-    Episodes of an earlier call end.
+
+def simulate(task: Task, waves: Iterable[Wave], processes: int) -> None:
+    """Run waves to their ends: here, one after the other, or one in each of so many processes.
+
+    Raises:
+        RuntimeError: a process has ended.
+        Exception: what a wave or a simulator raised. Nothing goes on after it.
     """
-    processes = min(processes, episodes, episodes * task.horizon // MIN_STEPS)
-    if processes < 2:
-        return local_simulators(task)
+    if processes == 1:
+        simulators = local_simulators(task)
+        for wave in waves:
+            name, given = next(wave)
+            with contextlib.suppress(StopIteration):
+                while True:
+                    name, given = wave.send(getattr(simulators, name)(given))
+        return
     _end_local()
-    return SharedOutSimulators(task, processes)
+    while len(_PROCESSES) < processes:
+        _PROCESSES.append(_Process())
+    left = iter(waves)
+    running: dict[Any, tuple[_Process, Wave]] = {}
+    try:
+        for process, wave in zip(_PROCESSES[:processes], left, strict=False):
+            process.ask(task, *next(wave))
+            running[process.connection] = process, wave
+        while running:
+            # Whichever has answered goes on; nobody waits for the slowest.
+            for ready in wait(list(running)):
+                process, wave = running.pop(ready)
+                try:
+                    request = wave.send(process.answer())
+                except StopIteration:
+                    following = next(left, None)
+                    if following is None:
+                        continue
+                    wave, request = following, next(following)
+                process.ask(task, *request)
+                running[ready] = process, wave
+    except BaseException:
+        # An answer that nobody waited for would be taken for the next one.
+        end_simulators()
+        raise
 
 
 def _serve(connection: Connection) -> None:
     """Answer requests until the other side closes."""
-    simulators: LocalSimulators | None = None
     while True:
         try:
-            name, arguments = connection.recv()
+            task, name, given = connection.recv()
         except (EOFError, OSError):
             return
-        result: Any = None
         try:
-            if name == "reset":
-                task, *arguments = arguments
-                simulators = local_simulators(task)
-            if simulators is not None:
-                result = getattr(simulators, name)(*arguments)
+            result = getattr(local_simulators(task), name)(given)
         except Exception as problem:
             result = problem
         try:

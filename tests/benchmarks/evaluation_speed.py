@@ -7,8 +7,8 @@ All sides run the same freshly initialised policies of two layers of 256 units, 
 medians count. The population simulates in `--threads` processes. The plain side makes our simulator
 for each episode and asks the policy for one action at a time, without a population around it. The
 usual side does so in DSRL's own environment, made once and reset, as public evaluation loops do.
-Both are measured on `--plain-policies` of the policies. `simulate` is the share of the population's
-time in which it waits for the simulators: making, resetting and stepping them.
+Both are measured on `--plain-policies` of the policies. `acting` is the share of the population's
+time in which policies are asked; the simulators of several processes go on meanwhile.
 
 Then it prints the latency of acting, for every method at its paper's sizes: of one policy for one
 observation, and a policy of a population of `--policies`.
@@ -124,32 +124,23 @@ def _one_by_one(
 
 
 def batched_seconds(population: Any, episodes: int) -> tuple[float, float]:
-    """Seconds of one evaluation of all members at once, and the simulators' part of them."""
-    from trainables import environments
-
+    """Seconds of one evaluation of all members at once, and those in which it was acting."""
     spent = 0.0
+    plain = population.policy
 
-    class Timed:
-        def __init__(self, simulators: Any) -> None:
-            self.simulators, self.processes = simulators, simulators.processes
+    def timed_policy(name: str, episodes: int) -> Any:
+        act = plain(name, episodes)
 
-        def __getattr__(self, name: str) -> Any:
-            function = getattr(self.simulators, name)
+        def timed(*arguments: Any) -> Any:
+            nonlocal spent
+            began = time.perf_counter()
+            result = act(*arguments)
+            spent += time.perf_counter() - began
+            return result
 
-            def timed(*arguments: Any) -> Any:
-                nonlocal spent
-                began = time.perf_counter()
-                result = function(*arguments)
-                spent += time.perf_counter() - began
-                return result
+        return timed
 
-            return timed
-
-    def opened(*arguments: Any) -> Any:
-        return Timed(open_simulators(*arguments))
-
-    open_simulators = environments.open_simulators
-    with patch.object(environments, "open_simulators", opened):
+    with patch.object(population, "policy", timed_policy):
         began = time.perf_counter()
         population.evaluate(population.method.policies[0], episodes)
         whole = time.perf_counter() - began
@@ -197,14 +188,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sizes = {"hidden_dim": 256, "hidden_layers": 2}
     population = population_of(arguments.method, arguments.task, arguments.policies, sizes)
-    plain, usual, batched, simulate = [], [], [], []
+    plain, usual, batched, acting = [], [], [], []
     # Processes that simulate are started once in a trial, and the imports are everyone's.
     population.evaluate(population.method.policies[0], arguments.episodes)
     some = (population, arguments.plain_policies, arguments.episodes)
     for _ in range(arguments.rounds):
-        whole, simulators = batched_seconds(population, arguments.episodes)
+        whole, spent = batched_seconds(population, arguments.episodes)
         batched.append(whole)
-        simulate.append(simulators)
+        acting.append(spent)
         plain.append(plain_seconds(*some))
         usual.append(usual_seconds(*some))
     steps = arguments.policies * arguments.episodes * population.task.horizon
@@ -219,7 +210,7 @@ def main() -> None:
         "usual_seconds": round(statistics.median(usual), 2),
         "ratio_to_usual": round(statistics.median(usual) / statistics.median(batched), 2),
         "steps_per_second": round(steps / statistics.median(batched)),
-        "simulate": round(statistics.median(simulate) / statistics.median(batched), 2),
+        "acting": round(statistics.median(acting) / statistics.median(batched), 2),
         "threads": arguments.threads,
     }
     print_table([row])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     task = get_task("BallRun")
     policies = LinearPolicies(task, 2)
     together = arrays(rollout(task, policies, 2, [1, 2, 3]))
-    monkeypatch.setitem(environments.MAX_LIVE_SIMULATORS, "bullet", 2)
+    monkeypatch.setitem(environments.LIVE_SIMULATORS, "bullet", (2, 28))
     simulators.end_simulators()
     made = []
     original = simulators.make_simulator
@@ -71,6 +73,21 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     monkeypatch.setattr(simulators, "make_simulator", counted)
     np.testing.assert_array_equal(arrays(rollout(task, policies, 2, [1, 2, 3])), together)
     assert len(made) == 2
+
+
+def test_live_simulators_take_a_share_of_the_memory(monkeypatch):
+    task, gigabyte = get_task("BallRun"), 2**30
+
+    def live(memory, processors):
+        monkeypatch.setattr(
+            environments.psutil, "virtual_memory", lambda: SimpleNamespace(total=memory)
+        )
+        monkeypatch.setattr(environments.os, "cpu_count", lambda: processors)
+        return environments.live_simulators(task)
+
+    assert live(24 * gigabyte, 2) == 64
+    assert live(16 * gigabyte, 8) == 18
+    assert live(gigabyte, 64) == 1
 
 
 def test_simulators_stay_for_the_next_evaluation_of_their_task():

@@ -12,12 +12,7 @@ import pytest
 
 from trainables import simulators
 from trainables.environments import rollout
-from trainables.simulators import (
-    LocalSimulators,
-    SharedOutSimulators,
-    end_simulators,
-    open_simulators,
-)
+from trainables.simulators import end_simulators, simulate, worthwhile_processes
 from trainables.tasks import get_task
 
 TASK = get_task("BallRun")
@@ -29,28 +24,34 @@ def none_left() -> Iterator[None]:
     end_simulators()
 
 
-def drive(group, seeds, steps=12, action_dim=2):
-    rng = np.random.default_rng(0)
-    outcomes = [(group.reset(seeds),)]
+def episodes(seeds, seen, steps=12, action_dim=2):
+    rng = np.random.default_rng(len(seeds))
+    seen.append(((yield "reset", seeds),))
     for _ in range(steps):
-        outcomes.append(group.step(rng.uniform(-1, 1, (len(seeds), action_dim))))
-    return outcomes
+        seen.append((yield "step", rng.uniform(-1, 1, (len(seeds), action_dim))))
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+def run(processes, task=TASK, waves=((3, 1), (4, 1, 5), (9,)), **options):
+    """What each wave of episodes was sent."""
+    seen = [[] for _ in waves]
+    pairs = zip(waves, seen, strict=True)
+    simulate(task, [episodes(list(wave), own, **options) for wave, own in pairs], processes)
+    return seen
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
 def test_processes_change_no_outcome(processes):
-    here = drive(LocalSimulators(TASK), [3, 1, 4, 1, 5])
-    shared = SharedOutSimulators(TASK, processes)
+    here = run(1)
     for _ in range(2):
-        for one, other in zip(here, drive(shared, [3, 1, 4, 1, 5]), strict=True):
+        for one, other in zip(here, run(processes), strict=True):
+            assert len(one) == len(other) == 13
             for mine, theirs in zip(one, other, strict=True):
-                np.testing.assert_array_equal(mine, theirs)
-                assert mine.dtype == theirs.dtype
+                for number, again in zip(mine, theirs, strict=True):
+                    np.testing.assert_array_equal(number, again)
+                    assert number.dtype == again.dtype
 
 
-def test_a_whole_evaluation_is_the_same(monkeypatch):
-    monkeypatch.setattr(simulators, "MIN_STEPS", 1)
-
+def test_a_whole_evaluation_is_the_same():
     def act(observations, step, episodes):
         return np.sin(observations[..., :2] * (step + 1))
 
@@ -63,7 +64,7 @@ def test_a_whole_evaluation_is_the_same(monkeypatch):
 
 def test_what_has_ended_takes_no_more_steps():
     hopper = get_task("HopperVelocity")
-    outcomes = drive(LocalSimulators(hopper), [0, 1], 400, 3)[1:]
+    outcomes = run(1, hopper, [(0, 1)], steps=400, action_dim=3)[0][1:]
     ended = np.array([outcome[3] for outcome in outcomes])
     assert ended[-1].all() and not ended[0].any()
     for before, (observations, rewards, costs, _) in zip(ended[:-1], outcomes[1:], strict=True):
@@ -75,32 +76,42 @@ def test_what_has_ended_takes_no_more_steps():
 
 def test_a_process_is_started_only_for_enough_steps():
     enough = simulators.MIN_STEPS // TASK.horizon
-
-    def processes(episodes, allowed):
-        opened = open_simulators(TASK, episodes, allowed)
-        return len(opened._processes) if isinstance(opened, SharedOutSimulators) else 0
-
-    assert processes(2 * enough - 1, 64) == 0
-    assert processes(2 * enough, 1) == 0
-    assert processes(2 * enough, 64) == 2
-    assert processes(3 * enough, 64) == 3
-    assert processes(3 * enough, 2) == 2
+    assert worthwhile_processes(TASK, 2 * enough - 1, 64) == 1
+    assert worthwhile_processes(TASK, 2 * enough, 1) == 1
+    assert worthwhile_processes(TASK, 2 * enough, 64) == 2
+    assert worthwhile_processes(TASK, 3 * enough, 64) == 3
+    assert worthwhile_processes(TASK, 3 * enough, 2) == 2
+    assert worthwhile_processes(get_task("HopperVelocity"), 1, 2) == 1
+    assert worthwhile_processes(get_task("BoatNavigation"), 1_000, 2) == 1
 
 
-def test_an_exception_is_raised_here_and_the_next_evaluation_starts_anew():
-    shared = SharedOutSimulators(TASK, 2)
-    shared.reset([0, 1])
-    first = [process.process.pid for process in simulators._PROCESSES]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_exception_is_raised_here_and_the_next_evaluation_starts_anew(processes):
+    run(processes)
+    first = {process.process.pid for process in simulators._PROCESSES}
+
+    def failing():
+        yield "reset", [0, 1]
+        yield "step", np.zeros((1, 2))
+
     with pytest.raises(IndexError):
-        shared.step(np.zeros((1, 2)))
-    again = SharedOutSimulators(TASK, 2)
-    assert again.reset([0, 1]).shape == (2, TASK.observation_dim)
-    assert not {process.process.pid for process in simulators._PROCESSES} & set(first)
+        simulate(TASK, [episodes([3], []), failing(), episodes([4], [])], processes)
+    assert not simulators._PROCESSES
+    np.testing.assert_array_equal(run(processes)[0][-1][0], run(1)[0][-1][0])
+    assert not {process.process.pid for process in simulators._PROCESSES} & first
 
 
-def test_an_evaluation_fails_with_what_its_simulator_said(monkeypatch):
-    monkeypatch.setattr(simulators, "MIN_STEPS", 1)
+def test_what_a_wave_raises_is_raised():
+    def failing():
+        yield "reset", [0]
+        raise KeyError("policy")
 
+    with pytest.raises(KeyError, match="policy"):
+        simulate(TASK, [episodes([3], []), failing()], 2)
+    assert not simulators._PROCESSES
+
+
+def test_an_evaluation_fails_with_what_its_simulator_said():
     def act(observations, step, episodes):
         return np.zeros((*observations.shape[:2], 7))
 
@@ -111,19 +122,22 @@ def test_an_evaluation_fails_with_what_its_simulator_said(monkeypatch):
 
 
 def test_a_process_that_dies_is_said():
-    shared = SharedOutSimulators(TASK, 2)
-    shared.reset([0, 1])
-    simulators._PROCESSES[1].process.kill()
+    def killing():
+        yield "reset", [0]
+        simulators._PROCESSES[0].process.kill()
+        while True:
+            yield "step", np.zeros((1, 2))
+
     with pytest.raises(RuntimeError, match="process ended with code -9"):
-        for _ in range(3):
-            shared.step(np.zeros((2, 2)))
+        simulate(TASK, [killing(), episodes([3], [], steps=1_000)], 2)
 
 
 def test_processes_end_with_the_one_that_they_serve():
     code = (
-        "import time; from trainables.simulators import SharedOutSimulators, _PROCESSES\n"
+        "import time; from trainables.simulators import simulate, _PROCESSES\n"
         "from trainables.tasks import get_task\n"
-        "SharedOutSimulators(get_task('BallRun'), 2).reset([0, 1])\n"
+        "def wave(seed): yield 'reset', [seed]\n"
+        "simulate(get_task('BallRun'), [wave(0), wave(1)], 2)\n"
         "print(*[process.process.pid for process in _PROCESSES], flush=True)\n"
         "time.sleep(600)\n"
     )
