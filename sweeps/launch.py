@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ RAY_ENVIRONMENT = {
     # A driver started by `uv run` would have every worker rebuild the environment.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Trials get processes of their own; those started beforehand would only take time from them.
+    "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C must reach us; Tune's own handler writes its state first, which nobody reads.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -256,6 +259,8 @@ def _ray(
             }
         else:
             options["address"] = address
+        # Ray's processes take seconds to start, the trainable's module to import.
+        threading.Thread(target=import_module, args=("trainables.trainable",), daemon=True).start()
         try:
             with _own_termination():
                 ray.init(**options)

@@ -11,7 +11,7 @@ from itertools import permutations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 from torch.func import jacrev, vmap
 from torch.nn import functional
@@ -491,7 +491,7 @@ def refinement_schedule(refiner: str, order: str, steps: int) -> tuple[tuple[str
 
 def high_density_radius_squared(latent_dim: int) -> float:
     """Squared radius of the ball that holds 99 % of a standard normal vector."""
-    return float(chi2.ppf(0.99, latent_dim))
+    return float(2 * gammaincinv(latent_dim / 2, 0.99))
 
 
 def masked_quantile(values: Tensor, mask: Tensor, quantile: Tensor) -> Tensor:
