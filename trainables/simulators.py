@@ -31,9 +31,11 @@ MIN_STEPS = 2_000
 
 
 Wave = Generator[tuple[str, Any], Any, None]
-"""Episodes that go side by side, each in a simulator of its own. It asks for `("reset", seeds [n])`
-and is sent their first observations [n, o], then for `("step", actions [n, a])` and is sent their
-`Outcome`. Where an episode has ended before, its row of actions is ignored and its outcome is zeros.
+"""Episodes that go side by side, each in a simulator of its own.
+
+It asks for `("reset", seeds [n])` and is sent their first observations [n, o], then for
+`("step", actions [n, a])` and is sent their `Outcome`. Where an episode has ended before, its row
+of actions is ignored and its outcome is zeros.
 """
 
 
