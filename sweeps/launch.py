@@ -25,7 +25,7 @@ from sweeps.output import say
 from sweeps.planner import PlannedTrial
 from sweeps.progress import DataProgress
 from sweeps.queue import Launch, PauseReport, Queue, SweepSummary, previous_spec
-from sweeps.spec import SweepSpec
+from sweeps.spec import AUTO_COMPILE_STEPS, SweepSpec
 
 # Ray reads these when it is imported or started.
 RAY_ENVIRONMENT = {
@@ -107,6 +107,9 @@ def run_sweeps(
     checked = [
         _calibrated(_as_spec(spec), storage, data, num_cpus, num_gpus, progress) for spec in specs
     ]
+    for spec in checked:
+        if progress and spec.compile is None:
+            say(f"{spec.name}: {_compile_choice(spec)}")
     # Trials of one Tune run ask for the same resources.
     alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
     for place, spec in enumerate(checked):
@@ -158,6 +161,13 @@ def _calibrated(
     if progress:
         say(f"{spec.name}: {why}")
     return spec
+
+
+def _compile_choice(spec: SweepSpec) -> str:
+    return (
+        f"compile {'true' if spec.compiled else 'false'}: runs of {spec.steps:,} gradient steps, "
+        f"of which {AUTO_COMPILE_STEPS:,} repay it"
+    )
 
 
 class _Datasets:
@@ -486,6 +496,7 @@ def _trial_config(
         "gpu": request["gpu"],
         "halvings": trial.halvings,
         "threads": spec.threads,
+        "compiled": spec.compiled,
     }
 
 

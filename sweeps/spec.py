@@ -20,6 +20,8 @@ DATASET_SOURCES = ("auto", "fetch", "collect")
 OBJECTIVES = ("normalized_reward", "reward_return_mean")
 CONSTRAINTS = ("normalized_cost", "cost_return_mean", "violation_rate")
 RANGE_KEYS = ("low", "high", "log")
+# Gradient steps of a run that repay compiling, which takes one to some minutes.
+AUTO_COMPILE_STEPS = 20_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SEEDS = 2**31 - 1
@@ -84,6 +86,8 @@ class SweepSpec:
     early_stopping: EarlyStoppingOptions | None = None
     # `configs_per_trial: auto`: a launch measures it, and plans with 1 until then.
     calibrated: bool = False
+    # None: where the steps repay it.
+    compile: bool | None = False
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -135,6 +139,7 @@ class SweepSpec:
             gpu=float(require_number("resources.gpu", resources.get("gpu", 0.25), 0, 1)),
             configs_per_trial=configs_per_trial,
             calibrated=content.get("configs_per_trial") == "auto",
+            compile=_compile(content.get("compile", False)),
         )
         for algorithm in algorithms:
             spec._check_hyperparameters(algorithm)
@@ -204,6 +209,7 @@ class SweepSpec:
             "cost_limit": self.cost_limit,
             "resources": {"cpu": self.cpu, "gpu": self.gpu},
             "configs_per_trial": "auto" if self.calibrated else self.configs_per_trial,
+            "compile": "auto" if self.compile is None else self.compile,
         }
         if self.space is not None:
             content["space"] = dict(self.space)
@@ -220,6 +226,11 @@ class SweepSpec:
     def threads(self) -> int:
         """Threads of one trial: its whole CPUs, at least one."""
         return max(1, int(self.cpu))
+
+    @property
+    def compiled(self) -> bool:
+        """Whether gradient steps are compiled."""
+        return self.steps >= AUTO_COMPILE_STEPS if self.compile is None else self.compile
 
     @property
     def rung_steps(self) -> list[int]:
@@ -424,6 +435,7 @@ _KEYS = (
     "resources",
     "configs_per_trial",
     "early_stopping",
+    "compile",
 )
 
 
@@ -592,6 +604,14 @@ def _configs_per_trial(value: object) -> int:
             f"configs_per_trial: {value!r} is not allowed; it must be a whole number or auto"
         )
     return int(require_number("configs_per_trial", value, 1, 4096, True))
+
+
+def _compile(value: object) -> bool | None:
+    if value == "auto":
+        return None
+    if not isinstance(value, bool):
+        raise InvalidInput(f"compile: {value!r} is not allowed; it must be true, false or auto")
+    return value
 
 
 def _search(content: Mapping[str, Any], configs_per_trial: int) -> SearchOptions:

@@ -94,6 +94,7 @@ class Population:
         configs: one configuration a member; static fields must be equal.
         seeds: one seed a member.
         steps: the whole budget in gradient steps, which the phases divide.
+        compiled: whether to compile the gradient step, where members step together.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Population:
         steps: int,
         cost_limit: float,
         device: str = "cpu",
+        compiled: bool = False,
     ) -> None:
         if len({tuple(c.static_values().items()) for c in configs}) != 1:
             raise ValueError("members of a population must share their static hyperparameters")
@@ -130,6 +132,8 @@ class Population:
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_steps = 0
         self._block: tuple[tuple[int, int], dict[str, Tensor]] | None = None
+        self._compiled = compiled
+        self._compiled_step: Callable[..., dict[str, Tensor]] | None = None
         self._boundaries = phase_boundaries(self.method, steps)
 
     @property
@@ -183,7 +187,7 @@ class Population:
         """
         static = self.method.static
         large = is_large(static.batch_size, static.hidden_dim) and self.device.type == "cpu"
-        return self.size > 1 and not large
+        return (self.size > 1 or self._compiled) and not large
 
     def _train_apart(
         self, phase: Phase, draws: dict[str, Tensor], steps: range
@@ -223,13 +227,24 @@ class Population:
     ) -> dict[str, Tensor]:
         """Gradient steps in place; returns the sums of their metrics."""
         sums: dict[str, Tensor] = {}
+        gradient_step = self._step_of(members)
         for index in steps:
             rows = draws["indices"][index]
             batch = {name: gather(column, rows) for name, column in self.data.items()}
             noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
-            for name, value in self._gradient_step(phase, members, batch, noise).items():
+            for name, value in gradient_step(phase, members, batch, noise).items():
                 sums[name] = sums[name] + value if name in sums else value
         return sums
+
+    def _step_of(self, members: "Members") -> Callable[..., dict[str, Tensor]]:
+        """`_gradient_step`, or what it was compiled to."""
+        if not self._compiled or members.size is None:
+            return self._gradient_step
+        if self._compiled_step is None:
+            from trainables.compilation import compiled  # takes seconds to import
+
+            self._compiled_step = compiled(self._gradient_step)
+        return self._compiled_step
 
     def _gradient_step(
         self,
@@ -466,7 +481,7 @@ class Population:
         part.hp, part.state, part.optimizers, part._metric_sums = tree_map(
             pick, (self.hp, self.state, self.optimizers, self._metric_sums)
         )
-        part._block = None
+        part._block = part._compiled_step = None
         return part
 
     def member_state(self, member: int) -> Any:

@@ -32,6 +32,7 @@ class SafeRLTrainable(tune.Trainable):
         storage, sweep: where rows go; without `storage` nothing is written.
         device: auto, cpu or cuda. threads: of a CPU trial.
         gpu: the share of a GPU's memory that the worker may take; default all.
+        compiled: whether to compile the gradient step; default no.
         halvings: how often the population was halved for lack of memory, for the record.
         until: the evaluation step at which the trial pauses; default `steps`, no pause. It is
             `done` then, with `paused` and its `evaluations` so far in the result, and goes on from
@@ -100,6 +101,7 @@ class SafeRLTrainable(tune.Trainable):
             ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
             int(config.get("halvings", 0)),
             config.get("continue_from"),
+            bool(config.get("compiled", False)),
         )
 
 

@@ -55,6 +55,7 @@ class Trial:
         continue_from: `trial_id` and `run_ids` (one a run) of a shorter trial of the store, of
             which `trainables.continuation` says that this one carries it on. Its rows up to its
             end become rows of these runs, too.
+        compiled: see `Population`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Trial:
         writer: ResultWriter | None = None,
         halvings: int = 0,
         continue_from: Mapping[str, Any] | None = None,
+        compiled: bool = False,
     ) -> None:
         self.algorithm, self.task, self.dataset = algorithm, task, dataset
         self.halvings = halvings
@@ -98,7 +100,15 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.population = Population(
-            ALGORITHMS[algorithm], configs, seeds, task, dataset, steps, cost_limit, device
+            ALGORITHMS[algorithm],
+            configs,
+            seeds,
+            task,
+            dataset,
+            steps,
+            cost_limit,
+            device,
+            compiled,
         )
         self.continued_from: list[str] | None = None
         if not self._resume() and continue_from is not None:

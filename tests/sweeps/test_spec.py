@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search_spaces import SEARCH_SPACES
 from search_spaces.validation import InvalidInput
-from sweeps.spec import EarlyStoppingOptions, SweepSpec, shipped_specs
+from sweeps.spec import AUTO_COMPILE_STEPS, EarlyStoppingOptions, SweepSpec, shipped_specs
 
 BASE: dict[str, Any] = {
     "name": "example",
@@ -100,6 +100,8 @@ def test_defaults_are_filled_in() -> None:
         ({"resources": {"cpu": 0}}, "resources.cpu: 0 is not allowed"),
         ({"resources": {"gpu": 2}}, "resources.gpu: 2 is not allowed"),
         ({"configs_per_trial": 0}, "configs_per_trial: 0 is not allowed"),
+        ({"compile": "yes please"}, "compile: 'yes please' is not allowed; it must be true, false"),
+        ({"compile": 1}, "compile: 1 is not allowed; it must be true, false or auto"),
         ({"early_stopping": "halving"}, "early_stopping: must hold keys and values (method, red"),
         (
             {"early_stopping": {"eta": 3}},
@@ -241,6 +243,7 @@ def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     configs_per_trial=st.integers(1, 64),
     low=st.floats(0.5, 0.7),
     gpu=st.floats(0, 1),
+    compiled=st.sampled_from([True, False, "auto"]),
 )
 def test_a_complete_file_reads_back_as_the_same_sweep(
     seeds: list[int],
@@ -251,8 +254,10 @@ def test_a_complete_file_reads_back_as_the_same_sweep(
     configs_per_trial: int,
     low: float,
     gpu: float,
+    compiled: bool | str,
 ) -> None:
     example = spec(
+        compile=compiled,
         seeds=seeds,
         steps=steps,
         cost_limit=cost_limit,
@@ -262,6 +267,13 @@ def test_a_complete_file_reads_back_as_the_same_sweep(
         resources={"gpu": gpu},
     )
     assert SweepSpec.from_yaml(example.to_yaml()) == example
+
+
+def test_compiling_is_off_unless_asked_for_and_auto_means_long_runs() -> None:
+    assert not spec(steps=10**6).compiled
+    assert spec(steps=1, compile=True).compiled
+    few, many = AUTO_COMPILE_STEPS - 1, AUTO_COMPILE_STEPS
+    assert [spec(steps=steps, compile="auto").compiled for steps in (few, many)] == [False, True]
 
 
 def test_task_aliases_become_canonical() -> None:

@@ -31,10 +31,13 @@ def build(
     changes: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
     steps: int,
+    compiled: bool = False,
 ) -> Population:
     """A population of small runs: one for each change of the hyperparameters, and its seed."""
     method = ALGORITHMS[name]
     configs = [
         method.config_class.resolve({**small_settings(name), **change}) for change in changes
     ]
-    return Population(method, configs, seeds, task, dataset, steps, task.cost_limit)
+    return Population(
+        method, configs, seeds, task, dataset, steps, task.cost_limit, compiled=compiled
+    )
