@@ -149,9 +149,12 @@ class EagerRun:
 
     def draw(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """A minibatch and noise."""
-        rows = self.rows[torch.randint(len(self.rows), (self.method.static.batch_size,))]
+        device = next(iter(self.data.values())).device
+        rows = self.rows[torch.randint(len(self.rows), (self.method.static.batch_size,))].to(device)
         noise = {
-            name: (torch.randn if noise.distribution == "normal" else torch.rand)(noise.shape)
+            name: (torch.randn if noise.distribution == "normal" else torch.rand)(
+                noise.shape, device=device
+            )
             for name, noise in self.method.noise(self.phase.name).items()
         }
         return {name: column[rows] for name, column in self.data.items()}, noise

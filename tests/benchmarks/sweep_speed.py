@@ -1,13 +1,16 @@
 """How well a whole sweep uses the machine, and how soon it begins.
 
-    python -m tests.benchmarks.sweep_speed [--steps 3000] [--configs-per-trial auto] [--cpus 2]
-        [--json FILE]
+    python -m tests.benchmarks.sweep_speed [--steps 3000] [--runs 16] [--seeds 4]
+        [--configs-per-trial auto] [--compile false] [--cpus 2] [--gpu 0] [--json FILE]
 
 runs 16 runs of FLRP on BoatNavigation (four values of tau_h, four seeds, 64 units) as a user does,
 and watches the processes of that command: `start_up` is the seconds from the command to the first
 gradient step (the first heartbeat in the store), `busy` the processor time of all of them from then
 to the last run's end over the wall time of all processors, `train` and `evaluate` the shares of
 that processor time by the trials' own clocks. Data that is not cached is collected before.
+
+`--seeds 1 --configs-per-trial 1` makes every run a Ray trial of its own, side by side on the
+processors or, with `--gpu` as each one's share, on the GPU: what a sweep without populations does.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import yaml
 
@@ -26,18 +30,22 @@ from tests.benchmarks.measurement import add_json_option, print_table, write_jso
 TASK = "BoatNavigation-v0"
 
 
-def specification(steps: int, configs_per_trial: int | str) -> dict[str, Any]:
+def specification(arguments: argparse.Namespace) -> dict[str, Any]:
     """The sweep."""
+    steps, size = arguments.steps, arguments.configs_per_trial
+    values = np.linspace(0.6, 0.95, arguments.runs // arguments.seeds)
     return {
         "name": "speed",
         "algorithm": "flrp",
         "tasks": [TASK],
-        "seeds": [0, 1, 2, 3],
-        "space": {"tau_h": [0.6, 0.75, 0.9, 0.95]},
+        "seeds": list(range(arguments.seeds)),
+        "space": {"tau_h": [round(float(value), 4) for value in values]},
         "fixed": {"hidden_dim": 64, "batch_size": 256},
         "steps": steps,
         "evaluate": {"every": steps // 3, "episodes": 20},
-        "configs_per_trial": configs_per_trial,
+        "configs_per_trial": int(size) if size.isdecimal() else size,
+        "compile": arguments.compile == "true",
+        "resources": {"cpu": 1, "gpu": arguments.gpu},
     }
 
 
@@ -84,7 +92,11 @@ def watch(arguments: list[str], store: Path, cpus: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--configs-per-trial", default="auto")
+    parser.add_argument("--compile", default="false", choices=("true", "false"))
+    parser.add_argument("--gpu", type=float, default=0, help="the share of each trial")
     parser.add_argument("--cpus", type=int, default=2)
     add_json_option(parser)
     arguments = parser.parse_args()
@@ -92,11 +104,9 @@ def main() -> None:
     from trainables.datasets import find_dataset
 
     find_dataset(TASK, "auto")
-    size = arguments.configs_per_trial
     with tempfile.TemporaryDirectory() as folder:
         file, store = Path(folder) / "speed.yaml", Path(folder) / "store"
-        content = specification(arguments.steps, int(size) if size.isdecimal() else size)
-        file.write_text(yaml.safe_dump(content))
+        file.write_text(yaml.safe_dump(specification(arguments)))
         command = [sys.executable, "-m", "sweeps", "run", str(file), "--storage", str(store)]
         row: dict[str, Any] = watch(
             [*command, "--num-cpus", str(arguments.cpus)], store, arguments.cpus

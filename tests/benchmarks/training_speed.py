@@ -1,7 +1,8 @@
 """Run-steps per second of every method at its paper's sizes, against plain eager training.
 
     python -m tests.benchmarks.training_speed [--methods lspc flrp] [--populations 1 4 16]
-        [--threads 2] [--rounds 5] [--seconds 6] [--json FILE]
+        [--threads 2] [--device cpu] [--compile] [--hidden-dim N] [--batch-size N]
+        [--rounds 5] [--seconds 6] [--json FILE]
 
 For each method and population size, in a process of its own: a population and one run of
 `tests.benchmarks.eager_reference`, both on random data of CarGoal2's shapes (neither's time depends
@@ -12,6 +13,10 @@ block cut to that length, so that what a block costs once then counts more than 
 
 `gflops` is the arithmetic of the matrix products that were done per second, `peak` that of one
 large product on the same threads, measured in the same process.
+
+With `--compile` the population's step is compiled, which takes minutes and is not counted, where
+its members step together: on a GPU, or with `--hidden-dim` and `--batch-size` smaller than the
+papers'.
 
 Prints a table, and the same rows as JSON with `--json` (- for standard output).
 """
@@ -37,7 +42,14 @@ MODULE = "tests.benchmarks.training_speed"
 
 
 def measure(
-    method: str, population: int, threads: int, rounds: int, seconds: float
+    method: str,
+    population: int,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    device: str,
+    compiled: bool,
+    sizes: dict[str, int],
 ) -> dict[str, Any]:
     """One row of the table, measured in this process."""
     import torch
@@ -50,10 +62,10 @@ def measure(
 
     torch.set_num_threads(threads)
     task, dataset = get_task(TASK), random_dataset(TASK, *DATA)
-    config = ALGORITHMS[method].config_class.resolve(PAPER_SIZES[method])
+    config = ALGORITHMS[method].config_class.resolve({**PAPER_SIZES[method], **sizes})
     runs = Population(
         ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, BUDGET,
-        task.cost_limit, "cpu",
+        task.cost_limit, device, compiled,
     )  # fmt: skip
     whole_block = populations.BLOCK_STEPS
     shares: dict[str, float] = {}
@@ -67,7 +79,8 @@ def measure(
         # What happens once between phases does not change a step's time.
         runs.step = start
         populations.BLOCK_STEPS = 1
-        runs.advance(start + 1)
+        # The first two steps are compiled to a graph each.
+        runs.advance(start + 2)
         runs.step = start
         once = _seconds(lambda: runs.advance(runs.step + 1))
         steps = max(1, min(whole_block, int(seconds / once)))
@@ -93,18 +106,24 @@ def measure(
         "algorithm": method,
         "population": population,
         "threads": threads,
+        "device": device,
+        "compiled": runs._compiled_step is not None,
         "run_steps_per_second": round(population / ours, 2),
         "reference": round(1 / plain, 2),
         "ratio": round(population * plain / ours, 2),
         "ratio_by_phase": "/".join(f"{ratio:.2f}" for ratio in ratios),
         "gflops": round(population * products / ours / 1e9, 1),
-        "peak": round(_peak_gflops(), 1),
+        "peak": round(_peak_gflops(device), 1),
     }
 
 
 def _seconds(function: Callable[[], object]) -> float:
+    import torch
+
     began = time.perf_counter()
     function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
@@ -116,11 +135,12 @@ def _product_flops(function: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def _peak_gflops() -> float:
+def _peak_gflops(device: str) -> float:
     import torch
 
-    one, other = torch.randn(2, 1024, 1024)
-    return max(2 * 1024**3 / _seconds(lambda: one @ other) for _ in range(10)) / 1e9
+    size = 1024 if device == "cpu" else 8192
+    one, other = torch.randn(2, size, size, device=device)
+    return max(2 * size**3 / _seconds(lambda: one @ other) for _ in range(10)) / 1e9
 
 
 def main() -> None:
@@ -128,16 +148,25 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=PAPER_SIZES, default=list(PAPER_SIZES))
     parser.add_argument("--populations", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--hidden-dim", type=int, help="in place of the paper's")
+    parser.add_argument("--batch-size", type=int, help="in place of the paper's")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="about, of a round")
     add_json_option(parser)
     arguments = parser.parse_args()
+    given = {"hidden_dim": arguments.hidden_dim, "batch_size": arguments.batch_size}
+    sizes = {name: value for name, value in given.items() if value is not None}
     rows = []
     for method in arguments.methods:
         for population in arguments.populations:
             print(f"measuring {method}, population {population}", file=sys.stderr)
-            sizes = (population, arguments.threads, arguments.rounds, arguments.seconds)
-            rows.append(measured_apart(MODULE, method, *sizes))
+            options = (
+                population, arguments.threads, arguments.rounds, arguments.seconds,
+                arguments.device, arguments.compile, sizes,
+            )  # fmt: skip
+            rows.append(measured_apart(MODULE, method, *options))
     print_table(rows)
     write_json(rows, arguments.json)
 
