@@ -29,7 +29,6 @@ Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], N
 MIN_STEPS = 2_000
 """Simulated steps for which a process is worth starting: it takes about a second to import."""
 
-
 Wave = Generator[tuple[str, Any], Any, None]
 """Episodes that go side by side, each in a simulator of its own.
 

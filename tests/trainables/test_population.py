@@ -5,14 +5,16 @@ What every method must keep to inside of one is tested in `conformance`.
 
 import numpy as np
 import pytest
+import torch
 from torch.utils._pytree import tree_leaves
 
 from search_spaces.validation import InvalidInput
 from tests.trainables.conformance.small_populations import build
 from tests.trainables.conftest import MakeDataset
+from trainables import population as populations
 from trainables.algorithms import ALGORITHMS
 from trainables.population import BLOCK_STEPS, phase_boundaries, problem_spec
-from trainables.tasks import Task
+from trainables.tasks import Task, get_task
 
 STEPS = 200
 
@@ -43,6 +45,35 @@ def test_acting_looks_at_a_part_of_the_state_and_is_none_the_worse_for_it(
         with monkeypatch.context() as patched:
             patched.setattr(population, "_state_for_acting", lambda policy: population.state)
             assert np.array_equal(actions, population.policy(policy, 5)(observations, 0))
+
+
+def test_cheap_policies_act_with_one_thread_beside_processes_that_simulate(
+    name: str, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = get_task("BallRun")
+    population = build(name, task, make_dataset(task), [{}, {}], [0, 1], STEPS)
+    seen = []
+
+    def rollout(task: Task, act: object, members: int, seeds: object, processes: int) -> None:
+        seen.append((processes, torch.get_num_threads()))
+        if len(seen) == 4:
+            raise RuntimeError
+
+    monkeypatch.setattr(populations, "rollout", rollout)
+    before, policy = torch.get_num_threads(), population.method.policies[0]
+    torch.set_num_threads(2)
+    try:
+        population.evaluate(policy, 1)
+        population.evaluate(policy, 20)
+        monkeypatch.setattr(populations, "CHEAP_TO_ACT", 0)
+        population.evaluate(policy, 20)
+        monkeypatch.setattr(populations, "CHEAP_TO_ACT", float("inf"))
+        with pytest.raises(RuntimeError):
+            population.evaluate(policy, 20)
+        assert seen == [(1, 2), (2, 1), (2, 2), (2, 1)]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_members_must_share_their_static_fields(
