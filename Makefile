@@ -38,7 +38,7 @@ types: setup
 
 test: lint types
 	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 2 --dist loadfile \
-		--cov --cov-report=term:skip-covered --cov-fail-under=85
+		--no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-all: lint types
 	$(BIN)/pytest
