@@ -107,7 +107,7 @@ SMALL_STEPS = {
 # (`python -m tests.benchmarks.training_cost --threads 2`).
 SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
     "smoke": {"flrp": 110, "lspc": 60, "r2pac": 45, "flp": 40, "safefql": 20, "bc": 8},
-    "small": {"flrp": 16, "lspc": 11, "r2pac": 9, "flp": 9, "safefql": 6, "bc": 1.7},
+    "small": {"flrp": 14, "lspc": 10, "r2pac": 8, "flp": 9, "safefql": 6, "bc": 1.5},
     "paper": {"flrp": 77, "lspc": 85, "r2pac": 300, "flp": 90, "safefql": 111, "bc": 6.1},
 }
 
