@@ -1,5 +1,6 @@
 """Rolling out policies of a whole population in a task's environments."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ episodes that have ended are left as they were.
 """
 
 # How many simulators a process may have, and the MB that each takes. Every further wave asks the
-# policies again; more than so many gain little.
+# policies again; more than so many gain little. The last two are guessed, and guessed high.
 LIVE_SIMULATORS = {
     "bullet": (64, 28),
     "safety_gymnasium_navigation": (8, 200),
@@ -78,12 +79,13 @@ def rollout(
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    at_once = max(1, min(live_simulators(task) // members, -(-episodes // processes)))
+    live = live_simulators(task)
+    at_once = max(1, min(live // members, math.ceil(episodes / processes)))
+    most = min(live, math.ceil(members * episodes / processes))
     waves = []
     for first in range(0, episodes, at_once):
         chosen = slice(first, min(first + at_once, episodes))
         pairs = np.array([(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)])
-        most = min(live_simulators(task), -(-members * episodes // processes))
         for begin in range(0, len(pairs), most):
             waves.append(_wave(task, act, pairs[begin : begin + most], chosen, seeds, outcomes))
     simulate(task, waves, processes)
