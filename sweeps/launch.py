@@ -13,13 +13,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from search_spaces.validation import InvalidInput
-from sweeps.calibration import calibrate
+from sweeps.calibration import as_begun, calibrate
 from sweeps.failures import Failure, classify, describe_error
 from sweeps.output import say
 from sweeps.planner import PlannedTrial
@@ -104,34 +104,42 @@ def run_sweeps(
     its InvalidInput in place of a summary, and the others are run.
     """
     data = _Datasets(progress)
-    checked = [
-        _calibrated(_as_spec(spec), storage, data, num_cpus, num_gpus, progress) for spec in specs
-    ]
-    for spec in checked:
-        if progress and spec.compile is None:
-            say(f"{spec.name}: {_compile_choice(spec)}")
-    # Trials of one Tune run ask for the same resources.
-    alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
-    for place, spec in enumerate(checked):
-        alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
-    queues = [Queue(members, storage, data, progress) for members in alike.values()]
+    asked = [_as_spec(spec) for spec in specs]
+    spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    queues: list[Queue] = []
+    resources: dict[str, float] = {}
     try:
         with contextlib.ExitStack() as session:
-            resources: Mapping[str, float] = {}
+
+            def start() -> None:
+                if not resources:
+                    store_bytes = spare + 2 * data.loaded_bytes
+                    ray = _ray(address, num_cpus, num_gpus, store_bytes)
+                    resources.update(session.enter_context(ray))
+
+            checked = [
+                _calibrated(spec, storage, data, start, num_cpus, num_gpus, progress)
+                for spec in asked
+            ]
+            for spec in checked:
+                if progress and spec.compile is None:
+                    say(f"{spec.name}: {_compile_choice(spec)}")
+            # Trials of one Tune run ask for the same resources.
+            alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
+            for place, spec in enumerate(checked):
+                alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
+            queues += [Queue(members, storage, data, progress) for members in alike.values()]
             for queue in queues:
                 queue.advance()
-                if queue.open and not resources:
-                    spare = OBJECT_STORE_SPARE_BYTES if len(checked) == 1 else SESSION_STORE_BYTES
-                    spare += 2 * data.loaded_bytes
-                    resources = session.enter_context(_ray(address, num_cpus, num_gpus, spare))
                 if queue.open:
+                    start()
                     _run_queue(queue, data, resources, trainable)
     except BaseException:
         for queue in queues:
             queue.interrupt()
         raise
     summaries = {place: summary for queue in queues for place, summary in queue.summaries.items()}
-    return [summaries[place] for place in range(len(checked))]
+    return [summaries[place] for place in range(len(asked))]
 
 
 def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
@@ -146,18 +154,25 @@ def _calibrated(
     spec: SweepSpec,
     storage: str,
     data: "_Datasets",
+    start: Callable[[], None],
     num_cpus: int | None,
     num_gpus: int | None,
     progress: bool,
 ) -> SweepSpec:
-    """The sweep with the number that stands for `configs_per_trial: auto`."""
+    """The sweep with the number that stands for `configs_per_trial: auto`.
+
+    What is to be measured is measured once Ray runs: torch is imported while Ray's processes start.
+    """
     if not spec.calibrated:
         return spec
+    previous = previous_spec(storage, spec.name)
     try:
         datasets = data.loaded(spec)
     except InvalidInput:
         return spec  # Its launch says so.
-    spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous_spec(storage, spec.name))
+    if as_begun(spec, previous).calibrated:
+        start()
+    spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous)
     if progress:
         say(f"{spec.name}: {why}")
     return spec

@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search_spaces.validation import InvalidInput
-from sweeps import calibration
+from sweeps import calibration, launch
 from sweeps.calibration import calibrate
 from sweeps.spec import SweepSpec
 
@@ -83,3 +84,24 @@ def test_several_methods_share_a_number(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(calibration, "_speeds", measured)
     example = spec(algorithm=["flrp", "lspc"], space={"learning_rate": [1e-4, 2e-4, 3e-4, 4e-4]})
     assert calibrate(example, {}, 4, 0, None)[0].configs_per_trial == 1
+
+
+@pytest.mark.parametrize(("began", "starts"), [(False, 1), (True, 0)])
+def test_ray_is_started_for_a_measurement_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: bool, starts: int
+) -> None:
+    speeds_of(monkeypatch, {1: 10.0, 2: 20.0, 4: 30.0})
+    recorded = spec(configs_per_trial=4).to_yaml() if began else None
+    monkeypatch.setattr(launch, "previous_spec", lambda storage, name: recorded)
+    started: list[int] = []
+
+    class Data(launch._Datasets):
+        def loaded(self, spec: SweepSpec) -> dict[str, Any]:
+            assert not started  # Bad data is reported before Ray's start.
+            return {}
+
+    chosen = launch._calibrated(
+        spec(), str(tmp_path), Data(False), lambda: started.append(1), 2, 0, False
+    )
+    assert chosen.configs_per_trial == 4
+    assert len(started) == starts
