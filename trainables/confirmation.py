@@ -158,7 +158,7 @@ def _evaluate(
     )
     streams = [run.seed, CONFIRM_STREAM, episode_seed]
 
-    def act(observations: Any, step: int, chosen: slice) -> Any:
+    def act(observations: Any, step: int, members: slice, chosen: slice) -> Any:
         generator = torch.Generator().manual_seed(_number([*streams, 1, step]))
         noise = {
             name: draw_noise(n, (1, episodes), generator)[:, chosen] for name, n in wanted.items()

@@ -15,16 +15,17 @@ from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
 
-Act = Callable[[NDArray[np.float32], int, slice], FloatArray]
-"""(observations [members, E, o], step index, which E of the episodes) -> actions [members, E, a].
+Act = Callable[[NDArray[np.float32], int, slice, slice], FloatArray]
+"""(observations [M, E, o], step index, which M of the members, which E of the episodes) -> actions
+[M, E, a].
 
 Must be a function of its arguments: noise has to be drawn per (member, step index) for all
-episodes, of which these are some, never from a generator that earlier calls moved on. The rows of
-episodes that have ended are left as they were.
+episodes, of which these are some, never from a generator that earlier calls moved on. Rows of
+episodes that have ended, or are not asked for, stand still.
 """
 
-# How many simulators a process may have, and the MB that each takes. Every further wave asks the
-# policies again; more than so many gain little. The last two are guessed, and guessed high.
+# How many simulators a process may have, and the MB that each takes. Each wave asks its policies
+# again; more than so many gain little. The last two are guessed, and guessed high.
 LIVE_SIMULATORS = {
     "bullet": (64, 28),
     "safety_gymnasium_navigation": (8, 200),
@@ -79,15 +80,11 @@ def rollout(
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    live = live_simulators(task)
-    at_once = max(1, min(live // members, math.ceil(episodes / processes)))
-    most = min(live, math.ceil(members * episodes / processes))
-    waves = []
-    for first in range(0, episodes, at_once):
-        chosen = slice(first, min(first + at_once, episodes))
-        pairs = np.array([(m, e) for e in range(chosen.start, chosen.stop) for m in range(members)])
-        for begin in range(0, len(pairs), most):
-            waves.append(_wave(task, act, pairs[begin : begin + most], chosen, seeds, outcomes))
+    # Many episodes of few members: their networks are read from memory at every step.
+    count = math.ceil(seeds.size / live_simulators(task))
+    count = min(seeds.size, processes * math.ceil(count / processes))
+    pairs = np.array(list(np.ndindex(seeds.shape)))
+    waves = (_wave(task, act, wave, seeds, outcomes) for wave in np.array_split(pairs, count))
     simulate(task, waves, processes)
     return outcomes
 
@@ -103,21 +100,21 @@ def _wave(
     task: Task,
     act: Act,
     wave: NDArray[np.int64],
-    chosen: slice,
     seeds: NDArray[np.int64],
     outcomes: Episodes,
 ) -> Wave:
     """The episodes of a wave, rows (member, episode) [n, 2], to their ends."""
     members, episodes = wave.T
-    shape = (*outcomes.lengths.shape, task.observation_dim)
-    observations = np.zeros(shape, dtype=np.float32)
+    (first, begin), (last, end) = wave.min(axis=0), wave.max(axis=0)
+    block = slice(first, last + 1), slice(begin, end + 1)
+    observations = np.zeros((*seeds.shape, task.observation_dim), dtype=np.float32)
     observations[members, episodes] = yield "reset", seeds[members, episodes].tolist()
     running = np.ones(len(wave), dtype=bool)
     for step in range(task.horizon):
         # Some simulators compute in the precision of the action that they are given.
-        asked = act(observations[:, chosen], step, chosen)
+        asked = act(observations[block], step, *block)
         actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
-        after, rewards, costs, ended = yield "step", actions[members, episodes - chosen.start]
+        after, rewards, costs, ended = yield "step", actions[members - first, episodes - begin]
         rows = members[running], episodes[running]
         observations[rows] = after[running]
         outcomes.reward_returns[rows] += rewards[running]
@@ -134,7 +131,8 @@ def _rollout_boats(task: Task, act: Act, seeds: NDArray[np.int64]) -> Episodes:
     boats = BoatEnvironment(task.name, starts.reshape(*shape, 2))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     for step in range(HORIZON):
-        actions = np.clip(act(boats.observations, step, slice(0, shape[1])), -1.0, 1.0)
+        asked = act(boats.observations, step, slice(0, shape[0]), slice(0, shape[1]))
+        actions = np.clip(asked, -1.0, 1.0)
         _, rewards, costs = boats.step(actions)
         reward_returns += rewards
         cost_returns += costs

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -334,28 +335,38 @@ class Population:
         return taken
 
     def policy(self, name: str, episodes: int) -> Any:
-        """`act(observations [P, E, o], step, chosen) -> actions [P, E, a]` of all members at once,
-        for all episodes or the chosen slice of them."""
+        """`act(observations [P, E, o], step, members, chosen) -> actions [P, E, a]`, at once for
+        all members or a slice of them, and for all episodes or the chosen slice of them."""
         wanted = self.method.act_noise(name)
 
         def one(state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
             return self.method.act(name, state, observations, hp, noise)
 
-        lifted = over_members(one, self.size)
-        state = self._state_for_acting(name)
+        whole = self._state_for_acting(name), self.hp
 
-        def act(observations: np.ndarray, step: int, chosen: slice = slice(None)) -> np.ndarray:
+        @cache
+        def some(first: int | None, last: int | None) -> tuple[Any, Any]:
+            return tree_map(lambda leaf: leaf[first:last], whole)
+
+        def act(
+            observations: np.ndarray,
+            step: int,
+            members: slice = slice(None),
+            chosen: slice = slice(None),
+        ) -> np.ndarray:
             noise = {}
             if wanted:
-                generators = [seeded_generator(seed, "act", self.step, step) for seed in self.seeds]
+                seeds = self.seeds[members]
+                generators = [seeded_generator(seed, "act", self.step, step) for seed in seeds]
                 for key, n in wanted.items():
                     drawn = [draw_noise(n, (episodes,), g)[chosen] for g in generators]
                     noise[key] = torch.stack(drawn)
             with torch.no_grad():
-                actions = lifted(
+                state, hp = some(members.start, members.stop)
+                actions = over_members(one, len(observations))(
                     state,
                     torch.as_tensor(observations, device=self.device),
-                    self.hp,
+                    hp,
                     {key: value.to(self.device) for key, value in noise.items()},
                 )
             return torch.nan_to_num(actions).clamp(-1, 1).cpu().numpy()
@@ -409,7 +420,7 @@ class Population:
 
         observations = np.zeros((self.size, 1, self.task.observation_dim), dtype=np.float32)
         with FlopCounterMode(display=False) as counter:
-            act(observations, 0, slice(0, 1))
+            act(observations, 0, slice(None), slice(0, 1))
         return counter.get_total_flops() < CHEAP_TO_ACT
 
     def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:

@@ -15,10 +15,10 @@ class LinearPolicies:
         shape = (members, task.action_dim, task.observation_dim)
         self.weights = np.random.default_rng(0).normal(size=shape) * 2
 
-    def __call__(self, observations, step, episodes):
+    def __call__(self, observations, step, members, episodes):
         assert observations.dtype == np.float32
-        assert observations.shape[0] == len(self.weights)
-        return np.einsum("meo,mao->mea", observations, self.weights) + 0.5
+        assert observations.shape[1] == episodes.stop - episodes.start
+        return np.einsum("meo,mao->mea", observations, self.weights[members]) + 0.5
 
     def only(self, member):
         alone = object.__new__(LinearPolicies)
@@ -115,10 +115,10 @@ def test_episode_ends_with_the_environment_or_at_the_horizon():
 def test_actions_are_clipped():
     task = get_task("BallRun")
 
-    def far(observations, step, episodes):
+    def far(observations, step, members, episodes):
         return np.full((*observations.shape[:2], 2), 50.0)
 
-    def bound(observations, step, episodes):
+    def bound(observations, step, members, episodes):
         return np.ones((*observations.shape[:2], 2))
 
     np.testing.assert_array_equal(
@@ -129,7 +129,7 @@ def test_actions_are_clipped():
 def test_returns_are_sums_over_the_steps():
     task = get_task("BoatNavigation")
 
-    def right(observations, step, episodes):
+    def right(observations, step, members, episodes):
         return np.broadcast_to([1.0, 0.0], (*observations.shape[:2], 2))
 
     episodes = rollout(task, right, 1, [0])

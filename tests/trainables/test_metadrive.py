@@ -198,9 +198,11 @@ def test_population_is_evaluated_in_one_process() -> None:
     task = shortened(get_task("mediumdense"), 40)
     throttle = np.array([0.2, 0.9])
 
-    def act(observations: NDArray[np.float32], step: int, episodes: slice) -> NDArray[Any]:
+    def act(
+        observations: NDArray[np.float32], step: int, members: slice, episodes: slice
+    ) -> NDArray[Any]:
         actions = np.zeros((*observations.shape[:2], 2))
-        actions[..., 1] = throttle[: len(observations), None]
+        actions[..., 1] = throttle[members, None]
         return actions
 
     together = rollout(task, act, 2, [4, 5])
@@ -266,7 +268,7 @@ def test_without_the_extra_every_path_names_it(
     with pytest.raises(InvalidInput, match=expected):
         make_simulator(EASY)
     with pytest.raises(InvalidInput, match=expected):
-        rollout(EASY, lambda observations, step, episodes: observations[..., :2], 1, [0])
+        rollout(EASY, lambda observations, step, members, episodes: observations[..., :2], 1, [0])
     with pytest.raises(InvalidInput, match=expected):
         collect_dataset(EASY, 1, 0, tmp_path / "a.hdf5")
     with pytest.raises(InvalidInput, match=expected):

@@ -52,7 +52,7 @@ def test_processes_change_no_outcome(processes):
 
 
 def test_a_whole_evaluation_is_the_same():
-    def act(observations, step, episodes):
+    def act(observations, step, members, episodes):
         return np.sin(observations[..., :2] * (step + 1))
 
     seeds = np.arange(10).reshape(2, 5)
@@ -112,7 +112,7 @@ def test_what_a_wave_raises_is_raised():
 
 
 def test_an_evaluation_fails_with_what_its_simulator_said():
-    def act(observations, step, episodes):
+    def act(observations, step, members, episodes):
         return np.zeros((*observations.shape[:2], 7))
 
     with pytest.raises(ValueError) as alone:
