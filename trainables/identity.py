@@ -14,6 +14,11 @@ def _digest(content: object, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+ADDED_LATER = {"matmul_precision": "fp32"}
+"""Hyperparameters that there were not always, with what holds where there is none: an identity does
+not tell the two apart, so that stores stay what they are."""
+
+
 def config_id(
     algorithm: str,
     config: Mapping[str, object],
@@ -29,7 +34,12 @@ def config_id(
     `cost_limit` where one is given, which is where the configuration trains to it. Elsewhere a
     limit only judges results, and runs serve every limit.
     """
-    content = [algorithm, dict(config), task, dataset_id, steps]
+    said = {
+        name: value
+        for name, value in config.items()
+        if name not in ADDED_LATER or value != ADDED_LATER[name]
+    }
+    content = [algorithm, said, task, dataset_id, steps]
     return _digest(content if cost_limit is None else [*content, float(cost_limit)], 12)
 
 

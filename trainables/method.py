@@ -94,6 +94,10 @@ class MethodConfig:
     discount: float = batched(
         0.99, "discount factor", source="common", alias="gamma", low=0.0, high=0.99999
     )
+    matmul_precision: str = static(
+        "fp32", "numbers that hidden layers multiply in training; they are kept as fp32",
+        source="ours", choices=("fp32", "bf16"),
+    )  # fmt: skip
 
     @classmethod
     def aliases(cls) -> dict[str, str]:

@@ -6,6 +6,7 @@ both, so that its layers are one batched product.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -44,11 +45,12 @@ def init_mlp(
 def mlp(layers: Layers, inputs: Tensor, activation: Activation = functional.relu) -> Tensor:
     """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer."""
     hidden = inputs
-    for index, layer in enumerate(layers):
+    for layer in layers[:-1]:
         hidden = functional.linear(hidden, layer["weight"].t(), layer["bias"])
-        if index < len(layers) - 1:
-            hidden = _activate(hidden, activation)
-    return hidden
+        hidden = _activate(hidden, activation)
+    last = layers[-1]
+    with _output_precision(hidden):
+        return functional.linear(hidden.to(last["weight"]), last["weight"].t(), last["bias"])
 
 
 def ensemble_mlp(
@@ -59,11 +61,12 @@ def ensemble_mlp(
         members = zip(*(_unstack(layer) for layer in layers), strict=True)
         return torch.stack([mlp(list(member), inputs, activation) for member in members])
     hidden = inputs
-    for index, layer in enumerate(layers):
+    for layer in layers[:-1]:
         hidden = torch.matmul(hidden, layer["weight"]) + layer["bias"].unsqueeze(-2)
-        if index < len(layers) - 1:
-            hidden = _activate(hidden, activation)
-    return hidden
+        hidden = _activate(hidden, activation)
+    last = layers[-1]
+    with _output_precision(hidden):
+        return torch.matmul(hidden.to(last["weight"]), last["weight"]) + last["bias"].unsqueeze(-2)
 
 
 def is_large(rows: int, width: int) -> bool:
@@ -73,6 +76,20 @@ def is_large(rows: int, width: int) -> bool:
     leave the cache before they are used again, and a stack of products to a single output is slow.
     """
     return rows * width * width >= LARGE_PRODUCT
+
+
+def matmul_precision(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Within it products of hidden layers are of `precision`: fp32, or bf16."""
+    # What autocast remembers of a weight would outlive the `vmap` that it was made in.
+    return torch.autocast(device, torch.bfloat16, precision == "bf16", cache_enabled=False)
+
+
+def _output_precision(hidden: Tensor) -> AbstractContextManager[Any]:
+    """Outputs are fp32: three digits of a value would be too few to learn from."""
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _activate(hidden: Tensor, activation: Activation) -> Tensor:

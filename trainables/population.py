@@ -24,7 +24,7 @@ from trainables.datasets import Dataset
 from trainables.environments import Episodes, rollout
 from trainables.lookups import Watched
 from trainables.method import Method, MethodConfig, Noise, Phase, ProblemSpec
-from trainables.networks import is_large
+from trainables.networks import is_large, matmul_precision
 from trainables.optimizer import adam_, differentiable, gradients_of, init_adam, polyak_
 from trainables.simulators import worthwhile_processes
 from trainables.tasks import Task
@@ -264,7 +264,8 @@ class Population:
         networks = differentiable(trained)
         params = {**state["params"], **networks}
         lifted = loss if members.size is None else over_members(loss, members.size)
-        losses, metrics = lifted(params, state, batch, hp, noise)
+        with matmul_precision(self.device.type, self.method.static.matmul_precision):
+            losses, metrics = lifted(params, state, batch, hp, noise)
         gradients = gradients_of(losses, networks)
         with torch.no_grad():
             adam_(trained, gradients, members.optimizer, hp.learning_rate)

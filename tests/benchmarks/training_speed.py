@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.training_speed [--methods lspc flrp] [--populations 1 4 16]
         [--threads 2] [--device cpu] [--compile] [--hidden-dim N] [--batch-size N]
+        [--matmul-precision fp32]
         [--rounds 5] [--seconds 6] [--json FILE]
 
 For each method and population size, in a process of its own: a population and one run of
@@ -12,7 +13,7 @@ copies and the check for divergence included), or as many steps as fit in about 
 block cut to that length, so that what a block costs once then counts more than in training.
 
 `gflops` is the arithmetic of the matrix products that were done per second, `peak` that of one
-large product on the same threads, measured in the same process.
+large fp32 product on the same threads, measured in the same process. The reference is always fp32.
 
 With `--compile` the population's step is compiled, which takes minutes and is not counted, where
 its members step together: on a GPU, or with `--hidden-dim` and `--batch-size` smaller than the
@@ -49,7 +50,7 @@ def measure(
     seconds: float,
     device: str,
     compiled: bool,
-    sizes: dict[str, int],
+    sizes: dict[str, Any],
 ) -> dict[str, Any]:
     """One row of the table, measured in this process."""
     import torch
@@ -108,6 +109,7 @@ def measure(
         "threads": threads,
         "device": device,
         "compiled": runs._compiled_step is not None,
+        "matmul_precision": config.matmul_precision,
         "run_steps_per_second": round(population / ours, 2),
         "reference": round(1 / plain, 2),
         "ratio": round(population * plain / ours, 2),
@@ -152,11 +154,13 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--hidden-dim", type=int, help="in place of the paper's")
     parser.add_argument("--batch-size", type=int, help="in place of the paper's")
+    parser.add_argument("--matmul-precision", choices=("fp32", "bf16"), help="of the population")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="about, of a round")
     add_json_option(parser)
     arguments = parser.parse_args()
-    given = {"hidden_dim": arguments.hidden_dim, "batch_size": arguments.batch_size}
+    replaced = ("hidden_dim", "batch_size", "matmul_precision")
+    given = {name: getattr(arguments, name) for name in replaced}
     sizes = {name: value for name, value in given.items() if value is not None}
     rows = []
     for method in arguments.methods:

@@ -30,10 +30,11 @@ traced = pytest.mark.parametrize(
 )
 
 
-def compare(task: Task, make_dataset: MakeDataset, name: str) -> int:
+def compare(task: Task, make_dataset: MakeDataset, name: str, precision: str = "fp32") -> int:
     """Take a traced step from the start of each phase, and the same one without; states must agree.
     Returns the number of graphs that the phase with the most was traced to."""
-    changes, dataset = [{}, {"learning_rate": 1e-3}], make_dataset(task)
+    shared, dataset = {"matmul_precision": precision}, make_dataset(task)
+    changes = [shared, {**shared, "learning_rate": 1e-3}]
 
     def at(start: int, compiled: bool = False) -> Population:
         population = build(name, task, dataset, changes, [0, 1], STEPS)
@@ -68,6 +69,10 @@ def compare(task: Task, make_dataset: MakeDataset, name: str) -> int:
 @traced
 def test_the_update_is_one_graph(name: str, boat_task: Task, make_dataset: MakeDataset) -> None:
     assert compare(boat_task, make_dataset, name) == 1
+
+
+def test_so_it_is_in_bf16(boat_task: Task, make_dataset: MakeDataset) -> None:
+    assert compare(boat_task, make_dataset, "bc", "bf16") == 1
 
 
 @pytest.mark.slow
