@@ -72,9 +72,15 @@ def find_ablation(name: str) -> Ablation:
 
 def missing_runs(store: ResultStore, ablation: Ablation, scale: str) -> list[str]:
     """The runs of a scale that the store has not completed, each in words."""
-    missing = []
-    for sweep in ablation.sweeps[require_choice("scale", scale, SCALES)]:
-        completed = _completed(store, sweep)
+    missing: list[str] = []
+    sweeps = ablation.sweeps[require_choice("scale", scale, SCALES)]
+    if not sweeps:
+        return missing
+    plans = store.sweeps()
+    members = dict(zip(plans["sweep"], plans["run_ids"], strict=True))
+    runs = store.runs(status="completed")
+    for sweep in sweeps:
+        completed = _completed(runs[runs["run_id"].isin(members.get(sweep["name"], ()))], sweep)
         missing += [
             ", ".join(f"{name} {value}" for name, value in wanted.items())
             for wanted in _wanted(sweep)
@@ -114,6 +120,20 @@ def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(card).sort_values(["about", "paper"], ascending=[False, True])
 
 
+def _require_complete(
+    store: ResultStore, ablation: Ablation, scale: str, missing: Sequence[str]
+) -> None:
+    lacks = f"{ablation.id}: the store {store.uri!r} lacks"
+    remedy = "run it without --figure-only"
+    if missing:
+        raise InvalidInput(
+            f"{lacks} {len(missing)} runs of scale {scale!r} (the first: {missing[0]}); {remedy}"
+        )
+    unmeasured = missing_points(store, ablation, scale)
+    if unmeasured:
+        raise InvalidInput(f"{lacks} the measurement {unmeasured[0].name!r}; {remedy}")
+
+
 def _wanted(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Task, seed and settings of every run of a sweep."""
     chosen = configurations(sweep)
@@ -121,10 +141,7 @@ def _wanted(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"task": task, "seed": seed, **{name: values[name] for name in sweep["space"]}}
 
 
-def _completed(store: ResultStore, sweep: Mapping[str, Any]) -> set[tuple[Any, ...]]:
-    if sweep["name"] not in set(store.sweeps()["sweep"]):
-        return set()
-    runs = store.runs(sweep=sweep["name"], status="completed")
+def _completed(runs: pandas.DataFrame, sweep: Mapping[str, Any]) -> set[tuple[Any, ...]]:
     columns = ["task", "seed", *(f"hp_{name}" for name in sweep["space"])]
     if any(column not in runs for column in columns):
         return set()
@@ -140,6 +157,7 @@ def reproduce(
     folder: Path,
     command: str,
     sweeps: Sequence[str] = (),
+    incomplete: bool = True,
 ) -> Reproduction:
     """Draw an ablation from what the store holds, compare it and score its claims.
 
@@ -150,11 +168,14 @@ def reproduce(
         folder: where the figure and the tables go, under `<id>-<scale>`.
         command: what the user typed, for the metadata of the figure.
         sweeps: draw these sweeps of the store instead of the scale's own.
+        incomplete: draw also where the store lacks runs or measurements of the scale.
 
     Raises:
-        InvalidInput: no such scale or sweep, or the store holds no run of it.
+        InvalidInput: no such scale or sweep, or the store holds no run of it, or not all.
     """
     missing = [] if sweeps else missing_runs(store, ablation, scale)
+    if not (sweeps or incomplete):
+        _require_complete(store, ablation, scale, missing)
     names = tuple(sweeps) or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
     known = set(store.sweeps()["sweep"])
     for name in sweeps:

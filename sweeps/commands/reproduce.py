@@ -85,12 +85,18 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
     unable: dict[str, InvalidInput] = {}
     if not (arguments.sweep or arguments.figure_only):
         unable = _run_missing(ablations, arguments)
+    from analysis.store import ResultStore
+
+    if not (arguments.sweep or arguments.figure_only) and "://" not in arguments.storage:
+        # An ablation of datasets alone may be the first thing that a store sees.
+        Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
+    store = ResultStore(arguments.storage)
     done: list[Reproduction] = []
     for ablation in ablations:
         try:
             if ablation.id in unable:
                 raise unable[ablation.id]
-            done.append(_reproduce(ablation, arguments))
+            done.append(_reproduce(ablation, store, arguments))
         except InvalidInput as problem:
             if len(ablations) == 1:
                 raise
@@ -106,7 +112,7 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
     if len(ablations) > 1:
         _report_scorecard(findings, arguments)
     if arguments.page:
-        _write_page(done, findings, remarks, arguments)
+        _write_page(done, findings, store, remarks, arguments)
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -143,36 +149,22 @@ def _run_missing(
     }
 
 
-def _reproduce(ablation: "Ablation", arguments: argparse.Namespace) -> "Reproduction":
-    from analysis.reproduction import missing_points, missing_runs, reproduce
-    from analysis.store import ResultStore
+def _reproduce(
+    ablation: "Ablation", store: "ResultStore", arguments: argparse.Namespace
+) -> "Reproduction":
+    from analysis.reproduction import reproduce
 
-    if arguments.sweep:
-        store = ResultStore(arguments.storage)
-    elif arguments.figure_only:
-        store = ResultStore(arguments.storage)
-        missing = missing_runs(store, ablation, arguments.scale)
-        if missing:
-            total = len(missing)
-            raise InvalidInput(
-                f"{ablation.id}: the store {arguments.storage!r} lacks {total} runs of scale "
-                f"{arguments.scale!r} (the first: {missing[0]}); run it without --figure-only"
-            )
-        unmeasured = missing_points(store, ablation, arguments.scale)
-        if unmeasured:
-            raise InvalidInput(
-                f"{ablation.id}: the store {arguments.storage!r} lacks the measurement "
-                f"{unmeasured[0].name!r}; run it without --figure-only"
-            )
-    else:
-        # An ablation of datasets alone may be the first thing that a store sees.
-        if "://" not in arguments.storage:
-            Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
-        store = ResultStore(arguments.storage)
+    if not (arguments.sweep or arguments.figure_only):
         _measure(store, ablation, arguments)
-    folder = figure_folder(arguments.storage, ablation.id)
-    command = _command([ablation.id], arguments)
-    return reproduce(ablation, store, arguments.scale, folder, command, arguments.sweep)
+    return reproduce(
+        ablation,
+        store,
+        arguments.scale,
+        figure_folder(arguments.storage, ablation.id),
+        _command([ablation.id], arguments),
+        arguments.sweep,
+        incomplete=not arguments.figure_only,
+    )
 
 
 def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:
@@ -225,15 +217,14 @@ def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespac
 def _write_page(
     done: "Sequence[Reproduction]",
     findings: "pandas.DataFrame",
+    store: "ResultStore",
     remarks: "Remarks",
     arguments: argparse.Namespace,
 ) -> None:
     from analysis.scorecard import unexplained, write_page
-    from analysis.store import ResultStore
 
     folder = Path(arguments.page).expanduser()
     command = _command(arguments.ids, arguments)
-    store = ResultStore(arguments.storage)
     paths = write_page(done, findings, store, remarks, folder, command)
     say(f"reproduce: {len(paths)} files in {folder}")
     silent = unexplained(done, remarks)
