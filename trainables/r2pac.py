@@ -25,7 +25,7 @@ No public code is known; where the paper is silent, wrong or ambiguous, this is 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,8 +74,16 @@ VIOLATION_SIGNAL, SAFE_SIGNAL = 25.0, -1.0
 GAUSSIAN_HIDDEN_LAYERS = 2  # "three-layer MLP"
 LOG_STD_RANGE = (-5.0, 2.0)
 THRESHOLD_STATES = 20_000
+JUDGED_AT_ONCE = 16_384
 CRITICS = ("reward_q", "reward_v", "safety_q", "safety_v")
 NULL, POOR, OPTIMAL = 0, 1, 2
+
+
+class Judgement(NamedTuple):
+    """Of chunks: the advantage [B] in what the actor follows, and whether V_c > l [B]."""
+
+    advantage: Tensor
+    unsafe: Tensor
 
 
 @dataclass(frozen=True)
@@ -191,12 +199,15 @@ class R2PAC(Method):
         return (Phase("critics", share, CRITICS, concludes=True), Phase("actor", 1 - share, actor))
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Chunks, with the lowest scaled reward of the data (at most 0) in each row."""
+        """Chunks, with the lowest scaled reward of the data (at most 0) in each row, and `row`, by
+        which a minibatch finds how its chunks were judged; counts them on the way."""
         scaled = super().prepare(data)
         timeouts_are_done = self.static.done_signal == "terminals_and_timeouts"
         columns = chunk_columns(scaled, self.static.chunk_length, timeouts_are_done)
         lowest = scaled["rewards"].min().clamp(max=0.0)
-        return {**columns, "lowest_reward": lowest.repeat(len(columns["rewards"]))}
+        self.chunks = len(columns["rewards"])
+        row = torch.arange(self.chunks)
+        return {**columns, "lowest_reward": lowest.repeat(self.chunks), "row": row}
 
     def init(self, generator: torch.Generator) -> State:
         observation, width = self.spec.observation_dim, self.static.hidden_dim
@@ -220,7 +231,13 @@ class R2PAC(Method):
                 generator, self.chunk_dim, condition, width, depth
             )
         target = {name: params[name] for name in ("reward_q", "safety_q")}
-        return {"params": params, "target": target, "threshold": torch.tensor(0.0)}
+        return {
+            "params": params,
+            "target": target,
+            "threshold": torch.tensor(0.0),
+            "advantage": torch.zeros(self.chunks),
+            "unsafe": torch.zeros(self.chunks, dtype=torch.bool),
+        }
 
     def noise(self, phase: str) -> dict[str, Noise]:
         batch = self.static.batch_size
@@ -242,7 +259,7 @@ class R2PAC(Method):
     ) -> tuple[Losses, Metrics]:
         if phase == "critics":
             return self.critic_loss(params, state["target"], batch, hp)
-        return self.actor_loss(params, state, batch, hp, noise)
+        return self.actor_loss(params, self.judged(state, batch), batch, hp, noise)
 
     def critic_loss(
         self, params: Parameters, target: Parameters, batch: Batch, hp: Hyperparameters
@@ -304,37 +321,61 @@ class R2PAC(Method):
     def finish_phase(
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
-        """Fix the threshold over the dataset, at most 20,000 evenly spaced chunks of it."""
+        """Fix the threshold over the dataset, at most 20,000 evenly spaced chunks of it, and judge
+        every chunk: the critics learn no more, and the actor sees each chunk many times."""
         observations = data["observations"]
         stride = math.ceil(len(observations) / THRESHOLD_STATES)
         values = state_value(state["params"]["safety_v"], observations[::stride])
-        return {**state, "threshold": self.threshold_of(values, hp)}
+        state = {**state, "threshold": self.threshold_of(values, hp)}
+        parts = zip(
+            observations.split(JUDGED_AT_ONCE), data["actions"].split(JUDGED_AT_ONCE), strict=True
+        )
+        judged = [self.judge(state, *part) for part in parts]
+        advantage, unsafe = (torch.cat(column) for column in zip(*judged, strict=True))
+        return {**state, "advantage": advantage, "unsafe": unsafe}
+
+    def judge(self, state: State, observations: Tensor, actions: Tensor) -> Judgement:
+        """How good chunks are at what the actor follows in their states (eq. 17, 18)."""
+        pair = torch.cat((observations, actions), dim=-1)
+        reward_q = chunk_value(state["target"]["reward_q"], pair).amin(0)
+        safety_q = chunk_value(state["target"]["safety_q"], pair).amax(0)
+        reward_v = state_value(state["params"]["reward_v"], observations)
+        safety_v = state_value(state["params"]["safety_v"], observations)
+        unsafe = safety_v > state["threshold"]
+        follows_cost = self.follows_cost(unsafe)
+        advantage = torch.where(follows_cost, safety_v - safety_q, reward_q - reward_v)
+        return Judgement(advantage.detach(), unsafe)
+
+    def follows_cost(self, unsafe: Tensor) -> Tensor:
+        """Where the actor follows V_c."""
+        return torch.zeros_like(unsafe) if self.static.unsafe_objective == "none" else unsafe
+
+    def judged(self, state: State, batch: Batch) -> Judgement:
+        """What `judge` said of a minibatch when the critics were done."""
+        return Judgement(state["advantage"][batch["row"]], state["unsafe"][batch["row"]])
 
     def actor_loss(
-        self, params: Parameters, state: State, batch: Batch, hp: Hyperparameters, noise: Batch
+        self,
+        params: Parameters,
+        judged: Judgement,
+        batch: Batch,
+        hp: Hyperparameters,
+        noise: Batch,
     ) -> tuple[Tensor, Metrics]:
         """Eq. 19 with the labels of eq. 18, eq. 40, or eq. 41."""
         observations, actions = batch["observations"], batch["actions"]
-        pair = torch.cat((observations, actions), dim=-1)
-        reward_advantage = chunk_value(state["target"]["reward_q"], pair).amin(0) - state_value(
-            params["reward_v"], observations
-        )
-        safety_v = state_value(params["safety_v"], observations)
-        safety_advantage = safety_v - chunk_value(state["target"]["safety_q"], pair).amax(0)
-        unsafe = safety_v > state["threshold"]
-        if self.static.unsafe_objective == "none":
-            unsafe = torch.zeros_like(unsafe)
-        better = torch.where(unsafe, safety_advantage, reward_advantage).detach()
-
+        advantage, unsafe = judged
         if self.static.actor == "cfg":
-            label = torch.where(better >= 0, OPTIMAL, POOR)
+            label = torch.where(advantage >= 0, OPTIMAL, POOR)
             label = torch.where(noise["unconditional"] < hp.unconditional_share, NULL, label)
             condition = labelled(observations, label)
-            weight = torch.ones_like(better)
+            weight = torch.ones_like(advantage)
         else:
             condition = observations
-            temperature = torch.where(unsafe, hp.cost_temperature, hp.reward_temperature)
-            weight = clipped_exponential(temperature * better, WEIGHT_CLIP)
+            temperature = torch.where(
+                self.follows_cost(unsafe), hp.cost_temperature, hp.reward_temperature
+            )
+            weight = clipped_exponential(temperature * advantage, WEIGHT_CLIP)
         if self.static.actor == "awr_gaussian":
             mean, log_std = gaussian_chunk(params, observations)
             error = -gaussian_log_density(actions, mean, log_std)
@@ -345,8 +386,8 @@ class R2PAC(Method):
         loss = (weight * error).mean()
         metrics = {
             "loss/actor": loss,
-            "unsafe_share": (safety_v > state["threshold"]).float().mean(),
-            "better_share": (better >= 0).float().mean(),
+            "unsafe_share": unsafe.float().mean(),
+            "better_share": (advantage >= 0).float().mean(),
         }
         return loss, metrics
 

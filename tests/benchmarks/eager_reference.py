@@ -107,6 +107,12 @@ def frozen(parameters: Any) -> Any:
     )
 
 
+def judged_again(method: Any, state: Any, batch: Mapping[str, Tensor]) -> Any:
+    """Stands for R2PAC's `judged`: as in the paper's algorithm, in every step."""
+    with torch.no_grad():
+        return method.judge(state, batch["observations"], batch["actions"])
+
+
 @contextlib.contextmanager
 def networks_are_modules() -> Iterator[None]:
     """While this is open, methods call modules."""
@@ -116,6 +122,7 @@ def networks_are_modules() -> Iterator[None]:
             for name, function in replacements.items():
                 if hasattr(module, name):
                     stack.enter_context(patch.object(module, name, function))
+        stack.enter_context(patch.object(r2pac.R2PAC, "judged", judged_again))
         yield
 
 

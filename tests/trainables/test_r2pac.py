@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from trainables import r2pac
 from trainables.chunks import chunk_target
 from trainables.datasets import Dataset
 from trainables.flow_matching import flow_matching_error, integrate, velocity
@@ -41,6 +42,7 @@ ONE_STEP: dict[str, Any] = {
 def method_and_state(**changes: Any) -> tuple[R2PAC, dict[str, Any], Any]:
     config = R2PACConfig.resolve({**SMALL, **changes})
     method = R2PAC(config, SPEC)
+    method.chunks = BATCH
     values = {name: torch.tensor(value) for name, value in config.batched_values().items()}
     state = method.init(torch.Generator().manual_seed(0))
     return method, state, config.hyperparameters_type()(**values)
@@ -117,8 +119,10 @@ def test_the_threshold_is_fixed_when_the_critics_are_done(
     changes: dict[str, Any], expected: float | None
 ) -> None:
     method, state, hp = method_and_state(**changes)
-    observations = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
-    data = {"observations": observations}
+    generator = torch.Generator().manual_seed(1)
+    observations = torch.randn(500, 3, generator=generator)
+    actions = torch.randn(500, 2 * LENGTH, generator=generator)
+    data = {"observations": observations, "actions": actions}
     done = method.finish_phase("critics", state, data, hp)
     assert [phase.concludes for phase in method.phases] == [True, False]
     if expected is None:
@@ -127,6 +131,19 @@ def test_the_threshold_is_fixed_when_the_critics_are_done(
         assert float((values <= 0).float().mean()) == pytest.approx(0.75, abs=0.005)
     else:
         assert float(done["threshold"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_every_chunk_is_judged_when_the_critics_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, state, hp = method_and_state(alpha=0.5)
+    monkeypatch.setattr(r2pac, "JUDGED_AT_ONCE", 5)
+    data = minibatch()
+    done = method.finish_phase("critics", state, data, hp)
+    advantage, unsafe = method.judge(done, data["observations"], data["actions"])
+    assert 0 < int(unsafe.sum()) < BATCH
+    rows = torch.tensor([3, 3, BATCH - 1])
+    found = method.judged(done, {"row": rows})
+    torch.testing.assert_close(found.advantage, advantage[rows])
+    assert torch.equal(found.unsafe, unsafe[rows])
 
 
 @pytest.mark.parametrize(
@@ -220,11 +237,12 @@ def test_labels_follow_reward_where_safe_and_cost_where_not(
             ).mean()
         )  # fmt: skip
 
-    loss, _ = method.actor_loss(state["params"], state, batch, hp, noise)
+    judged = method.judge(state, batch["observations"], batch["actions"])
+    loss, _ = method.actor_loss(state["params"], judged, batch, hp, noise)
     assert float(loss) == pytest.approx(error(OPTIMAL if optimal else POOR), rel=1e-5)
     assert error(OPTIMAL) != pytest.approx(error(POOR), rel=1e-5)
     all_free = hp._replace(unconditional_share=torch.tensor(1.0))
-    loss, _ = method.actor_loss(state["params"], state, batch, all_free, noise)
+    loss, _ = method.actor_loss(state["params"], judged, batch, all_free, noise)
     assert float(loss) == pytest.approx(error(NULL), rel=1e-5)
 
 
@@ -253,7 +271,8 @@ def test_regression_weights_are_exponential_advantages(
             state["params"]["actor"], batch["actions"], noise["start"], noise["time"],
             batch["observations"], torch.nn.functional.gelu,
         )  # fmt: skip
-    loss, _ = method.actor_loss(state["params"], state, batch, hp, noise)
+    judged = method.judge(state, batch["observations"], batch["actions"])
+    loss, _ = method.actor_loss(state["params"], judged, batch, hp, noise)
     assert float(loss) == pytest.approx(weight * float(error.mean()), rel=1e-3)
 
 
