@@ -198,7 +198,8 @@ def reproduce(
     scorecard = score(ablation.claims, results)
     label = "+".join(sweeps) or scale
     name = f"{ablation.id}-{label}"
-    paths = save_figure(ablation.draw(results, published, label), folder, name, results, command)
+    figure = ablation.draw(results, published, " and ".join(sweeps) or scale)
+    paths = save_figure(figure, folder, name, results, command)
     for kind, frame in (("published", comparison), ("claims", scorecard)):
         path = folder / f"{name}-{kind}.csv"
         frame.to_csv(path, index=False, lineterminator="\n")

@@ -11,8 +11,12 @@ from analysis.ablations.settings import Setting
 from analysis.claims import Finding, judge_range
 from analysis.figures import BLUE, ORANGE, PURPLE, figure_style
 
-_EXPERTS = {"safety": (BLUE, "H"), "reward": (ORANGE, "R"), "shared": (PURPLE, "SH")}
-_SURFACES = {"reward_q": "$Q_r$", "safety_q": "$Q_h$", "log_density": r"$\log\pi$"}
+# Each surface, and the expert that climbs or descends it.
+_SURFACES = {
+    "reward_q": ("$Q_r$", "reward", "R", ORANGE),
+    "safety_q": ("$Q_h$", "safety", "H", BLUE),
+    "log_density": (r"$\log\pi$", "shared", "SH", PURPLE),
+}
 TOP_SHARE = 0.1
 
 
@@ -30,24 +34,24 @@ def _overlap(results: pandas.DataFrame, task: str) -> Finding | None:
 
 
 def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
-    """A row for each task: the three surfaces with the experts' paths, of the first seed."""
+    """A row for each task: the three surfaces, each with its expert's paths, of the first seed."""
     tasks = list(dict.fromkeys(results["task"]))
     with figure_style():
         figure, panels = draw_panels(3 * len(tasks), width=2.3, height=2.1, columns=3)
         for row, task in enumerate(tasks):
             seed = int(results.loc[results["task"] == task, "seed"].min())
             plane = table_of(results, task, "plane", "FLRP", seed)
-            for column, (quantity, label) in enumerate(_SURFACES.items()):
+            for column, (quantity, surface) in enumerate(_SURFACES.items()):
+                label, expert, symbol, color = surface
                 axes = panels[3 * row + column]
                 draw_plane(figure, axes, plane, quantity)
                 axes.set_title(f"{short_name(task)}: {label}")
-                for name, (color, symbol) in _EXPERTS.items():
-                    _draw_paths(axes, results, task, seed, name, color, symbol)
+                _draw_paths(axes, results, task, seed, expert, color, symbol)
         figure.suptitle(
             f"FLRP figure 2, {scale}: one state, the first seed", fontsize=8.5, wrap=True
         )
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        lines = [line for axes in panels[:3] for line in axes.get_legend_handles_labels()[0]]
+        figure.legend(handles=lines, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -62,8 +66,13 @@ def _draw_paths(
         x = [table.loc[point, "action_1"] for table in tables]
         y = [table.loc[point, "action_2"] for table in tables]
         first = point == tables[0].index[0]
-        axes.plot(x, y, color=color, linewidth=1.0, label=f"{symbol} alone" if first else None)
-        axes.plot(x[-1], y[-1], color=color, marker="o", markersize=3)
+        label = f"{symbol} alone, from ring to dot" if first else None
+        axes.plot(x, y, color=color, linewidth=1.0, label=label)
+        for end, filling in ((0, "white"), (-1, color)):
+            axes.plot(
+                x[end], y[end], color=color, marker="o", markersize=4, markerfacecolor=filling,
+                clip_on=False, zorder=3,
+            )  # fmt: skip
 
 
 FIGURE_2 = measured_ablation(
