@@ -125,6 +125,17 @@ def test_members_that_go_on_without_the_others_are_not_changed(
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+def test_some_members_act_in_some_episodes_as_all_do(name: str, company: Population) -> None:
+    observations = np.random.default_rng(0).normal(size=(8, 6, 2)).astype(np.float32)
+    for policy in company.method.policies:
+        act = company.policy(policy, 6)
+        whole = act(observations, 3)
+        for members, episodes in ((slice(2, 5), slice(0, 6)), (slice(7, 8), slice(1, 4))):
+            some = act(observations[members, episodes], 3, members, episodes)
+            np.testing.assert_allclose(some, whole[members, episodes], rtol=0, atol=1e-4)
+        assert np.abs(np.diff(whole, axis=0)).max() > 1e-2
+
+
 def test_actions_stay_in_bounds_and_repeat(name: str, company: Population, boat_task: Task) -> None:
     observations = np.random.default_rng(0).normal(scale=50, size=(8, 40, 2)).astype(np.float32)
     for policy in company.method.policies:
