@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.boat import HORIZON, BoatEnvironment, start_states
-from trainables.simulators import Wave, simulate
+from trainables.simulators import WAITING, Wave, simulate
 from trainables.tasks import Task
 
 FloatArray = NDArray[np.floating]
@@ -34,8 +34,8 @@ LIVE_SIMULATORS = {
     "metadrive": (1, 500),
     "ogbench": (16, 50),
 }
-MEMORY_SHARE = 0.25
-"""Of the machine's memory, for the simulators of processes on all of its processors."""
+MEMORY_SHARE = 0.3
+"""Of the machine's memory, for the simulators of all processes of a trial that has all CPUs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def rollout(
 def live_simulators(task: Task) -> int:
     """How many simulators a process may have at a time."""
     most, megabytes = LIVE_SIMULATORS[task.suite]
-    share = psutil.virtual_memory().total * MEMORY_SHARE / (os.cpu_count() or 1)
+    processes = (os.cpu_count() or 1) + WAITING
+    share = psutil.virtual_memory().total * MEMORY_SHARE / processes
     return max(1, min(most, int(share / (megabytes * 2**20))))
 
 

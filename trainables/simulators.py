@@ -26,6 +26,9 @@ FloatArray = NDArray[np.floating]
 Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 """Observations [n, o], rewards [n], costs [n], whether each episode has ended [n]."""
 
+WAITING = 2
+"""Processes beside those that keep the CPUs busy: each waits for its actions after every step."""
+
 MIN_STEPS = 2_000
 """Simulated steps for which a process is worth starting: it takes about a second to import."""
 
@@ -158,10 +161,11 @@ def local_simulators(task: Task) -> LocalSimulators:
     return _local
 
 
-def worthwhile_processes(task: Task, episodes: int, most: int) -> int:
-    """How many processes, of at most so many, it pays to simulate so many episodes in."""
-    if task.suite == "boat":
+def worthwhile_processes(task: Task, episodes: int, cpus: int) -> int:
+    """How many processes it pays to simulate so many episodes in, on so many CPUs."""
+    if task.suite == "boat" or cpus == 1:
         return 1
+    most = cpus + WAITING
     return max(1, min(most, episodes, episodes * task.horizon // MIN_STEPS))
 
 

@@ -86,7 +86,7 @@ def test_live_simulators_take_a_share_of_the_memory(monkeypatch):
         return environments.live_simulators(task)
 
     assert live(24 * gigabyte, 2) == 64
-    assert live(16 * gigabyte, 8) == 18
+    assert live(16 * gigabyte, 8) == 17
     assert live(gigabyte, 64) == 1
 
 

@@ -80,7 +80,8 @@ def test_a_process_is_started_only_for_enough_steps():
     assert worthwhile_processes(TASK, 2 * enough, 1) == 1
     assert worthwhile_processes(TASK, 2 * enough, 64) == 2
     assert worthwhile_processes(TASK, 3 * enough, 64) == 3
-    assert worthwhile_processes(TASK, 3 * enough, 2) == 2
+    assert worthwhile_processes(TASK, 3 * enough, 2) == 3
+    assert worthwhile_processes(TASK, 64 * enough, 2) == 2 + simulators.WAITING
     assert worthwhile_processes(get_task("HopperVelocity"), 1, 2) == 1
     assert worthwhile_processes(get_task("BoatNavigation"), 1_000, 2) == 1
 
