@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _calibrated(
 ) -> SweepSpec:
     """The sweep with the number that stands for `configs_per_trial: auto`.
 
-    What is to be measured is measured once Ray runs: torch is imported while Ray's processes start.
+    What is to be measured is measured while Ray's processes start, which is mostly waiting.
     """
     if not spec.calibrated:
         return spec
@@ -171,8 +172,14 @@ def _calibrated(
     except InvalidInput:
         return spec  # Its launch says so.
     if as_begun(spec, previous).calibrated:
-        start()
-    spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous)
+        with ThreadPoolExecutor(1) as pool:
+            # What trials import as well would take turns with what is measured.
+            pool.submit(import_module, "trainables.trainable")
+            measured = pool.submit(calibrate, spec, datasets, num_cpus, num_gpus, previous)
+            start()
+            spec, why = measured.result()
+    else:
+        spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous)
     if progress:
         say(f"{spec.name}: {why}")
     return spec

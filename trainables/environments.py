@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,13 +80,30 @@ def rollout(
         np.zeros((members, episodes)),
         np.zeros((members, episodes), dtype=np.int64),
     )
-    # Many episodes of few members: their networks are read from memory at every step.
-    count = math.ceil(seeds.size / live_simulators(task))
-    count = min(seeds.size, processes * math.ceil(count / processes))
-    pairs = np.array(list(np.ndindex(seeds.shape)))
-    waves = (_wave(task, act, wave, seeds, outcomes) for wave in np.array_split(pairs, count))
-    simulate(task, waves, processes)
+    blocks = wave_blocks(members, episodes, live_simulators(task), processes)
+    simulate(task, (_wave(task, act, *block, seeds, outcomes) for block in blocks), processes)
     return outcomes
+
+
+def wave_blocks(
+    members: int, episodes: int, most: int, processes: int
+) -> Iterator[tuple[slice, slice]]:
+    """The members and the episodes of each wave: at most so many pairs.
+
+    All episodes of some members where they fit, since these members' networks are read from memory
+    at every step; fewer where processes would be left without work.
+    """
+    together = min(max(1, most // episodes), math.ceil(members / processes))
+    groups = math.ceil(members / together)
+    parts = min(episodes, max(math.ceil(episodes / most), math.ceil(processes / groups)))
+    for group in range(groups):
+        for part in range(parts):
+            yield _part(members, groups, group), _part(episodes, parts, part)
+
+
+def _part(count: int, parts: int, number: int) -> slice:
+    """One of some parts of a range, whose lengths differ by at most 1."""
+    return slice(count * number // parts, count * (number + 1) // parts)
 
 
 def live_simulators(task: Task) -> int:
@@ -100,28 +117,27 @@ def live_simulators(task: Task) -> int:
 def _wave(
     task: Task,
     act: Act,
-    wave: NDArray[np.int64],
+    members: slice,
+    episodes: slice,
     seeds: NDArray[np.int64],
     outcomes: Episodes,
 ) -> Wave:
-    """The episodes of a wave, rows (member, episode) [n, 2], to their ends."""
-    members, episodes = wave.T
-    (first, begin), (last, end) = wave.min(axis=0), wave.max(axis=0)
-    block = slice(first, last + 1), slice(begin, end + 1)
-    observations = np.zeros((*seeds.shape, task.observation_dim), dtype=np.float32)
-    observations[members, episodes] = yield "reset", seeds[members, episodes].tolist()
-    running = np.ones(len(wave), dtype=bool)
+    """Some episodes of some members, to their ends."""
+    block = members, episodes
+    shape = seeds[block].shape
+    observations = np.zeros((*shape, task.observation_dim), dtype=np.float32)
+    observations[:] = (yield "reset", seeds[block].ravel().tolist()).reshape(observations.shape)
+    running = np.ones(shape, dtype=bool)
     for step in range(task.horizon):
         # Some simulators compute in the precision of the action that they are given.
-        asked = act(observations[block], step, *block)
+        asked = act(observations, step, members, episodes)
         actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
-        after, rewards, costs, ended = yield "step", actions[members - first, episodes - begin]
-        rows = members[running], episodes[running]
-        observations[rows] = after[running]
-        outcomes.reward_returns[rows] += rewards[running]
-        outcomes.cost_returns[rows] += costs[running]
-        outcomes.lengths[rows] = step + 1
-        running = ~ended
+        after, rewards, costs, ended = yield "step", actions.reshape(-1, actions.shape[-1])
+        observations[running] = after[running.ravel()]
+        outcomes.reward_returns[block][running] += rewards[running.ravel()]
+        outcomes.cost_returns[block][running] += costs[running.ravel()]
+        outcomes.lengths[block][running] = step + 1
+        running = ~ended.reshape(shape)
         if not running.any():
             break
 

@@ -75,6 +75,28 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     assert len(made) == 2
 
 
+@pytest.mark.parametrize(
+    ("members", "episodes", "most", "processes", "waves", "largest"),
+    [
+        (12, 20, 64, 4, 4, 60),  # three members each
+        (12, 20, 64, 1, 4, 60),
+        (3, 20, 64, 4, 6, 10),  # otherwise a process would have nothing to do
+        (3, 20, 8, 1, 9, 7),
+        (1, 100, 64, 1, 2, 50),
+        (2, 3, 1, 2, 6, 1),
+        (1, 1, 64, 4, 1, 1),
+    ],
+)
+def test_waves_hold_every_episode_once(members, episodes, most, processes, waves, largest):
+    seen = np.zeros((members, episodes), dtype=int)
+    blocks = list(environments.wave_blocks(members, episodes, most, processes))
+    for block in blocks:
+        seen[block] += 1
+    assert (seen == 1).all()
+    assert len(blocks) == waves
+    assert max(seen[block].size for block in blocks) == largest <= most
+
+
 def test_live_simulators_take_a_share_of_the_memory(monkeypatch):
     task, gigabyte = get_task("BallRun"), 2**30
 
