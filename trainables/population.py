@@ -132,6 +132,7 @@ class Population:
         self.diverged_at: list[int | None] = [None] * self.size
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_steps = 0
+        self._known_flops: dict[tuple[str, int], int] = {}
         self._block: tuple[tuple[int, int], dict[str, Tensor]] | None = None
         self._compiled = compiled
         self._compiled_step: Callable[..., dict[str, Tensor]] | None = None
@@ -404,25 +405,25 @@ class Population:
         # A trial's CPUs train and simulate in turn.
         threads = torch.get_num_threads()
         processes = worthwhile_processes(self.task, seeds.size, threads)
-        if processes > 1 and self._acts_cheaply(act):
+        if processes > 1 and self._flops_to_act(policy, act) < CHEAP_TO_ACT:
+            # Several threads stay awake for the next operation, where others have to simulate.
             torch.set_num_threads(1)
         try:
             return rollout(self.task, act, self.size, seeds, processes)
         finally:
             torch.set_num_threads(threads)
 
-    def _acts_cheaply(self, act: Any) -> bool:
-        """Whether one thread is enough to act with.
-
-        After an operation of several threads these stay awake for the next, on processors that are
-        needed for simulating.
-        """
+    def _flops_to_act(self, policy: str, act: Any) -> int:
+        """Floating-point operations of a policy of all members for one observation each."""
         from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
 
-        observations = np.zeros((self.size, 1, self.task.observation_dim), dtype=np.float32)
-        with FlopCounterMode(display=False) as counter:
-            act(observations, 0, slice(None), slice(0, 1))
-        return counter.get_total_flops() < CHEAP_TO_ACT
+        key = policy, self.size
+        if key not in self._known_flops:
+            observations = np.zeros((self.size, 1, self.task.observation_dim), dtype=np.float32)
+            with FlopCounterMode(display=False) as counter:
+                act(observations, 0, slice(None), slice(0, 1))
+            self._known_flops[key] = counter.get_total_flops()
+        return self._known_flops[key]
 
     def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
         """V_h [P, E] of every member at the same `observations` [E, o]."""
