@@ -81,15 +81,15 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:
+    from analysis.store import ResultStore
+
     remarks = _remarks(arguments)
     unable: dict[str, InvalidInput] = {}
     if not (arguments.sweep or arguments.figure_only):
         unable = _run_missing(ablations, arguments)
-    from analysis.store import ResultStore
-
-    if not (arguments.sweep or arguments.figure_only) and "://" not in arguments.storage:
-        # An ablation of datasets alone may be the first thing that a store sees.
-        Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
+        if "://" not in arguments.storage:
+            # An ablation of datasets alone may be the first thing that a store sees.
+            Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
     store = ResultStore(arguments.storage)
     done: list[Reproduction] = []
     for ablation in ablations:
