@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
 from analysis.store import ResultStore, hyperparameter_columns
-from search_spaces.validation import InvalidInput
+from search_spaces.validation import InvalidInput, is_missing
 
 KEYS = ["algorithm", "task", "policy", "config_id"]
 STATUSES = ("completed", "stopped", "diverged", "failed")
@@ -153,6 +153,6 @@ def _table(frame: pandas.DataFrame) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    if is_missing(value):
         return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

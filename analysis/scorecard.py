@@ -11,7 +11,7 @@ import pandas
 from analysis.claims import SUPPORTED, overall_verdict
 from analysis.reproduction import Reproduction, paper_scorecard
 from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput
+from search_spaces.validation import InvalidInput, is_missing
 from trainables.tasks import TASKS
 
 REMARKS = "remarks.csv"
@@ -169,9 +169,9 @@ def _finding(row: Mapping[Any, Any]) -> str:
     name = TASKS[task].key if task in TASKS else task
     text = f"{name} {row['verdict']}".strip()
     effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
-    if effect == effect:
+    if not is_missing(effect):
         text += f", {effect:.3g}"
-    if low == low:
+    if not is_missing(low):
         text += f" ({low:.3g} to {high:.3g})"
     remark = str(row["remark"] or "")
     return f"{text}: {remark}" if remark else text

@@ -9,6 +9,20 @@ class InvalidInput(ValueError):
     """Input that the user can mend; the message is one line that names the field and the value."""
 
 
+def is_missing(value: object) -> bool:
+    """Whether a cell holds no value: None, NaN, NaT or pandas.NA.
+
+    Tables come from DuckDB, pandas and Arrow, each with its own sign; `pandas.NA` is neither equal
+    nor unequal to anything, so `value != value` fails on it.
+    """
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    kind = getattr(value, "dtype", None)
+    return kind is not None and getattr(value, "ndim", 0) == 0 and bool(value != value)
+
+
 def nearest(value: str, allowed: Iterable[str]) -> str | None:
     """The allowed name closest to `value`, or None when none is close."""
     names = {name.lower(): name for name in allowed}

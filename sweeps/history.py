@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.validation import is_missing
 from sweeps.spec import CONSTRAINTS, OBJECTIVES
 from trainables.tasks import TASKS
 
@@ -83,7 +84,7 @@ def outcomes(
             row["trial_id"],
             sweep or row["sweep"],
             scores.get(row["run_id"], {}),
-            0 if row["steps"] is None or row["steps"] != row["steps"] else int(row["steps"]),
+            0 if is_missing(row["steps"]) else int(row["steps"]),
             at_rungs.get(row["run_id"], {}),
         )
     return found

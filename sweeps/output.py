@@ -6,7 +6,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, require_choice
+from search_spaces.validation import InvalidInput, is_missing, require_choice
 
 if TYPE_CHECKING:
     import pandas
@@ -64,12 +64,12 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    if value is None or isinstance(value, bool | int | str):
+    if is_missing(value):
+        return None
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value != value or type(value).__name__ == "NAType":  # NaT, NA
-        return None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 

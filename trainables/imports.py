@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, nearest, require_number
+from search_spaces.validation import InvalidInput, is_missing, nearest, require_number
 from trainables import identity
 from trainables.results import ResultWriter
 from trainables.tables import TABLES
@@ -174,11 +174,9 @@ def _evaluation(row: Mapping[Any, Any], number: int, cost_limit: float | None) -
 
 def _plain(value: Any) -> Any:
     """A plain Python value; None for what is missing."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is None or value != value or type(value).__name__ == "NAType":
+    if is_missing(value):
         return None
-    return value
+    return value.item() if hasattr(value, "item") else value
 
 
 def _known_task(name: str) -> Task | None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, require_choice, require_number
+from search_spaces.validation import InvalidInput, is_missing, require_choice, require_number
 from sweeps.commands.results import (
     add_selection_options,
     add_storage_option,
@@ -234,7 +234,7 @@ def _readable(table: "pandas.DataFrame") -> "pandas.DataFrame":
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
-    return f"{value:.2f}" if low != low else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:.2f}" if is_missing(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:

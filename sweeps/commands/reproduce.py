@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.validation import InvalidInput, require_choice
+from search_spaces.validation import InvalidInput, is_missing, require_choice
 from sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
 from sweeps.interruption import INTERRUPTED, termination_as_interrupt
 from sweeps.output import add_format_option, print_table, say
@@ -330,7 +330,7 @@ def _side_by_side(comparison: "pandas.DataFrame") -> "pandas.DataFrame":
                     "source": source,
                     **{
                         place if isinstance(place, str) else f"{place:g}": ""
-                        if value != value
+                        if is_missing(value)
                         else f"{value:.2f}"
                         for place, value in values
                     },

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, require_choice
+from search_spaces.validation import InvalidInput, is_missing, require_choice
 from sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ def _settings(row: Any, names: list[str]) -> str:
     shown = []
     for name in names:
         value = row[name]
-        if value == value and value is not None:
+        if not is_missing(value):
             shown.append(f"{name.removeprefix('hp_')}={_plain(value)}")
     return ", ".join(shown)
 
