@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from search_spaces.validation import InvalidInput, require_choice
+from search_spaces.validation import InvalidInput, require_choice, shortened, shown
 from sweeps.interruption import INTERRUPTED
 from sweeps.output import say
 
@@ -17,8 +17,34 @@ COMMAND_MODULES = (
 )  # fmt: skip
 
 
+class StoreOnce(argparse.Action):
+    """Stores a value. An option that is given again with another one is refused: of two sweeps or
+    two limits one would be ignored in silence."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        # Not in the namespace's own attributes, of which a default cannot be told from a value.
+        given = vars(namespace).setdefault("_given", {})
+        if given.setdefault(self.dest, values) != values:
+            raise InvalidInput(
+                f"{'/'.join(self.option_strings)}: is given twice, as "
+                f"{shown(given[self.dest])} and {shown(values)}"
+            )
+        setattr(namespace, self.dest, values)
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are `InvalidInput`, with the nearest valid choice."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("action", None, StoreOnce)
+        self.register("action", "store", StoreOnce)
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(message)
@@ -58,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except InvalidInput as problem:
         line = " ".join(str(problem).split())
-        say(f"safesweep: {line}")
+        say(shortened(f"safesweep: {line}"))
         return 2
     except KeyboardInterrupt:
         say("safesweep: interrupted")

@@ -16,7 +16,13 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
+from search_spaces.validation import (
+    InvalidInput,
+    nearest,
+    require_choice,
+    require_number,
+    shown,
+)
 
 State = dict[str, Any]
 Parameters = dict[str, Any]
@@ -143,7 +149,9 @@ class MethodConfig:
             metadata, kind = by_name[name].metadata, cls._type_of(name)
             if kind is bool:
                 if not isinstance(value, bool):
-                    raise InvalidInput(f"{given}: {value!r} is not allowed; it must be a boolean")
+                    raise InvalidInput(
+                        f"{given}: {shown(value)} is not allowed; it must be a boolean"
+                    )
                 resolved[name] = value
             elif kind is str:
                 resolved[name] = require_choice(given, value, metadata["choices"])

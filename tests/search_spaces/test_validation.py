@@ -1,10 +1,23 @@
-"""What counts as missing, whichever library a cell comes from."""
+"""What counts as missing, whichever library a cell comes from; and what messages show."""
+
+from datetime import date
 
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from search_spaces.validation import is_missing
+from search_spaces.validation import (
+    InvalidInput,
+    is_missing,
+    listed,
+    quotes_hint,
+    require_choice,
+    require_number,
+    shortened,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +36,41 @@ def test_every_library_s_sign_is_missing(value: object) -> None:
 )  # fmt: skip
 def test_what_is_there_is_not_missing(value: object) -> None:
     assert not is_missing(value)
+
+
+@given(st.text(max_size=2000), st.integers(10, 700))
+def test_shortened_text_keeps_its_beginning_and_its_end(text: str, longest: int) -> None:
+    short = shortened(text, longest)
+    assert len(short) <= longest
+    if len(text) <= longest:
+        assert short == text
+    else:
+        begun, ended = short.split("...", 1) if "..." not in text else (short[:3], short[-3:])
+        assert text.startswith(begun) and text.endswith(ended)
+
+
+def test_values_and_lists_in_messages_are_bounded() -> None:
+    assert shown("a") == "'a'"
+    assert shown(date(2024, 5, 1)) == "2024-05-01"
+    for value in ("x" * 10**6, ["x" * 100] * 100, {"a": "b" * 1000}, "'\n" * 500):
+        assert len(shown(value)) <= 80
+    assert listed("abc") == "a, b, c"
+    assert listed(range(2000), 3) == "0, 1, 2 and 1,997 more"
+    assert listed([]) == ""
+
+
+@pytest.mark.parametrize("call", [require_choice, require_number])
+def test_a_long_bad_value_makes_no_long_message(call) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        call("field", "x" * 100_000, ["one", "two"]) if call is require_choice else call(
+            "field", "x" * 100_000
+        )
+    assert len(str(refusal.value)) < 200
+
+
+def test_only_what_is_not_text_belongs_in_quotes() -> None:
+    assert quotes_hint("no") == "" and quotes_hint([1]) == ""
+    assert "a truth value" in quotes_hint(False)
+    assert "a date" in quotes_hint(date(2024, 5, 1))
+    with pytest.raises(InvalidInput, match="False is not one of a, b; YAML reads it as a truth"):
+        require_choice("field", False, ["a", "b"])

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,38 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     )
     assert done.stdout == "[0\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["select", "--sweep", "a", "--sweep", "b"],
+        ["select", "--rule", "min_cost", "--rule", "pareto"],
+        ["run", "demo", "--storage", "a", "--storage", "b"],
+        ["data", "collect", "BallRun", "--seed", "1", "--seed", "2"],
+        ["list", "--format", "csv", "--format=json"],
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"safesweep: --[a-z]+: is given twice, as .* and .*\n", captured.err)
+
+
+def test_the_same_value_twice_is_no_contradiction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = ["--storage", str(tmp_path / "none")]
+    assert cli.main(["list", *storage, *storage]) == 2
+    assert "there is no result store" in capsys.readouterr().err
+
+
+def test_no_message_is_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["no-such-command" + "x" * 100_000]) == 2
+    captured = capsys.readouterr().err
+    assert len(captured) <= 601
+    assert captured.count("\n") == 1
+    assert "..." in captured
