@@ -1,7 +1,9 @@
-"""Offline datasets in DSRL's HDF5 layout: found, checked and loaded.
+"""Offline datasets: found, checked and loaded.
 
-A file is flat: observations, next_observations, actions, rewards, costs, terminals, timeouts, one
-row a step, episodes one after the other; an episode ends where terminals or timeouts is true.
+DSRL's layout is flat: observations, next_observations, actions, rewards, costs, terminals,
+timeouts, one row a step, episodes one after the other; an episode ends where terminals or timeouts
+is true.
+Other layouts are read as this one (`trainables.dataset_layouts`).
 """
 
 import hashlib
@@ -11,16 +13,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.validation import InvalidInput, nearest
-from trainables.tasks import Task, get_task
-
-if TYPE_CHECKING:
-    import h5py
+from search_spaces.validation import InvalidInput, nearest, shown
+from trainables.dataset_layouts import (
+    FLAGS,
+    KEYS,
+    MARGIN_KEY,
+    PROVENANCE_ATTRIBUTE,
+    VECTORS,
+    layout_provenance,
+    minari_file,
+    read_layout,
+    with_successors,
+)
+from trainables.minari_datasets import (
+    is_minari_folder,
+    minari_dataset_file,
+    minari_folder_file,
+)
+from trainables.tasks import Task, get_task, tasks_named_in
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -29,15 +44,9 @@ IntArray = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with what is done and the total (0 when unknown): bytes of a download, or episodes."""
 
-_VECTORS = ("observations", "next_observations", "actions")
-_SCALARS = ("rewards", "costs")
-_FLAGS = ("terminals", "timeouts")
-KEYS = (*_VECTORS, *_SCALARS, *_FLAGS)
-
-MARGIN_KEY = "safety_margins"
-PROVENANCE_ATTRIBUTE = "provenance"
-
 SOURCES = ("auto", "fetch", "collect")
+MINARI_PREFIX = "minari:"
+"""Before the name of a Minari dataset, which the extra `minari` finds or downloads."""
 
 # Stored float32 values of the same state may differ in the last digits when a file was converted.
 _CONSISTENCY_TOLERANCE = 1e-4
@@ -49,7 +58,8 @@ class Dataset:
 
     Attributes:
         task: canonical task id.
-        dataset_id: first 12 hex digits of a SHA-256 over the arrays as stored (before clipping).
+        dataset_id: first 12 hex digits of a SHA-256 over the arrays as stored (before clipping);
+            what could not be used is not in them.
         observations: float32 [N, o].
         next_observations: float32 [N, o].
         actions: float32 [N, a], clipped to [-1, 1].
@@ -61,6 +71,7 @@ class Dataset:
         clipped_actions: steps of which the stored action lay outside [-1, 1].
         unfinished: the file's last step ends no episode; `timeouts[-1]` was set to True.
         provenance: how the data was collected; empty when the file does not say.
+        warnings: what whoever uses the data should know, a line each.
     """
 
     task: str
@@ -76,6 +87,7 @@ class Dataset:
     clipped_actions: int = 0
     unfinished: bool = False
     provenance: dict[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -105,32 +117,39 @@ class Dataset:
 
 
 def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
-    """Read and check one DSRL-layout HDF5 file for `task`.
+    """Read and check one HDF5 file for `task`: DSRL's layout, D4RL's, or Minari's.
 
     Actions outside [-1, 1] are clipped and counted. A last step that ends no episode is taken as
-    cut off there (`unfinished`).
+    cut off there (`unfinished`). Last steps whose next observation is not there, or is another
+    episode's, are left out where they would be bootstrapped (`dataset_layouts.with_successors`).
+
+    Args:
+        path: the file, or the folder of a Minari dataset.
 
     Raises:
         InvalidInput: one line that lists every violation: missing file or keys, shapes, types,
             lengths, values that are not finite, negative costs, flags other than 0 and 1, episodes
-            longer than the task's horizon, next_observations that are not the next observations.
+            longer than the task's horizon, next_observations that are not the next observations;
+            or a file that says it is another task's.
     """
-    import h5py
-
     task = get_task(task) if isinstance(task, str) else task
     path = require_hdf5(path)
     try:
-        with h5py.File(path, "r") as file:
-            raw, problems = _read_arrays(file)
-            provenance = _read_provenance(file)
-    except OSError as problem:
+        raw, provenance = read_layout(path), file_provenance(path)
+    except (OSError, RuntimeError, KeyError) as problem:  # h5py's of a damaged file
         reason = " ".join(str(problem).split())
         raise InvalidInput(f"dataset: {str(path)!r} cannot be read: {reason}") from problem
-
-    problems += _shape_problems(raw, task)
+    warnings = _task_warnings(path, provenance, task)
+    problems = [*raw.problems, *_shape_problems(raw.arrays, task)]
     if not problems:
-        arrays = _typed(raw)
+        arrays = _typed(raw.arrays)
         problems += _value_problems(arrays, task)
+    if not problems:
+        # OGBench's are pieces of trajectories that go on.
+        arrays, said = with_successors(arrays, continuing=task.suite == "ogbench")
+        warnings += said
+        if not len(arrays["rewards"]):
+            problems = ["steps: none is left that has a next observation"]
     if problems:
         raise InvalidInput(f"dataset {str(path)!r}: " + "; ".join(problems))
 
@@ -140,6 +159,7 @@ def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
     unfinished = not (arrays["terminals"][-1] or arrays["timeouts"][-1])
     if unfinished:
         arrays["timeouts"][-1] = True
+        warnings.append("the last step ends no episode; it is taken as a timeout")
     return Dataset(
         task=task.name,
         dataset_id=dataset_id,
@@ -148,7 +168,39 @@ def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
         clipped_actions=int(outside.any(axis=1).sum()),
         unfinished=unfinished,
         provenance=provenance,
+        warnings=tuple(warnings),
     )
+
+
+def _task_warnings(path: Path, provenance: dict[str, object], task: Task) -> list[str]:
+    """What of a file speaks of another task, short of its own word.
+
+    Raises:
+        InvalidInput: the file says that it is another task's.
+    """
+    stated = provenance.get("task") or provenance.get("environment")
+    if stated is not None:
+        said = tasks_named_in(str(stated))
+        if said and task not in said:
+            raise InvalidInput(
+                f"dataset: {str(path)!r} was made for {said[0].name}, by its own word, and cannot "
+                f"be used for {task.name}"
+            )
+        if not said:
+            return [f"the file says it was made in {shown(stated)}; it is used for {task.name}"]
+        return []
+    named = tasks_named_in(f"{provenance.get('dataset', '')} {path.name}")
+    if named and task not in named:
+        return [f"the file's name says {named[0].name}, but it is used for {task.name}"]
+    return []
+
+
+def is_dataset_place(source: str) -> bool:
+    """Whether `source` names a file, the folder of a Minari dataset, or one by its name."""
+    if source.startswith(MINARI_PREFIX):
+        return len(source) > len(MINARI_PREFIX)
+    path = Path(source).expanduser()
+    return os.path.isfile(path) or is_minari_folder(path)
 
 
 def require_hdf5(path: str | os.PathLike[str]) -> Path:
@@ -160,10 +212,16 @@ def require_hdf5(path: str | os.PathLike[str]) -> Path:
     import h5py
 
     path = Path(path).expanduser()
-    if not path.exists():
-        raise InvalidInput(f"dataset: {str(path)!r} does not exist")
-    if path.is_dir():
-        raise InvalidInput(f"dataset: {str(path)!r} is a folder, not an HDF5 file")
+    # Unlike its methods, these say no of paths that are too long or may not be looked at.
+    if not os.path.exists(path):
+        raise InvalidInput(f"dataset: {str(path)!r} does not exist, or may not be read")
+    if os.path.isdir(path):
+        found = minari_file(path)
+        if found is None:
+            raise InvalidInput(
+                f"dataset: {str(path)!r} is a folder, not an HDF5 file nor a Minari dataset"
+            )
+        path = found
     if not os.access(path, os.R_OK):
         raise InvalidInput(f"dataset: {str(path)!r} is not readable")
     if not h5py.is_hdf5(path):
@@ -200,7 +258,7 @@ def write_dataset(
                         values = arrays[key]
                         file.create_dataset(
                             key,
-                            data=values.astype(bool if key in _FLAGS else np.float32),
+                            data=values.astype(bool if key in FLAGS else np.float32),
                             chunks=(min(len(values), 65536), *values.shape[1:]),
                             compression="gzip",
                             compression_opts=1,
@@ -215,35 +273,6 @@ def write_dataset(
         reason = problem.strerror or " ".join(str(problem).split())
         raise InvalidInput(f"output: {str(path)!r} cannot be written: {reason}") from problem
     return path
-
-
-def _read_arrays(file: "h5py.File") -> tuple[dict[str, NDArray[Any]], list[str]]:
-    import h5py
-
-    raw: dict[str, NDArray[Any]] = {}
-    problems = []
-    for key in (*KEYS, MARGIN_KEY):
-        item = file.get(key)
-        if item is None:
-            if key != MARGIN_KEY:
-                present = ", ".join(sorted(file)) or "none"
-                problems.append(f"{key}: missing (the file's keys are {present})")
-        elif not isinstance(item, h5py.Dataset):
-            problems.append(f"{key}: a group, not an array")
-        elif item.dtype.kind not in "fiub":
-            problems.append(f"{key}: type {item.dtype}, not numbers")
-        else:
-            raw[key] = np.asarray(item[()])
-    return raw, problems
-
-
-def _read_provenance(file: "h5py.File") -> dict[str, object]:
-    text = file.attrs.get(PROVENANCE_ATTRIBUTE)
-    try:
-        content = json.loads(text) if isinstance(text, str | bytes) else {}
-    except ValueError:
-        content = {}
-    return content if isinstance(content, dict) else {}
 
 
 def _shape_problems(raw: dict[str, NDArray[Any]], task: Task) -> list[str]:
@@ -277,9 +306,9 @@ def _shape_problems(raw: dict[str, NDArray[Any]], task: Task) -> list[str]:
 def _typed(raw: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for key, array in raw.items():
-        flat = array if key in _VECTORS else array.reshape(-1)
+        flat = array if key in VECTORS else array.reshape(-1)
         # Flags are compared with 0 and 1 before they become bool.
-        kind = flat.dtype if key in _FLAGS else np.dtype(np.float32)
+        kind = flat.dtype if key in FLAGS else np.dtype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             arrays[key] = np.ascontiguousarray(flat, dtype=kind)
     return arrays
@@ -288,7 +317,7 @@ def _typed(raw: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _value_problems(arrays: dict[str, NDArray[Any]], task: Task) -> list[str]:
     problems = []
     for key, array in arrays.items():
-        if key in _FLAGS:
+        if key in FLAGS:
             if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
                 problems.append(f"{key}: values other than 0 and 1")
             arrays[key] = array.astype(np.bool_)
@@ -315,6 +344,8 @@ def _value_problems(arrays: dict[str, NDArray[Any]], task: Task) -> list[str]:
             f"terminals, timeouts: episode {longest} has {lengths[longest]} steps, but episodes of "
             f"{task.name} end after {task.horizon} at the latest"
         )
+    if "next_observations" not in arrays:
+        return problems
     inside = ~ends[:-1]
     expected, stored = arrays["observations"][1:], arrays["next_observations"][:-1]
     same = np.isclose(
@@ -339,13 +370,19 @@ def _digest(arrays: dict[str, NDArray[Any]]) -> str:
 
 def file_provenance(path: str | os.PathLike[str]) -> dict[str, object]:
     """What a file says about how it was made; empty when it says nothing or is no HDF5 file."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            return _read_provenance(file)
+        return layout_provenance(Path(path))
     except OSError:
         return {}
+
+
+def tasks_of_file(path: str | os.PathLike[str]) -> list[Task]:
+    """The tasks that a file says it belongs to, else those that its name does."""
+    path = require_hdf5(path)
+    provenance = file_provenance(path)
+    stated = provenance.get("task") or provenance.get("environment")
+    named = tasks_named_in(str(stated)) if stated is not None else []
+    return named or tasks_named_in(f"{provenance.get('dataset', '')} {path.name}")
 
 
 def cache_folder() -> Path:
@@ -379,7 +416,8 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
 
     Args:
         source: "fetch" (DSRL's file, from a cache or a mirror), "collect" (ours, from the cache or
-            the simulator), "auto" (cached, else fetched, else collected) or a path.
+            the simulator), "auto" (cached, else fetched, else collected), a path of a file or of a
+            Minari dataset's folder, or "minari:<name>".
 
     Raises:
         InvalidInput: no such file, or it cannot be obtained.
@@ -389,31 +427,50 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     from trainables.fetch import QUICK_TIMEOUT, FetchFailed, fetch_dataset
 
     task = get_task(task) if isinstance(task, str) else task
-    if source not in SOURCES:
-        path = Path(source).expanduser()
-        if path.exists():
-            return path
-        close = nearest(source, SOURCES)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise InvalidInput(
-            f"dataset: {source!r} is neither {', '.join(SOURCES)} nor a file that exists{hint}"
-        )
-    collected = collected_file(task)
-    if source != "collect":
-        published = published_file(task)
-        if published is not None:
-            return published
-        if source == "fetch":
-            return fetch_dataset(task, progress=progress)
-    if collected.is_file():
-        return collected
+    found = local_dataset(task, source)
+    if found is not None:
+        return found
+    if source.startswith(MINARI_PREFIX):
+        downloaded = minari_dataset_file(source.removeprefix(MINARI_PREFIX), cache_folder())
+        assert downloaded is not None
+        return downloaded
+    if source == "fetch":
+        return fetch_dataset(task, progress=progress)
     if source == "auto" and task.dataset_urls:
         try:
             return fetch_dataset(task, progress=progress, timeout=QUICK_TIMEOUT)
         except FetchFailed:
             if not simulator_installed(task):
                 raise
-    return collect_dataset(task, path=collected, progress=progress)
+    return collect_dataset(task, path=collected_file(task), progress=progress)
+
+
+def local_dataset(task: Task, source: str) -> Path | None:
+    """The file that `find_dataset` gives, where it is on this machine; None where it is not.
+
+    Raises:
+        InvalidInput: `source` is none, or a path at which nothing is.
+    """
+    if source.startswith(MINARI_PREFIX):
+        name = source.removeprefix(MINARI_PREFIX)
+        return minari_dataset_file(name, cache_folder(), download=False)
+    if source not in SOURCES:
+        path = Path(source).expanduser()
+        if os.path.isdir(path) and is_minari_folder(path):
+            return minari_folder_file(path, cache_folder())
+        if os.path.exists(path):
+            return path
+        close = nearest(source, SOURCES)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise InvalidInput(
+            f"dataset: {shown(source)} is neither {', '.join(SOURCES)} nor a file that exists{hint}"
+        )
+    if source != "collect":
+        published = published_file(task)
+        if published is not None:
+            return published
+    collected = collected_file(task)
+    return collected if source != "fetch" and collected.is_file() else None
 
 
 def load_dataset(task: Task | str, source: str = "auto") -> Dataset:

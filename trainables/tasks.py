@@ -5,10 +5,11 @@ DSRL's constants are those of its `infos` tables: the smallest and largest episo
 task's dataset (they normalise rewards), the largest episode cost, and the number of trajectories.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.validation import InvalidInput, nearest
+from search_spaces.validation import InvalidInput, nearest, shown
 
 # The host in DSRL 0.1.0 (second) no longer answers; the mirror that its repository now names is
 # tried first.
@@ -307,9 +308,37 @@ def get_task(name: str) -> Task:
     Raises:
         InvalidInput: unknown; names the nearest task.
     """
-    found = TASKS.get(name) or _KEYS.get(name)
+    found = (TASKS.get(name) or _KEYS.get(name)) if isinstance(name, str) else None
     if found is not None:
         return found
     close = nearest(str(name), [*TASKS, *_KEYS])
     hint = f"; did you mean {close!r}?" if close else ""
-    raise InvalidInput(f"task: {name!r} is unknown{hint} (safesweep tasks lists all {len(TASKS)})")
+    raise InvalidInput(
+        f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)})"
+    )
+
+
+def tasks_named_in(text: str) -> list[Task]:
+    """The tasks whose id, key or environment's id (`SafetyBallRun-v0`) stands in a text, such as a
+    file's name."""
+    return [
+        task
+        for task in TASKS.values()
+        if re.search(rf"(?<![A-Za-z0-9])(?:{_spellings(task)})(?![A-Za-z0-9])", text)
+    ]
+
+
+def task_called(name: str) -> Task | None:
+    """The task of this id or key, or whose environment has this id (`SafetyBallRun-v0`); None
+    where there is none."""
+    known = TASKS.get(name) or _KEYS.get(name)
+    if known is not None:
+        return known
+    return next(
+        (t for t in TASKS.values() if re.fullmatch(rf"(?:{_spellings(t)})(?:-v\d+)?", name)), None
+    )
+
+
+def _spellings(task: Task) -> str:
+    key, name = re.escape(task.key), re.escape(task.name)
+    return rf"{name}|(?:Safety|Offline|offline-)?{key}(?:Gymnasium)?"

@@ -75,6 +75,10 @@ class Trial:
         continue_from: Mapping[str, Any] | None = None,
         compiled: bool = False,
     ) -> None:
+        if dataset.task != task.name:
+            raise InvalidInput(
+                f"dataset: holds transitions of {dataset.task}, and cannot be used for {task.name}"
+            )
         self.algorithm, self.task, self.dataset = algorithm, task, dataset
         self.halvings = halvings
         self.steps, self.episodes, self.cost_limit = steps, episodes, cost_limit

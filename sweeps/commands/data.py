@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput
+from search_spaces.validation import InvalidInput, listed
 from sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Reads the whole file and checks it. Without --task, the task is taken from "
         "the file's name or from what the file says about itself.",
     )
-    parser.add_argument("dataset", help="an .hdf5 file, or a task whose dataset is on this machine")
+    parser.add_argument(
+        "dataset",
+        help="an .hdf5 file, the folder of a Minari dataset, minari:NAME, or a task whose dataset "
+        "is on this machine",
+    )
     parser.add_argument("--task", help="the task that the file belongs to")
     add_format_option(parser)
     parser.set_defaults(handler=print_information)
@@ -170,8 +175,8 @@ def print_information(arguments: argparse.Namespace) -> int:
     else:
         frame = pandas.DataFrame([dict(rows)])
     print_table(frame, arguments.format)
-    if dataset.unfinished:
-        say("safesweep: warning: the last step ends no episode; it is taken as a timeout")
+    for line in dataset.warnings:
+        say(f"safesweep: warning: {line}")
     return 0
 
 
@@ -182,39 +187,41 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
         InvalidInput: neither a file nor a task with data, or the file's task is not known.
     """
     from trainables.datasets import (
-        collected_file,
-        file_provenance,
-        published_file,
+        MINARI_PREFIX,
+        find_dataset,
+        is_dataset_place,
+        local_dataset,
         require_hdf5,
+        tasks_of_file,
     )
     from trainables.dsrl_compatibility import simulator_installed
     from trainables.tasks import TASKS, get_task
 
     path = Path(name).expanduser()
-    looks_like_path = path.exists() or path.suffix in (".hdf5", ".h5") or len(path.parts) > 1
-    if not looks_like_path:
+    looks_like_path = path.suffix in (".hdf5", ".h5") or len(path.parts) > 1 or os.path.exists(path)
+    if not name.startswith(MINARI_PREFIX) and not looks_like_path:
         task = get_task(name)
-        for candidate in (published_file(task), collected_file(task)):
-            if candidate is not None and candidate.is_file():
-                return candidate, task
+        found = local_dataset(task, "auto")
+        if found is not None:
+            return found, task
         raise InvalidInput(
             f"dataset: {task.name} has none on this machine; get one with: "
             f"safesweep data {'collect' if simulator_installed(task) else 'fetch'} {task.name}"
         )
-    if task_name is not None:
-        return path, get_task(task_name)
-    named = file_provenance(require_hdf5(path)).get("task")
-    if isinstance(named, str) and named in TASKS:
-        return path, TASKS[named]
-    # DSRL's file names start with the environment's id, which is ours without "Offline".
-    matches = [
-        task
-        for task in TASKS.values()
-        for stem in (task.name, (task.dataset_file or task.name).rsplit("-", 2)[0])
-        if path.name.startswith(f"{stem}-") or path.stem == stem
-    ]
-    if matches:
-        return path, matches[0]
+    asked = get_task(task_name) if task_name is not None else None
+    if is_dataset_place(name):
+        # It says where the data are, so that the task does not matter.
+        path = find_dataset(asked or next(iter(TASKS.values())), name)
+    path = require_hdf5(path)
+    if asked is not None:
+        return path, asked
+    named = tasks_of_file(path)
+    if len(named) == 1:
+        return path, named[0]
+    if named:
+        raise InvalidInput(
+            f"task: {path.name!r} names {listed(t.name for t in named)}; choose one with --task"
+        )
     raise InvalidInput(f"task: {path.name!r} does not tell; name it with --task")
 
 

@@ -305,3 +305,39 @@ def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
     monkeypatch.setattr("trainables.dsrl_compatibility.simulator_installed", lambda task: False)
     with pytest.raises(InvalidInput, match="Network is unreachable"):
         find_dataset("easymean", "auto")
+
+
+def test_a_file_that_says_it_is_another_tasks_is_refused(tmp_path):
+    for stated in ("OfflineBallRun-v0", "BallRun", "SafetyBallRun-v0"):
+        path = write_dataset(tmp_path / "a.hdf5", make_arrays(), {"task": stated})
+        with pytest.raises(InvalidInput, match=r"was made for OfflineBallRun-v0.*OfflineCarRun-v0"):
+            read_dataset(path, TASK)
+    path = write_dataset(tmp_path / "a.hdf5", make_arrays(), {"task": "my own robot"})
+    (said,) = read_dataset(path, TASK).warnings
+    assert "made in 'my own robot'; it is used for OfflineCarRun-v0" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("SafetyBallRun-v0-80-940.hdf5", "OfflineBallRun-v0"),
+        ("BallRun.hdf5", "OfflineBallRun-v0"),
+        ("expert_SafetyCarGoal1Gymnasium-v0-120-1671.hdf5", "OfflineCarGoal1Gymnasium-v0"),
+        ("SafeMetaDrive-easysparse-v0-85-1000.hdf5", "OfflineMetadrive-easysparse-v0"),
+        ("SafetyCarRun-v0-40-651.hdf5", None),
+        ("CarRun_from_BallRun.hdf5", None),
+        ("mine.hdf5", None),
+    ],
+)
+def test_a_name_that_says_another_task_is_a_warning(tmp_path, name, other):
+    warnings = read_dataset(write_raw(tmp_path / name, make_arrays()), TASK).warnings
+    expected = [f"the file's name says {other}, but it is used for {TASK.name}"] if other else []
+    assert list(warnings) == expected
+
+
+def test_a_loaded_dataset_is_not_used_for_another_task(tmp_path):
+    from trainables.trial import train
+
+    dataset = read_dataset(write_raw(tmp_path / "a.hdf5", make_arrays()), TASK)
+    with pytest.raises(InvalidInput, match="holds transitions of OfflineCarRun-v0, and cannot"):
+        train("bc", "BallRun", dataset=dataset, steps=1)

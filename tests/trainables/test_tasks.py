@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from search_spaces.validation import InvalidInput
-from trainables.tasks import TASKS, get_task
+from trainables.tasks import TASKS, get_task, task_called, tasks_named_in
 
 
 def test_registry_has_every_dsrl_task_both_boats_and_ogbench():
@@ -67,3 +67,18 @@ def test_the_limit_that_is_asked_for_counts_zero_included() -> None:
     task = get_task("OfflineBallRun-v0")
     assert task.limit_or_own(None) == task.cost_limit == 10.0
     assert task.limit_or_own(0) == 0.0 and task.limit_or_own(25) == 25.0
+
+
+def test_tasks_are_found_in_names():
+    for task in TASKS.values():
+        assert tasks_named_in(f"x-{task.name}.hdf5") == [task]
+        assert task_called(task.name) is task and task_called(task.key) is task
+        if task.dataset_file is not None:
+            assert tasks_named_in(task.dataset_file) == [task]
+    assert [task.key for task in tasks_named_in("BallRun and SafetyCarRun-v0")] == [
+        "BallRun", "CarRun"
+    ]  # fmt: skip
+    assert tasks_named_in("MyBallRun, CarRun2, ballrun") == []
+    assert task_called("SafetyPointGoal1Gymnasium-v0") is TASKS["OfflinePointGoal1Gymnasium-v0"]
+    assert task_called("SafetyPointGoal1-v0") is TASKS["OfflinePointGoal1Gymnasium-v0"]
+    assert task_called("BallRun variant") is None

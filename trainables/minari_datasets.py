@@ -1,0 +1,133 @@
+"""Minari's datasets by their names, or in its Arrow files: the extra `minari`.
+
+HDF5 files of Minari are read without it (`trainables.dataset_layouts`).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_spaces.validation import InvalidInput, shown
+from trainables.dataset_layouts import (
+    join_episodes,
+    minari_description,
+    minari_file,
+    minari_provenance,
+)
+
+
+def is_minari_folder(folder: Path) -> bool:
+    """Whether a folder holds a Minari dataset, in files of HDF5 or Arrow."""
+    return minari_file(folder) is not None or _arrow_folder(folder) is not None
+
+
+def minari_dataset_file(name: str, cache: Path, download: bool = True) -> Path | None:
+    """An HDF5 file with the dataset that Minari knows as `name`.
+
+    Args:
+        name: such as "D4RL/pen/human-v2".
+        cache: folder for what has to be converted.
+        download: whether to get it where it is not on this machine; otherwise None is returned.
+
+    Raises:
+        InvalidInput: Minari is not installed, knows no such dataset, or cannot download it.
+    """
+    if not re.fullmatch(r".+-v\d+", name):
+        raise InvalidInput(
+            f"dataset: {shown(name)} is no name of Minari's; one ends in a version, as D4RL/pen/"
+            "human-v2"
+        )
+    local = Path(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets").expanduser() / name
+    if not is_minari_folder(local) and not download:
+        return None
+    found = minari_file(local)
+    if found is not None:
+        return found
+    minari = _minari(name)
+    try:
+        dataset = minari.load_dataset(name, download=True)
+    except Exception as problem:  # whatever its storages and its network raise
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise InvalidInput(
+            f"dataset: Minari cannot load {shown(name)}: {shown(reason).strip(chr(34))}"
+        ) from problem
+    folder = Path(dataset.storage.data_path)
+    return minari_file(folder) or _converted(dataset, folder, cache)
+
+
+def minari_folder_file(folder: Path, cache: Path) -> Path | None:
+    """An HDF5 file with the Minari dataset that lies in a folder; None where none does.
+
+    Raises:
+        InvalidInput: it is in Arrow files, and Minari is not installed or cannot read them.
+    """
+    found = minari_file(folder)
+    arrow = _arrow_folder(folder)
+    if found is not None or arrow is None:
+        return found
+    minari = _minari(str(folder))
+    try:
+        return _converted(minari.MinariDataset(arrow), arrow, cache)
+    except (OSError, ValueError, KeyError) as problem:
+        reason = " ".join(str(problem).split())
+        raise InvalidInput(f"dataset: {str(folder)!r} cannot be read: {reason}") from problem
+
+
+def _minari(wanted: str) -> Any:
+    try:
+        import minari
+    except ImportError:
+        raise InvalidInput(
+            f"dataset: {shown(wanted)} needs Minari, which is not installed; install the extra "
+            "minari (uv pip install -e '.[minari]')"
+        ) from None
+    return minari
+
+
+def _arrow_folder(folder: Path) -> Path | None:
+    """The folder of a dataset's Arrow files: itself, or its folder `data`."""
+    for place in (folder / "data", folder):
+        if minari_description(place).get("data_format") == "arrow":
+            return place
+    return None
+
+
+def _converted(dataset: Any, folder: Path, cache: Path) -> Path:
+    """The episodes of a Minari dataset as a file in DSRL's layout.
+
+    It is written anew each time: the dataset may have grown.
+    """
+    from trainables.datasets import write_dataset
+
+    raw = join_episodes(_episodes(dataset))
+    if raw.problems:
+        raise InvalidInput(f"dataset {str(folder)!r}: " + "; ".join(raw.problems))
+    description = minari_description(folder)
+    name = str(description.get("dataset_id") or folder.resolve().parent.name)
+    path = cache / f"minari-{name.replace('/', '-')}.hdf5"
+    return write_dataset(path, raw.arrays, minari_provenance(description))
+
+
+def _episodes(dataset: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for episode in dataset.iterate_episodes():
+        infos = episode.infos or {}
+        yield (
+            f"episode_{episode.id}",
+            {
+                **{
+                    name: getattr(episode, name)
+                    for name in (
+                        "observations",
+                        "actions",
+                        "rewards",
+                        "terminations",
+                        "truncations",
+                    )
+                },
+                **{f"infos/{name}": np.asarray(values) for name, values in infos.items()},
+            },
+        )
