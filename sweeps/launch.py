@@ -218,13 +218,13 @@ class _Datasets:
             InvalidInput: there is none, or it is bad.
         """
         for task in spec.tasks:
-            key = (task, spec.dataset)
+            key = (task, spec.dataset_of(task))
             if key not in self._ids:
-                self._loaded[key] = _load_dataset(task, spec.dataset, self._progress)
+                self._loaded[key] = _load_dataset(*key, self._progress)
                 self._ids[key] = self._loaded[key].dataset_id
                 if self.shared:
                     self.reference(spec, task)
-        return {task: self._ids[task, spec.dataset] for task in spec.tasks}
+        return {task: self._ids[task, spec.dataset_of(task)] for task in spec.tasks}
 
     def loaded(self, spec: SweepSpec) -> dict[str, Any]:
         """Each task's data, before Ray holds them.
@@ -233,13 +233,13 @@ class _Datasets:
             InvalidInput: there is none, or it is bad.
         """
         self.dataset_ids(spec)
-        return {task: self._loaded[task, spec.dataset] for task in spec.tasks}
+        return {task: self._loaded[task, spec.dataset_of(task)] for task in spec.tasks}
 
     def reference(self, spec: SweepSpec, task: str) -> Any:
         """The object-store reference of a task's data; this process keeps no copy."""
         import ray
 
-        key = (task, spec.dataset)
+        key = (task, spec.dataset_of(task))
         if key not in self._references:
             self._references[key] = ray.put(self._loaded.pop(key))
         return self._references[key]
@@ -252,6 +252,8 @@ def _load_dataset(task: str, source: str, progress: bool) -> Any:
     data = read_dataset(path, task)
     if progress:
         say(f"{task}: {len(data):,} transitions from {path}")
+        for line in data.warnings:
+            say(f"{task}: warning: {line}")
     return data
 
 

@@ -1,7 +1,9 @@
 """Sweep files: read, overridden, checked. Whatever is wrong is named in one line."""
 
+import os
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -11,7 +13,15 @@ from typing import Any, Self
 import yaml
 
 from search_spaces.space import Hyperparameter, SearchSpace, Value
-from search_spaces.validation import InvalidInput, nearest, require_choice, require_number
+from search_spaces.validation import (
+    InvalidInput,
+    listed,
+    nearest,
+    quotes_hint,
+    require_choice,
+    require_number,
+    shown,
+)
 
 ADAPTIVE_METHODS = ("tpe", "nsga2", "cmaes")
 SEARCH_METHODS = ("grid", "random", *ADAPTIVE_METHODS)
@@ -69,7 +79,8 @@ class SweepSpec:
     name: str
     algorithms: tuple[str, ...]
     tasks: tuple[str, ...]
-    dataset: str
+    # One source for every task, or each task's own by its id.
+    dataset: str | Mapping[str, str]
     seeds: tuple[int, ...]
     search: SearchOptions
     space: Mapping[str, Any] | None
@@ -101,8 +112,8 @@ class SweepSpec:
         name = content["name"]
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidInput(
-                f"name: {name!r} is not allowed; it must be 1 to 100 letters, digits, '.', '_' or "
-                "'-', and start with a letter or a digit"
+                f"name: {shown(name)} is not allowed; it must be 1 to 100 letters, digits, '.', "
+                f"'_' or '-', and start with a letter or a digit{quotes_hint(name)}"
             )
         algorithms = _algorithms(content["algorithm"])
         tasks = _tasks(content["tasks"])
@@ -157,8 +168,7 @@ class SweepSpec:
         content = _parse_yaml(text, origin)
         if not isinstance(content, dict):
             raise InvalidInput(f"{origin}: must hold keys and values, not {_kind(content)}")
-        for override in overrides:
-            _apply_override(content, override)
+        _apply_overrides(content, overrides)
         return cls.from_mapping(content)
 
     @classmethod
@@ -169,7 +179,7 @@ class SweepSpec:
             InvalidInput: no such file, or bad content.
         """
         path = Path(source)
-        if not path.is_file() and str(source) in shipped_specs():
+        if not os.path.isfile(path) and str(source) in shipped_specs():
             text = (files("sweeps") / "specs" / f"{source}.yaml").read_text(encoding="utf-8")
             return cls.from_yaml(text, overrides, str(source))
         try:
@@ -183,7 +193,7 @@ class SweepSpec:
             ) from None
         except (OSError, UnicodeDecodeError) as problem:
             reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
-            raise InvalidInput(f"spec: cannot read {str(source)!r}: {reason}") from None
+            raise InvalidInput(f"spec: cannot read {shown(str(source))}: {reason}") from None
         return cls.from_yaml(text, overrides, str(source))
 
     def to_mapping(self) -> dict[str, Any]:
@@ -199,7 +209,7 @@ class SweepSpec:
             "name": self.name,
             "algorithm": list(self.algorithms),
             "tasks": list(self.tasks),
-            "dataset": self.dataset,
+            "dataset": self.dataset if isinstance(self.dataset, str) else dict(self.dataset),
             "seeds": list(self.seeds),
             "search": {key: value for key, value in search.items() if value is not None},
             "fixed": dict(self.fixed),
@@ -237,6 +247,10 @@ class SweepSpec:
         """Gradient steps at which early stopping may decide."""
         options = self.early_stopping
         return [] if options is None else options.steps(self.steps)
+
+    def dataset_of(self, task: str) -> str:
+        """Where the data of one of the sweep's tasks (its id) comes from."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset[task]
 
     def cost_limit_of(self, task: str) -> float:
         """The sweep's cost limit of an episode, or the task's own."""
@@ -481,19 +495,48 @@ def _parse_yaml(text: str, origin: str) -> Any:
         raise InvalidInput(f"{origin}: not valid YAML: {reason}{place}") from None
 
 
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise InvalidInput(f"-o {override!r}: must be key=value, such as steps=2000")
-    target = content
-    for part in parts[:-1]:
-        if target.get(part) is None:
-            target[part] = {}
-        if not isinstance(target[part], dict):
-            raise InvalidInput(f"-o {override!r}: {part} holds a value, not keys")
-        target = target[part]
-    target[parts[-1]] = _parse_yaml(text, f"-o {override!r}")
+def _apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Set `key=value`, dotted keys, in the order given.
+
+    Raises:
+        InvalidInput: a bad override, or one that undoes another.
+    """
+    applied: list[tuple[str, list[str], Any]] = []
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not separator or not all(parts):
+            raise InvalidInput(f"-o {shown(override)}: must be key=value, such as steps=2000")
+        target = content
+        for part in parts[:-1]:
+            if target.get(part) is None:
+                target[part] = {}
+            if not isinstance(target[part], dict):
+                raise InvalidInput(f"-o {shown(override)}: {part} holds a value, not keys")
+            target = target[part]
+        target[parts[-1]] = _parse_yaml(text, f"-o {shown(override)}")
+        applied.append((override, parts, deepcopy(target[parts[-1]])))
+    for override, parts, value in applied:
+        if not _holds(content, parts, value):
+            other = next(later for later, _, _ in reversed(applied) if _meet(later, parts))
+            raise InvalidInput(f"-o {shown(override)}: is undone by -o {shown(other)}; give one")
+
+
+def _meet(override: str, parts: Sequence[str]) -> bool:
+    """Whether an override sets what lies at, above or below a key."""
+    others = override.partition("=")[0].strip().split(".")
+    return all(one == other for one, other in zip(others, parts, strict=False))
+
+
+def _holds(content: Any, parts: Sequence[str], value: Any) -> bool:
+    """Whether `value`, or all that it holds, still stands at a key."""
+    for part in parts:
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    if isinstance(value, Mapping) and isinstance(content, Mapping):
+        return all(_holds(content, [key], inner) for key, inner in value.items())
+    return bool(content == value)
 
 
 def _kind(value: object) -> str:
@@ -503,7 +546,7 @@ def _kind(value: object) -> str:
         return "keys and values"
     if isinstance(value, list):
         return "a list"
-    return "text" if isinstance(value, str) else repr(value)
+    return "text" if isinstance(value, str) else shown(value)
 
 
 def _require_keys(
@@ -519,7 +562,10 @@ def _require_keys(
         if key not in allowed:
             close = nearest(str(key), allowed)
             hint = f"; did you mean {close!r}?" if close else ""
-            raise InvalidInput(f"{prefix}{key}: unknown key; allowed: {', '.join(allowed)}{hint}")
+            raise InvalidInput(
+                f"{prefix}{key if isinstance(key, str) else shown(key)}: unknown key; allowed: "
+                f"{', '.join(allowed)}{quotes_hint(key) or hint}"
+            )
     for key in required:
         if key not in content:
             raise InvalidInput(f"{prefix}{key}: is missing")
@@ -535,15 +581,28 @@ def _optional_mapping(content: Mapping[str, Any], name: str) -> dict[str, Any] |
     section = content.get(name)
     if section is None:
         return None
-    if not isinstance(section, Mapping) or not all(isinstance(key, str) for key in section):
+    if not isinstance(section, Mapping):
         raise InvalidInput(f"{name}: must hold hyperparameters and values, not {_kind(section)}")
+    _require_text_keys(name, section)
     return dict(section)
+
+
+def _require_text_keys(section: str, content: Mapping[Any, Any]) -> None:
+    for key in content:
+        if not isinstance(key, str):
+            raise InvalidInput(f"{section}: the key {shown(key)} is not text{quotes_hint(key)}")
 
 
 def _names(field: str, value: object) -> list[str]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names:
-        raise InvalidInput(f"{field}: {value!r} is not allowed; it must be a name or a list")
+        raise InvalidInput(
+            f"{field}: {shown(value)} is not allowed; it must be a name or a list"
+            f"{quotes_hint(value)}"
+        )
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidInput(f"{field}: {shown(name)} is not a name{quotes_hint(name)}")
     return list(names)
 
 
@@ -573,24 +632,63 @@ def _config_class(algorithm: str) -> Any:
     return ALGORITHMS[algorithm].config_class
 
 
-def _dataset(value: object, tasks: Sequence[str]) -> str:
-    if isinstance(value, str) and value in DATASET_SOURCES:
-        return value
-    sources = ", ".join(DATASET_SOURCES)
-    if not isinstance(value, str) or not Path(value).expanduser().is_file():
-        close = nearest(value, DATASET_SOURCES) if isinstance(value, str) else None
-        hint = f"; did you mean {close!r}?" if close else ""
+def _dataset(value: object, tasks: Sequence[str]) -> str | dict[str, str]:
+    """The source of every task's data, or of each task's by its id."""
+    if isinstance(value, Mapping):
+        return _datasets(value, tasks)
+    source = _dataset_source("dataset", value)
+    if len(tasks) > 1 and source not in DATASET_SOURCES:
         raise InvalidInput(
-            f"dataset: {value!r} is not one of {sources}, nor an existing file{hint}"
+            f"dataset: one source ({shown(source)}) cannot serve {len(tasks)} tasks; name each "
+            f"one's: dataset: {{{tasks[0]}: ..., {tasks[1]}: ...}}"
         )
-    if len(tasks) > 1:
-        raise InvalidInput(f"dataset: one file ({value}) cannot serve {len(tasks)} tasks")
-    return value
+    return source
+
+
+def _datasets(content: Mapping[Any, Any], tasks: Sequence[str]) -> dict[str, str]:
+    from trainables.tasks import get_task
+
+    _require_text_keys("dataset", content)
+    sources: dict[str, str] = {}
+    for given, value in content.items():
+        try:
+            task = get_task(given).name
+        except InvalidInput as problem:
+            raise InvalidInput(f"dataset: {problem}") from None
+        if task not in tasks:
+            raise InvalidInput(
+                f"dataset.{given}: is not a task of the sweep, which has {listed(tasks)}"
+            )
+        if task in sources:
+            raise InvalidInput(f"dataset.{given}: {task} is given twice")
+        sources[task] = _dataset_source(f"dataset.{given}", value)
+    for task in tasks:
+        if task not in sources:
+            raise InvalidInput(
+                f"dataset.{task}: is missing; it must be one of {', '.join(DATASET_SOURCES)}, or "
+                "an existing file"
+            )
+    return {task: sources[task] for task in tasks}
+
+
+def _dataset_source(field: str, value: object) -> str:
+    from trainables.datasets import is_dataset_place
+
+    if isinstance(value, str) and (value in DATASET_SOURCES or is_dataset_place(value)):
+        return value
+    close = nearest(value, DATASET_SOURCES) if isinstance(value, str) else None
+    hint = f"; did you mean {close!r}?" if close else quotes_hint(value)
+    raise InvalidInput(
+        f"{field}: {shown(value)} is not one of {', '.join(DATASET_SOURCES)}, nor an existing "
+        f"file{hint}"
+    )
 
 
 def _seeds(value: object) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise InvalidInput(f"seeds: {value!r} is not allowed; it must be a list of whole numbers")
+        raise InvalidInput(
+            f"seeds: {shown(value)} is not allowed; it must be a list of whole numbers"
+        )
     seeds = [int(require_number("seeds", seed, 0, _SEEDS, integer=True)) for seed in value]
     return _distinct("seeds", seeds)
 
@@ -601,7 +699,7 @@ def _configs_per_trial(value: object) -> int:
         return 1
     if isinstance(value, str):
         raise InvalidInput(
-            f"configs_per_trial: {value!r} is not allowed; it must be a whole number or auto"
+            f"configs_per_trial: {shown(value)} is not allowed; it must be a whole number or auto"
         )
     return int(require_number("configs_per_trial", value, 1, 4096, True))
 
@@ -610,7 +708,9 @@ def _compile(value: object) -> bool | None:
     if value == "auto":
         return None
     if not isinstance(value, bool):
-        raise InvalidInput(f"compile: {value!r} is not allowed; it must be true, false or auto")
+        raise InvalidInput(
+            f"compile: {shown(value)} is not allowed; it must be true, false or auto"
+        )
     return value
 
 
@@ -653,10 +753,11 @@ def _points(value: object) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list | tuple):
         raise InvalidInput(f"search.points: must be a list of points, not {_kind(value)}")
     for index, point in enumerate(value):
-        if not isinstance(point, Mapping) or not all(isinstance(key, str) for key in point):
+        if not isinstance(point, Mapping):
             raise InvalidInput(
                 f"search.points[{index}]: must hold hyperparameters and values, not {_kind(point)}"
             )
+        _require_text_keys(f"search.points[{index}]", point)
     return tuple(dict(point) for point in value)
 
 
@@ -704,7 +805,9 @@ def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyper
             raise InvalidInput(f"space.{given}: the list of choices is empty")
         for choice in content:
             if not isinstance(choice, bool | int | float | str):
-                raise InvalidInput(f"space.{given}: {choice!r} cannot be a choice")
+                raise InvalidInput(
+                    f"space.{given}: {shown(choice)} cannot be a choice{quotes_hint(choice)}"
+                )
         exact = [
             float(choice)
             if kind == "float" and isinstance(choice, int) and not isinstance(choice, bool)
@@ -714,7 +817,7 @@ def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyper
         return replace(Hyperparameter(f"space.{given}", choices=tuple(exact)), name=name)
     if not isinstance(content, Mapping):
         raise InvalidInput(
-            f"space.{given}: {content!r} is not allowed; it must be a list of choices or "
+            f"space.{given}: {shown(content)} is not allowed; it must be a list of choices or "
             "{low, high, log} (one single value belongs under fixed)"
         )
     _require_keys(f"space.{given}", content, RANGE_KEYS, ("low", "high"))
@@ -726,6 +829,8 @@ def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyper
     )
     log = content.get("log", False)
     if not isinstance(log, bool):
-        raise InvalidInput(f"space.{given}.log: {log!r} is not allowed; it must be true or false")
+        raise InvalidInput(
+            f"space.{given}.log: {shown(log)} is not allowed; it must be true or false"
+        )
     entry = Hyperparameter(f"space.{given}", low=low, high=high, log=log, integer=kind == "int")
     return replace(entry, name=name)

@@ -102,7 +102,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     from sweeps.queue import make_plan, previous_spec
 
     spec = as_begun(spec, previous_spec(arguments.storage, spec.name))
-    dataset_ids = {task: _local_dataset_id(task, spec.dataset) for task in spec.tasks}
+    dataset_ids = {task: _local_dataset_id(task, spec.dataset_of(task)) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
     table, skipped, reasons = plan_table(plan)
@@ -115,7 +115,8 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
     )
-    for line in describe_rungs(plan):
+    shortfalls = [arm.shortfall for arm in plan.arms if arm.shortfall is not None]
+    for line in [*shortfalls, *describe_rungs(plan)]:
         say(f"{spec.name}: {line}")
     if spec.calibrated:
         say(
@@ -157,18 +158,17 @@ def describe_rungs(plan: "SweepPlan") -> list[str]:
 
 def _local_dataset_id(task_name: str, source: str) -> str:
     """The digest of a task's data if they are on this machine; nothing is fetched or collected."""
-    from trainables.datasets import collected_file, published_file, read_dataset
+    from trainables.datasets import local_dataset, read_dataset
     from trainables.tasks import get_task
 
     task = get_task(task_name)
-    published = published_file(task) if source in ("auto", "fetch") else None
-    collected = collected_file(task) if source in ("auto", "collect") else None
-    if source not in ("auto", "fetch", "collect"):
-        return read_dataset(source, task).dataset_id
-    for path in (published, collected):
-        if path is not None and path.is_file():
-            return read_dataset(path, task).dataset_id
-    return UNKNOWN_DATASET
+    path = local_dataset(task, source)
+    if path is None:
+        return UNKNOWN_DATASET
+    data = read_dataset(path, task)
+    for line in data.warnings:
+        say(f"{task.name}: warning: {line}")
+    return data.dataset_id
 
 
 def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]]:

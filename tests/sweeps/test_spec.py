@@ -380,4 +380,108 @@ def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert spec(dataset=str(path)).dataset == str(path)
     message = problem_of(dataset=str(path), tasks=["BoatNavigation-v0", "CarRun"])
-    assert message.endswith("cannot serve 2 tasks")
+    assert "cannot serve 2 tasks; name each one's" in message
+
+
+def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "ball.hdf5"
+    path.write_bytes(b"")
+    folder = tmp_path / "minari"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/main_data.hdf5").write_bytes(b"")
+    tasks = ["BallRun", "OfflineCarRun-v0", "BoatNavigation"]
+    given = {"BallRun": str(path), "OfflineCarRun-v0": "minari:safe/car-v0"}
+    example = spec(tasks=tasks, dataset={"BoatNavigation": "collect", **given})
+    assert [example.dataset_of(task) for task in example.tasks] == [
+        str(path), "minari:safe/car-v0", "collect"
+    ]  # fmt: skip
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    assert spec(dataset="fetch").dataset_of("BoatNavigation-v0") == "fetch"
+    assert spec(dataset=str(folder)).dataset == str(folder)
+    changed = SweepSpec.from_yaml(example.to_yaml(), [f"dataset.OfflineCarRun-v0={folder}"])
+    assert changed.dataset_of("OfflineCarRun-v0") == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"BallRun": "auto"}, "dataset.OfflineCarRun-v0: is missing; it must be one of auto"),
+        ({"BalRun": "auto"}, "dataset: task: 'BalRun' is unknown; did you mean 'BallRun'"),
+        ({"AntRun": "auto"}, "dataset.AntRun: is not a task of the sweep, which has OfflineBall"),
+        (
+            {"BallRun": "auto", "OfflineBallRun-v0": "fetch"},
+            "dataset.OfflineBallRun-v0: OfflineBallRun-v0 is given twice",
+        ),
+        ({"BallRun": "colect", "CarRun": "auto"}, "dataset.BallRun: 'colect' is not one of auto"),
+        ({"BallRun": False, "CarRun": "auto"}, "dataset.BallRun: False is not one of auto"),
+        ({"BallRun": ["a"], "CarRun": "auto"}, "dataset.BallRun: ['a'] is not one of auto"),
+        ({True: "auto"}, "dataset: the key True is not text; YAML reads it as a truth value"),
+        ({}, "dataset.OfflineBallRun-v0: is missing"),
+        (["auto", "fetch"], "dataset: ['auto', 'fetch'] is not one of auto, fetch, collect"),
+        ("minari:", "dataset: 'minari:' is not one of auto"),
+    ],
+)
+def test_datasets_of_tasks_that_cannot_be(dataset: object, message: str) -> None:
+    assert problem_of(tasks=["BallRun", "CarRun"], dataset=dataset).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("name: no", "a truth value"),
+        ("name: 2024-05-01", "a date"),
+        ("name: 2024-05-01 10:00:00", "a date"),
+        ("name: 12", "a number"),
+        ("name: 1e3", "a number"),
+        ("name: 12:30:45", "a number"),
+        ("name:", "nothing"),
+        ("name: ~", "nothing"),
+        ("algorithm: on", "a truth value"),
+        ("algorithm: [flrp, 2024-05-01]", "a date"),
+        ("tasks: [1]", "a number"),
+        ("tasks: yes", "a truth value"),
+        ("dataset: off", "a truth value"),
+        ("dataset: 2024-05-01", "a date"),
+        ("search: {method: no}", "a truth value"),
+        ("search: {method: 1.5, num_configs: 3}", "a number"),
+        ("search: {method: random, num_configs: 3, points: [{on: 1}]}", "a truth value"),
+        ("objective: {maximize: off}", "a truth value"),
+        ("objective: {subject_to: {no: 1}}", "a truth value"),
+        ("early_stopping: {method: yes}", "a truth value"),
+        ("fixed: {prior: off}", "a truth value"),
+        ("fixed: {prior: null}", "nothing"),
+        ("fixed: {no: 1}", "a truth value"),
+        ("space: {no: [1]}", "a truth value"),
+        ("space: {prior: [flow, no]}", "a truth value"),
+        ("space: {prior: [flow, 2024-05-01]}", "a date"),
+        ("no: 1", "a truth value"),
+        ("2024: 1", "a number"),
+    ],
+)
+def test_text_that_yaml_reads_as_something_else_belongs_in_quotes(change: str, said: str) -> None:
+    kept = {key: value for key, value in BASE.items() if key != change.partition(":")[0]}
+    with pytest.raises(InvalidInput, match=f"YAML reads it as {said}.*belongs in quotes") as bad:
+        SweepSpec.from_yaml(yaml.safe_dump(kept) + change + "\n")
+    assert "\n" not in str(bad.value)
+    assert "datetime" not in str(bad.value)
+
+
+def test_overrides_that_undo_each_other_are_refused() -> None:
+    text = yaml.safe_dump({**BASE, "search": {"method": "random", "num_configs": 4}})
+
+    def overridden(*overrides: str) -> SweepSpec:
+        return SweepSpec.from_yaml(text, overrides)
+
+    assert overridden("steps=50", "steps=50").steps == 50
+    added = overridden("search={method: tpe, num_configs: 2}", "search.seed=3").search
+    assert (added.method, added.num_configs, added.seed) == ("tpe", 2, 3)
+    for one, other in (
+        ("steps=50", "steps=60"),
+        ("search.num_configs=8", "search={method: tpe, num_configs: 2}"),
+        ("search={method: tpe, num_configs: 2}", "search.num_configs=8"),
+        ("seeds=[0, 1]", "seeds=[0]"),
+        ("evaluate.every=5", "evaluate=null"),
+    ):
+        with pytest.raises(InvalidInput) as refusal:
+            overridden("cost_limit=3", one, other)
+        assert str(refusal.value) == f"-o {one!r}: is undone by -o {other!r}; give one"
