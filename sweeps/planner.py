@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from search_spaces.space import SearchSpace
@@ -173,10 +174,35 @@ class Arm:
     @property
     def configurations(self) -> int:
         """How many configurations there will be, as far as can be said."""
-        planned = self.spec.search.num_configs
-        if self.search.known_in_advance or planned is None:
+        search = self.search
+        if search.known_in_advance or search.exhausted or self.spec.search.num_configs is None:
             return len(self.suggested)
-        return max(planned, len(self.suggested))
+        return max(self._attainable, len(self.suggested))
+
+    @cached_property
+    def _attainable(self) -> int:
+        """How many configurations the search can suggest: what is asked for, or fewer where the
+        space holds no more."""
+        asked = self.spec.search.num_configs or 0
+        space = self.search.space
+        return sum(1 for _ in islice(space.grid(), asked)) if space.finite else asked
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why there are, or will be, fewer configurations than the sweep asks for; else None."""
+        asked = self.spec.search.num_configs
+        if asked is None or self.configurations >= asked:
+            return None
+        if self._attainable < asked:
+            reason = "the space holds no more"
+        elif self.search.exhausted:
+            reason = "the search found no other one"
+        else:
+            return None
+        return (
+            f"{self.algorithm} on {self.task}: {self.configurations} configurations instead of "
+            f"{asked}; {reason}"
+        )
 
     @property
     def skipped(self) -> list[str]:

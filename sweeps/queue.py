@@ -155,6 +155,9 @@ class Launch:
         """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
         self._count()
         self.progress.remove(self.tally)
+        for arm in self.plan.arms:
+            if arm.shortfall is not None:
+                self.progress.note(f"{self.spec.name}: {arm.shortfall}")
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)

@@ -386,3 +386,26 @@ def test_an_interrupted_half_is_planned_with_the_members_that_it_had() -> None:
     store = {outcome.run_id: outcome for outcome in score(done)}
     (resumed,) = all_trials(arm(spec(configs_per_trial=4), store))
     assert resumed.trial_id == left.trial_id
+
+
+@pytest.mark.parametrize("method", ["random", *(m for m in ADAPTIVE_METHODS if m != "cmaes")])
+def test_a_search_of_more_than_the_space_holds_says_so(method: str) -> None:
+    small = {"tau_h": [0.6, 0.7], "T": [1, 3]}
+    planned = arm(spec(search={"method": method, "num_configs": 9}, space=small))
+    if method != "random":
+        assert planned.configurations == 4
+    finish(planned)
+    assert planned.exhausted and planned.configurations == 4
+    said = f"flrp on {TASK}: 4 configurations instead of 9; the space holds no more"
+    assert planned.shortfall == said
+    exact = arm(spec(search={"method": method, "num_configs": 4}, space=small))
+    finish(exact)
+    assert exact.shortfall is None
+    assert arm(spec()).shortfall is None
+
+
+def test_a_search_of_ranges_has_no_shortfall_before_its_end() -> None:
+    content = {"method": "tpe", "num_configs": 30}
+    planned = arm(spec(search=content, space={"tau_h": {"low": 0.6, "high": 0.9}}))
+    assert planned.configurations == 30
+    assert planned.shortfall is None
