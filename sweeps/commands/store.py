@@ -1,15 +1,15 @@
 """`safesweep compact` and `import`: what changes a store other than a sweep."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput
+from search_spaces.validation import InvalidInput, listed, shown
 from sweeps.commands.results import add_storage_option
 from sweeps.output import add_format_option, print_table, say
 
-if TYPE_CHECKING:
-    import pandas
+NOTES = 20
+"""Lines about what an import left out that are printed."""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,19 +27,27 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
     parser = commands.add_parser(
         "import",
-        help="take in a table of results from elsewhere",
+        help="take in tables of results from elsewhere",
         description="Each row is one evaluation: algorithm, task, seed, normalized_reward or "
         "reward_return_mean, normalized_cost or cost_return_mean; optionally config_id, "
-        "hp_<name>, step, policy, cost_limit and the other columns of evaluations.",
+        "hp_<name>, step, policy, cost_limit, status and the other columns of evaluations. What is "
+        "left out (rows that are incomplete, columns that mean nothing to us) is said.",
     )
-    parser.add_argument("file", type=Path, help="CSV (any separator), or Parquet")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="file",
+        help="CSV (any separator), or Parquet",
+    )
     parser.add_argument("--sweep", required=True, help="a new name for what is imported")
     parser.add_argument(
         "--column",
         action="append",
         default=[],
         metavar="OURS=THEIRS",
-        help="take our column OURS from the table's column THEIRS (repeatable)",
+        help="take our column OURS from the table's column THEIRS (repeatable); one of theirs may "
+        "be several of ours",
     )
     parser.add_argument(
         "--set",
@@ -47,6 +55,36 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default=[],
         metavar="COLUMN=VALUE",
         help="a column that the table lacks, the same in every row (repeatable)",
+    )
+    parser.add_argument(
+        "--set-from-name",
+        metavar="PATTERN",
+        help="columns from the name of each file: 'bcql-{task}-seed{seed}.txt'; with slashes also "
+        "from its folders; {} is anything",
+    )
+    parser.add_argument(
+        "--preset",
+        help="what columns are called by osrl (progress.txt, and config.yaml beside it) or wandb "
+        "(its table of runs); --column and --set come first",
+    )
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="THEIRS",
+        help="a column of theirs that is not to be taken (repeatable)",
+    )
+    parser.add_argument(
+        "--last-row",
+        choices=("check", "keep"),
+        default="check",
+        help="a last row that no line break ends may be cut: left out where it cannot be told "
+        "(check), or taken as it stands (keep)",
+    )
+    parser.add_argument(
+        "--resumed",
+        action="store_true",
+        help="later rows of a step take the place of earlier ones, also where a log starts over",
     )
     parser.add_argument(
         "--cost-limit", type=float, help="limit on the episode cost (default: the task's own)"
@@ -73,54 +111,47 @@ def run_compaction(arguments: argparse.Namespace) -> int:
 
 
 def run_import(arguments: argparse.Namespace) -> int:
-    """Import one file, and print how much it held."""
+    """Import files, and print how much they held."""
     import pandas
 
-    from trainables.imports import import_evaluations
+    from trainables.import_columns import as_value
+    from trainables.imports import import_files
 
-    columns = dict(_pair("column", text) for text in arguments.column)
-    constants = {name: _value(text) for name, text in (_pair("set", t) for t in arguments.set)}
-    summary = import_evaluations(
-        _read_table(arguments.file),
+    constants = _pairs("set", arguments.set)
+    summary = import_files(
+        arguments.files,
         arguments.storage,
         arguments.sweep,
-        columns,
-        constants,
+        _pairs("column", arguments.column),
+        {name: as_value(text) for name, text in constants.items()},
         arguments.cost_limit,
-        source=str(arguments.file.name),
+        name_pattern=arguments.set_from_name,
+        preset=arguments.preset,
+        last_row=arguments.last_row,
+        leave_out=arguments.leave_out,
+        resumed=arguments.resumed,
     )
+    for line in summary.notes[:NOTES]:
+        say(f"import: {line}")
+    if len(summary.notes) > NOTES:
+        say(f"import: and {len(summary.notes) - NOTES:,} more like these")
     if summary.ignored:
-        say(f"import: left aside the columns {', '.join(summary.ignored)}")
+        say(f"import: left aside the columns {listed(summary.ignored, 40)}")
     row = {"sweep": summary.sweep, "runs": summary.runs, "evaluations": summary.evaluations}
     print_table(pandas.DataFrame([row]), arguments.format)
     return 0
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name or not value:
-        raise InvalidInput(f"--{option}: {text!r} is not allowed; it must be NAME=VALUE")
-    return name, value
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _read_table(path: Path) -> "pandas.DataFrame":
-    import pandas
-
-    try:
-        if path.suffix == ".parquet":
-            return pandas.read_parquet(path)
-        # The Python parser finds out what separates the columns: commas, tabs, semicolons.
-        return pandas.read_csv(path, sep=None, engine="python")
-    except Exception as problem:
-        # pandas raises many kinds of error for a file that is no table.
-        reason = " ".join(str(problem).split())
-        raise InvalidInput(f"file: {str(path)!r} cannot be read as a table ({reason})") from problem
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE, each name once."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value:
+            raise InvalidInput(f"--{option}: {shown(text)} is not allowed; it must be NAME=VALUE")
+        if name in pairs:
+            raise InvalidInput(
+                f"--{option}: {name} is given twice, as {shown(pairs[name])} and {shown(value)}"
+            )
+        pairs[name] = value
+    return pairs
