@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from sweeps.cli import main
+from tests.trainables.test_dataset_layouts import make_episodes, write_minari
+from tests.trainables.test_datasets import make_arrays, write_raw
 from trainables.datasets import read_dataset
 from trainables.dsrl_compatibility import simulator_installed
 from trainables.tasks import TASKS, get_task
@@ -158,3 +160,29 @@ def test_fetch_prints_what_is_there_or_says_what_to_do(cache, capsys, monkeypatc
     file.write_text("")
     assert main(["data", "fetch", "BallRun"]) == 0
     assert capsys.readouterr().out == f"{file}\n"
+
+
+def test_info_reads_minaris_folders_and_warns(cache, tmp_path, capsys):
+    folder = tmp_path / "car-v0"
+    write_minari(folder / "data/main_data.hdf5", make_episodes())
+    assert main(["data", "info", str(folder), "--task", "CarRun", "--format", "json"]) == 0
+    rows, messages = printed(capsys)
+    assert (rows[0]["steps"], rows[0]["episodes"], messages) == (12, 3, "")
+    assert "'main_data.hdf5' does not tell; name it" in failure(capsys, "data", "info", folder)
+    arrays = make_arrays()
+    arrays["next_observations"] = np.roll(arrays["observations"], -1, axis=0)
+    path = write_raw(tmp_path / "SafetyBallRun-v0-80-940.hdf5", arrays)
+    assert main(["data", "info", str(path), "--task", "CarRun", "--format", "json"]) == 0
+    rows, messages = printed(capsys)
+    assert rows[0]["steps"] == 10
+    assert messages.splitlines()[0] == (
+        "safesweep: warning: the file's name says OfflineBallRun-v0, but it is used for "
+        "OfflineCarRun-v0"
+    )
+    assert "belong to another episode at the ends of 3 of 3 episodes" in messages
+
+
+def test_a_name_of_two_tasks_does_not_tell(tmp_path, capsys):
+    path = write_raw(tmp_path / "BallRun-CarRun.hdf5", make_arrays())
+    error = failure(capsys, "data", "info", path)
+    assert "names OfflineBallRun-v0, OfflineCarRun-v0; choose one with --task" in error

@@ -8,6 +8,9 @@ import pytest
 from sweeps import launch
 from sweeps.cli import main
 from sweeps.queue import SweepSummary
+from tests.trainables.test_datasets import make_arrays, write_raw
+from trainables.datasets import read_dataset
+from trainables.tasks import get_task
 
 SPEC = """
 name: example
@@ -144,3 +147,45 @@ def test_an_interrupt_says_how_to_go_on(
     assert capsys.readouterr().err.strip() == (
         "safesweep: interrupted; the same command resumes the sweep"
     )
+
+
+def test_each_task_is_planned_with_its_own_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = {"CarRun": "car.hdf5", "BallRun": "SafetyCarRun-v0.hdf5"}
+    for seed, name in enumerate(tasks.values()):
+        write_raw(tmp_path / name, make_arrays(seed=seed))
+    sources = ", ".join(f"{task}: {tmp_path / name}" for task, name in tasks.items())
+    path = tmp_path / "two.yaml"
+    text = f"name: two\nalgorithm: bc\ntasks: [{', '.join(tasks)}]\nsteps: 5\n"
+    space = "space: {learning_rate: [0.001]}\n"
+    path.write_text(f"{text}{space}dataset: {{{sources}}}\n")
+    plan = ["run", str(path), "--dry-run", "--storage", str(tmp_path / "store"), "--format", "json"]
+    assert main(plan) == 0
+    captured = capsys.readouterr()
+    both = {row["task"]: row["trial_id"] for row in json.loads(captured.out)}
+    assert "OfflineBallRun-v0: warning: the file's name says OfflineCarRun-v0" in captured.err
+    # Who trains on a task alone trains the same runs.
+    for task, name in tasks.items():
+        path.write_text(f"{text}{space}dataset: {tmp_path / name}\n")
+        assert main([*plan, "-o", f"tasks=[{task}]"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["trial_id"] == both[row["task"]]
+
+
+def test_the_data_of_a_session_are_loaded_task_by_task(tmp_path: Path) -> None:
+    from sweeps.spec import SweepSpec
+
+    sources = {}
+    for seed, task in enumerate(("CarRun", "BallRun")):
+        path = write_raw(tmp_path / f"{task}.hdf5", make_arrays(seed=seed))
+        sources[task] = str(path)
+    content = {"name": "two", "algorithm": "bc", "tasks": list(sources), "steps": 5}
+    content["space"] = {"learning_rate": [0.001]}
+    spec = SweepSpec.from_mapping({**content, "dataset": sources})
+    data = launch._Datasets(progress=False)
+    expected = {
+        get_task(task).name: read_dataset(path, task).dataset_id for task, path in sources.items()
+    }
+    assert data.dataset_ids(spec) == expected
+    assert {task: found.dataset_id for task, found in data.loaded(spec).items()} == expected
