@@ -493,6 +493,16 @@ def _parse_yaml(text: str, origin: str) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         reason = getattr(problem, "problem", None) or str(problem).split("\n")[0]
         raise InvalidInput(f"{origin}: not valid YAML: {reason}{place}") from None
+    except InvalidInput:
+        raise
+    except (ValueError, TypeError, AttributeError) as problem:
+        # What looks like a date or a number and is none, such as 2024-13-45.
+        raise InvalidInput(
+            f"{origin}: not valid YAML: {problem}; text that looks like a date or a number belongs "
+            "in quotes"
+        ) from None
+    except RecursionError:
+        raise InvalidInput(f"{origin}: not valid YAML: lists within lists without end") from None
 
 
 def _apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> None:
@@ -661,7 +671,10 @@ def _datasets(content: Mapping[Any, Any], tasks: Sequence[str]) -> dict[str, str
             )
         if task in sources:
             raise InvalidInput(f"dataset.{given}: {task} is given twice")
-        sources[task] = _dataset_source(f"dataset.{given}", value)
+        source = _dataset_source(f"dataset.{given}", value)
+        if source in sources.values() and source not in DATASET_SOURCES:
+            raise InvalidInput(f"dataset.{given}: {shown(source)} cannot serve two tasks")
+        sources[task] = source
     for task in tasks:
         if task not in sources:
             raise InvalidInput(

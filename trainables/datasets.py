@@ -31,9 +31,10 @@ from trainables.dataset_layouts import (
     with_successors,
 )
 from trainables.minari_datasets import (
+    MinariArrays,
     is_minari_folder,
-    minari_dataset_file,
-    minari_folder_file,
+    minari_dataset_in,
+    named_minari_dataset,
 )
 from trainables.tasks import Task, get_task, tasks_named_in
 
@@ -431,7 +432,7 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     if found is not None:
         return found
     if source.startswith(MINARI_PREFIX):
-        downloaded = minari_dataset_file(source.removeprefix(MINARI_PREFIX), cache_folder())
+        downloaded = _in_a_file(named_minari_dataset(source.removeprefix(MINARI_PREFIX)))
         assert downloaded is not None
         return downloaded
     if source == "fetch":
@@ -453,11 +454,11 @@ def local_dataset(task: Task, source: str) -> Path | None:
     """
     if source.startswith(MINARI_PREFIX):
         name = source.removeprefix(MINARI_PREFIX)
-        return minari_dataset_file(name, cache_folder(), download=False)
+        return _in_a_file(named_minari_dataset(name, download=False))
     if source not in SOURCES:
         path = Path(source).expanduser()
         if os.path.isdir(path) and is_minari_folder(path):
-            return minari_folder_file(path, cache_folder())
+            return _in_a_file(minari_dataset_in(path))
         if os.path.exists(path):
             return path
         close = nearest(source, SOURCES)
@@ -471,6 +472,15 @@ def local_dataset(task: Task, source: str) -> Path | None:
             return published
     collected = collected_file(task)
     return collected if source != "fetch" and collected.is_file() else None
+
+
+def _in_a_file(found: Path | MinariArrays | None) -> Path | None:
+    """The file of a Minari dataset. What is in none is written into the cache folder, anew each
+    time: the dataset may have grown."""
+    if not isinstance(found, MinariArrays):
+        return found
+    path = cache_folder() / f"minari-{found.name.replace('/', '-')}.hdf5"
+    return write_dataset(path, found.arrays, found.provenance)
 
 
 def load_dataset(task: Task | str, source: str = "auto") -> Dataset:

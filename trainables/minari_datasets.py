@@ -6,13 +6,15 @@ HDF5 files of Minari are read without it (`trainables.dataset_layouts`).
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search_spaces.validation import InvalidInput, shown
+from search_spaces.validation import InvalidInput, shortened, shown
 from trainables.dataset_layouts import (
+    Arrays,
     join_episodes,
     minari_description,
     minari_file,
@@ -25,12 +27,20 @@ def is_minari_folder(folder: Path) -> bool:
     return minari_file(folder) is not None or _arrow_folder(folder) is not None
 
 
-def minari_dataset_file(name: str, cache: Path, download: bool = True) -> Path | None:
-    """An HDF5 file with the dataset that Minari knows as `name`.
+@dataclass(frozen=True)
+class MinariArrays:
+    """A dataset of Minari's that is in no HDF5 file, by DSRL's names (`dataset_layouts`)."""
+
+    name: str
+    arrays: Arrays
+    provenance: dict[str, object]
+
+
+def named_minari_dataset(name: str, download: bool = True) -> Path | MinariArrays | None:
+    """The dataset that Minari knows as `name`: its HDF5 file, or its arrays.
 
     Args:
         name: such as "D4RL/pen/human-v2".
-        cache: folder for what has to be converted.
         download: whether to get it where it is not on this machine; otherwise None is returned.
 
     Raises:
@@ -42,25 +52,22 @@ def minari_dataset_file(name: str, cache: Path, download: bool = True) -> Path |
             "human-v2"
         )
     local = Path(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets").expanduser() / name
-    if not is_minari_folder(local) and not download:
-        return None
     found = minari_file(local)
-    if found is not None:
+    if found is not None or (not download and _arrow_folder(local) is None):
         return found
     minari = _minari(name)
     try:
         dataset = minari.load_dataset(name, download=True)
     except Exception as problem:  # whatever its storages and its network raise
-        reason = " ".join(str(problem).split()) or type(problem).__name__
         raise InvalidInput(
-            f"dataset: Minari cannot load {shown(name)}: {shown(reason).strip(chr(34))}"
+            f"dataset: Minari cannot load {shown(name)}: {_reason(problem)}"
         ) from problem
     folder = Path(dataset.storage.data_path)
-    return minari_file(folder) or _converted(dataset, folder, cache)
+    return minari_file(folder) or _arrays(dataset, folder)
 
 
-def minari_folder_file(folder: Path, cache: Path) -> Path | None:
-    """An HDF5 file with the Minari dataset that lies in a folder; None where none does.
+def minari_dataset_in(folder: Path) -> Path | MinariArrays | None:
+    """The Minari dataset that lies in a folder: its HDF5 file, or its arrays; None without one.
 
     Raises:
         InvalidInput: it is in Arrow files, and Minari is not installed or cannot read them.
@@ -71,10 +78,13 @@ def minari_folder_file(folder: Path, cache: Path) -> Path | None:
         return found
     minari = _minari(str(folder))
     try:
-        return _converted(minari.MinariDataset(arrow), arrow, cache)
-    except (OSError, ValueError, KeyError) as problem:
-        reason = " ".join(str(problem).split())
-        raise InvalidInput(f"dataset: {str(folder)!r} cannot be read: {reason}") from problem
+        return _arrays(minari.MinariDataset(arrow), arrow)
+    except InvalidInput:
+        raise
+    except Exception as problem:  # as above
+        raise InvalidInput(
+            f"dataset: {str(folder)!r} cannot be read: {_reason(problem)}"
+        ) from problem
 
 
 def _minari(wanted: str) -> Any:
@@ -88,6 +98,10 @@ def _minari(wanted: str) -> Any:
     return minari
 
 
+def _reason(problem: Exception) -> str:
+    return shortened(" ".join(str(problem).split()), 200) or type(problem).__name__
+
+
 def _arrow_folder(folder: Path) -> Path | None:
     """The folder of a dataset's Arrow files: itself, or its folder `data`."""
     for place in (folder / "data", folder):
@@ -96,20 +110,13 @@ def _arrow_folder(folder: Path) -> Path | None:
     return None
 
 
-def _converted(dataset: Any, folder: Path, cache: Path) -> Path:
-    """The episodes of a Minari dataset as a file in DSRL's layout.
-
-    It is written anew each time: the dataset may have grown.
-    """
-    from trainables.datasets import write_dataset
-
+def _arrays(dataset: Any, folder: Path) -> MinariArrays:
     raw = join_episodes(_episodes(dataset))
     if raw.problems:
         raise InvalidInput(f"dataset {str(folder)!r}: " + "; ".join(raw.problems))
     description = minari_description(folder)
     name = str(description.get("dataset_id") or folder.resolve().parent.name)
-    path = cache / f"minari-{name.replace('/', '-')}.hdf5"
-    return write_dataset(path, raw.arrays, minari_provenance(description))
+    return MinariArrays(name, raw.arrays, minari_provenance(description))
 
 
 def _episodes(dataset: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -419,6 +419,10 @@ def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
         ({}, "dataset.OfflineBallRun-v0: is missing"),
         (["auto", "fetch"], "dataset: ['auto', 'fetch'] is not one of auto, fetch, collect"),
         ("minari:", "dataset: 'minari:' is not one of auto"),
+        (
+            {"BallRun": "minari:a-v0", "CarRun": "minari:a-v0"},
+            "dataset.CarRun: 'minari:a-v0' cannot serve two tasks",
+        ),
     ],
 )
 def test_datasets_of_tasks_that_cannot_be(dataset: object, message: str) -> None:
@@ -485,3 +489,12 @@ def test_overrides_that_undo_each_other_are_refused() -> None:
         with pytest.raises(InvalidInput) as refusal:
             overridden("cost_limit=3", one, other)
         assert str(refusal.value) == f"-o {one!r}: is undone by -o {other!r}; give one"
+
+
+@pytest.mark.parametrize(
+    "text", ["name: 2024-13-45", "name: !!int x", "name: !!timestamp x", "name: " + "[" * 3000]
+)
+def test_what_yaml_stumbles_over_is_one_line(text: str) -> None:
+    with pytest.raises(InvalidInput, match="not valid YAML") as bad:
+        SweepSpec.from_yaml(text)
+    assert "\n" not in str(bad.value)

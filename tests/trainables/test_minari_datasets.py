@@ -84,7 +84,18 @@ def test_what_minari_cannot_load_is_one_short_line(arrow: Path) -> None:
         find_dataset(TASK, "minari:safe/other-v0")
     with pytest.raises(InvalidInput) as refusal:
         find_dataset(TASK, "minari:safe/other-v0")
-    assert len(str(refusal.value)) < 250
+    assert len(str(refusal.value)) < 300
+
+
+def test_a_folder_that_minari_cannot_read_is_one_line(
+    arrow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: FakeMinari) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(FakeMinari, "iterate_episodes", broken)
+    with pytest.raises(InvalidInput, match=r"carrun-v0' cannot be read: AssertionError"):
+        find_dataset(TASK, str(arrow))
 
 
 def test_without_minari_one_line_says_what_to_install(
