@@ -13,7 +13,7 @@ What a user names takes precedence over all of it.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Preset:
     columns: Mapping[str, tuple[str, ...]]
     beside: Callable[[Path], dict[str, Any]] | None = None
     reshape: Callable[[TableFile], TableFile] | None = None
-    hyperparameters: Callable[[list[str]], list[str]] | None = field(default=None)
+    hyperparameters: Callable[[list[str]], list[str]] | None = None
 
     def mapping(self, names: tuple[str, ...]) -> dict[str, str]:
         """Our columns -> theirs, of those that are there."""
@@ -194,27 +194,24 @@ def _osrl_targets(table: TableFile) -> TableFile:
     if not targets:
         return table
     others = [place for place, match in matches.items() if not match]
-    header = [*(table.header[place] for place in others), "policy", "cost_limit"]
-    rows = []
-    # What stands last there may be cut; here it has to stand last, too.
-    order = others if matches[len(matches) - 1] else [*others[:-1]]
-    tail = [] if matches[len(matches) - 1] else [others[-1]]
+    # The last cell of a file may be cut: whatever stands last there stands last here, too.
+    last = matches[len(matches) - 1]
+    tail = [] if last else others[-1:]
+    kinds = sorted(_TARGET_COLUMNS, key=lambda kind: last is not None and kind == last[1])
+    front = others[: len(others) - len(tail)]
     header = [
-        *(table.header[place] for place in order), "policy", "cost_limit",
-        *_TARGET_COLUMNS.values(), *(table.header[place] for place in tail),
+        *(table.header[place] for place in front), "policy", "cost_limit",
+        *(_TARGET_COLUMNS[kind] for kind in kinds), *(table.header[place] for place in tail),
     ]  # fmt: skip
+    rows = []
     for row in table.rows:
         for policy, places in targets.items():
-            cells = [row.cells[places[kind]] if kind in places else "" for kind in _TARGET_COLUMNS]
-            rows.append(
-                replace(
-                    row,
-                    cells=(
-                        *(row.cells[place] for place in order), policy, str(places["limit"]),
-                        *cells, *(row.cells[place] for place in tail),
-                    ),
-                )
+            cells = (
+                *(row.cells[place] for place in front), policy, str(places["limit"]),
+                *(row.cells[places[kind]] if kind in places else "" for kind in kinds),
+                *(row.cells[place] for place in tail),
             )  # fmt: skip
+            rows.append(replace(row, cells=cells))
     return replace(table, header=tuple(header), rows=tuple(rows))
 
 
