@@ -182,7 +182,7 @@ def _task_warnings(path: Path, provenance: dict[str, object], task: Task) -> lis
     stated = provenance.get("task") or provenance.get("environment")
     if stated is not None:
         said = tasks_named_in(str(stated))
-        if said and task not in said:
+        if said and all(other.name != task.name for other in said):
             raise InvalidInput(
                 f"dataset: {str(path)!r} was made for {said[0].name}, by its own word, and cannot "
                 f"be used for {task.name}"
@@ -191,7 +191,7 @@ def _task_warnings(path: Path, provenance: dict[str, object], task: Task) -> lis
             return [f"the file says it was made in {shown(stated)}; it is used for {task.name}"]
         return []
     named = tasks_named_in(f"{provenance.get('dataset', '')} {path.name}")
-    if named and task not in named:
+    if named and all(other.name != task.name for other in named):
         return [f"the file's name says {named[0].name}, but it is used for {task.name}"]
     return []
 
