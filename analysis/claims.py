@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
+from analysis.intervals import mean_interval
+
 FloatArray = npt.NDArray[np.float64]
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -56,17 +58,6 @@ class Claim:
     statement: str
     judge: Callable[[pandas.DataFrame], list[Finding]]
     about: str = "results"
-
-
-def mean_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and two-sided Student interval over seeds; the interval is NaN for fewer than two."""
-    sample = np.asarray(values, np.float64)
-    mean = float(sample.mean())
-    if len(sample) < 2:
-        return mean, float("nan"), float("nan")
-    error = float(sample.std(ddof=1)) / np.sqrt(len(sample))
-    half = float(stats.t.ppf(0.5 + level / 2, len(sample) - 1)) * error
-    return mean, mean - half, mean + half
 
 
 def trend_p_values(table: npt.ArrayLike) -> tuple[float, float]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
-from analysis.claims import mean_interval
+from analysis.intervals import mean_interval
 from analysis.selection import within_limit, without_stopped_runs
 from search_spaces.validation import InvalidInput, require_choice, require_number
 

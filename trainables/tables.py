@@ -4,7 +4,7 @@ A store holds one folder a table, hive-partitioned by sweep; the partition colum
 the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
 """
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
 together, by the names of their columns: one that a part lacks is null there.
 
@@ -13,6 +13,7 @@ together, by the names of their columns: one that a part lacks is null there.
 3: adds runs.halvings: how often the population was halved because memory had run out.
    Adds `run_status` to evaluations: the last evaluation of a stopped run is not a final one.
    Adds runs.continued_from: the shorter run that a run was carried on from.
+4: adds runs.traceback: what a failed run raised, whole.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -42,6 +43,7 @@ TABLES: dict[str, dict[str, str]] = {
         "started_at": "timestamp[us, tz=UTC]",
         "finished_at": "timestamp[us, tz=UTC]",
         "error": "string",
+        "traceback": "string",
         "continued_from": "string",
         "config": "string",
     },

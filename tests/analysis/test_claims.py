@@ -13,11 +13,11 @@ from analysis.claims import (
     judge_paired,
     judge_range,
     judge_trend,
-    mean_interval,
     overall_verdict,
     score,
     trend_p_values,
 )
+from analysis.intervals import mean_interval
 
 SETTINGS = [0.6, 0.7, 0.8, 0.9, 0.95]
 RISING = [[0.3, 0.4, 0.5, 0.6, 0.8], [0.2, 0.4, 0.6, 0.7, 0.9], [0.3, 0.5, 0.4, 0.7, 0.8]]
