@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-FOLDER = files("sweeps") / "cluster"
+FOLDER = files("safesweep.sweeps") / "cluster"
 
 
 def content(name: str) -> Any:
