@@ -34,7 +34,7 @@ from safesweep.trainables.training.population import Population
 
 Row = tuple[str, int, str, float]
 View = Callable[[Population, Dataset, PointRequest], Iterator[Row]]
-Array = NDArray[np.floating]
+Array = NDArray[np.floating[Any]]
 
 GRID = 31
 DRAWS = 200
@@ -300,7 +300,8 @@ def principal_components(states: Array) -> Array:
     if states.shape[1] == 2:
         return states
     left, scales, _ = np.linalg.svd(_standardised(states), full_matrices=False)
-    return left[:, :2] * scales[:2]
+    scores: Array = left[:, :2] * scales[:2]
+    return scores
 
 
 def umap_places(states: Array) -> Array | None:

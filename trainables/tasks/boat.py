@@ -15,13 +15,14 @@ comparison of policies would report that none is safe.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from safesweep.search_spaces.validation import require_choice
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 LOW = np.array([-3.0, -2.0])
 HIGH = np.array([2.0, 2.0])
@@ -49,7 +50,7 @@ def safety_margin(states: ArrayLike, task_name: str = "BoatNavigation-v0") -> Fl
         InvalidInput: `task_name` is not one of the boats.
     """
     positions = np.asarray(states)[..., :2]
-    margins = None
+    margins: FloatArray | None = None
     for x, y, radius in OBSTACLES[require_choice("task", task_name, OBSTACLES)]:
         margin = radius - np.hypot(positions[..., 0] - x, positions[..., 1] - y)
         margins = margin if margins is None else np.maximum(margins, margin)

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -13,7 +14,7 @@ from safesweep.trainables.tasks.boat import HORIZON, BoatEnvironment, start_stat
 from safesweep.trainables.tasks.processes import WAITING, Wave, simulate
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 Act = Callable[[NDArray[np.float32], int, slice, slice], FloatArray]
 """(observations [M, E, o], step index, which M of the members, which E of the episodes) -> actions
