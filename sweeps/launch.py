@@ -1,4 +1,5 @@
-"""Launching a sweep through Ray Tune: the only module of `sweeps` that touches ray.
+"""Launching a sweep through Ray Tune: the only module of `sweeps` that touches ray, but for
+`sweeps.ray_connection`, which says how to come to it.
 
 One Tune trial is one population. What Tune would keep (results, checkpoints, its own state) is
 switched off or goes to a temporary folder: the store is written by the workers, and a launch finds
@@ -26,13 +27,17 @@ from sweeps.output import say
 from sweeps.planner import PlannedTrial
 from sweeps.progress import DataProgress
 from sweeps.queue import Launch, PauseReport, Queue, SweepSummary, previous_spec
+from sweeps.ray_connection import authentication, find_cluster, session_folder, wanted_address
 from sweeps.spec import AUTO_COMPILE_STEPS, SweepSpec
+from trainables.processors import usable_cpus
 
 # Ray reads these when it is imported or started.
 RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A driver started by `uv run` would have every worker rebuild the environment.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Where /dev/shm is small, as in most containers, data lie in Ray's folder: slower, but there.
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Trials get processes of their own; those started beforehand would only take time from them.
     "RAY_prestart_worker_first_driver": "0",
@@ -63,8 +68,9 @@ def run_sweep(
     Args:
         spec: a checked sweep, its content, a sweep file, or the name of one that ships.
         storage: local folder, or URI of a store.
-        address: of a Ray cluster ("auto" finds one); None starts Ray on this machine.
-        num_cpus: CPUs to use on this machine; None means all.
+        address: of a Ray cluster ("auto" finds one); None is that of RAY_ADDRESS where it is set,
+            else Ray started on this machine.
+        num_cpus: CPUs to use on this machine; None means all that the process may use.
         num_gpus: GPUs to use on this machine; None means all.
         progress: whether to report on standard error.
         trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
@@ -275,36 +281,54 @@ def _ray(
     num_gpus: int | None,
     store_bytes: int,
 ) -> Iterator[dict[str, float]]:
-    """A Ray session; yields the resources that it has."""
+    """A Ray session; yields the resources that it has.
+
+    Raises:
+        InvalidInput: the cluster cannot be joined, or Ray cannot be started on this machine.
+    """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address is None:
-            options |= {
-                "address": "local",
-                "num_cpus": num_cpus,
-                "num_gpus": num_gpus,
-                "include_dashboard": False,
-                "object_store_memory": store_bytes,
-            }
-        else:
-            options["address"] = address
-        # Ray's processes take seconds to start, the trainable's module to import.
-        threading.Thread(target=import_module, args=("trainables.trainable",), daemon=True).start()
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    wanted, cluster = wanted_address(address), None
+    if wanted is None:
+        options |= {
+            "address": "local",
+            "num_cpus": usable_cpus() if num_cpus is None else num_cpus,
+            "num_gpus": num_gpus,
+            "include_dashboard": False,
+            "object_store_memory": store_bytes,
+            "_temp_dir": session_folder(),
+        }
+        refused = "Ray cannot be started here"
+    else:
+        source = "" if address else " (RAY_ADDRESS)"
+        for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+            if count is not None:
+                raise InvalidInput(
+                    f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
+                    "nodes say themselves what they have"
+                )
+        if source:
+            say(f"joining the Ray cluster at {wanted}, which RAY_ADDRESS names")
+        cluster = find_cluster(wanted)
+        options["address"] = cluster.address
+        refused = f"address: {wanted!r} cannot be joined"
+    # Ray's processes take seconds to start, the trainable's module to import.
+    threading.Thread(target=import_module, args=("trainables.trainable",), daemon=True).start()
+    with authentication(cluster):
         try:
             with _own_termination():
                 ray.init(**options)
-        except (ConnectionError, ValueError) as problem:
-            reason = str(problem).strip().splitlines()[0]
-            raise InvalidInput(f"address: {address!r} cannot be reached: {reason}") from problem
-    try:
-        yield ray.cluster_resources()
-    finally:
-        if ours:
+        except Exception as problem:  # whatever a machine may lack
+            raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
+        try:
+            yield ray.cluster_resources()
+        finally:
             with _own_termination():
                 ray.shutdown()
 

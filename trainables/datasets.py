@@ -9,6 +9,7 @@ Other layouts are read as this one (`trainables.dataset_layouts`).
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -388,15 +389,41 @@ def tasks_of_file(path: str | os.PathLike[str]) -> list[Task]:
 
 def cache_folder() -> Path:
     """Where datasets are kept: $SAFESWEEP_DATA_DIR, else ~/.cache/safesweep/datasets."""
-    chosen = os.environ.get("SAFESWEEP_DATA_DIR")
-    return Path(chosen or "~/.cache/safesweep/datasets").expanduser()
+    return _at_home(os.environ.get("SAFESWEEP_DATA_DIR") or "~/.cache/safesweep/datasets")
+
+
+def _at_home(path: str) -> Path:
+    """A path whose `~` is the user's home, or a folder that is nobody's where there is no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path("/nonexistent", path.removeprefix("~").lstrip("/"))
+
+
+def _require_cache() -> None:
+    """Before hours are spent on what could not be kept.
+
+    Raises:
+        InvalidInput: the cache folder cannot be written.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise InvalidInput(
+            f"dataset: none is here, and the folder for datasets, {str(folder)!r}, cannot be "
+            f"written ({reason}); set SAFESWEEP_DATA_DIR to one that can"
+        ) from problem
 
 
 def published_file(task: Task) -> Path | None:
     """DSRL's own file of `task` if it lies in our cache or in DSRL's, else None."""
     if task.dataset_file is None:
         return None
-    dsrl_folder = Path(os.environ.get("DSRL_DATASET_DIR") or "~/.dsrl/datasets").expanduser()
+    dsrl_folder = _at_home(os.environ.get("DSRL_DATASET_DIR") or "~/.dsrl/datasets")
     for folder in (cache_folder(), dsrl_folder):
         if (folder / task.dataset_file).is_file():
             return folder / task.dataset_file
@@ -431,6 +458,7 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     found = local_dataset(task, source)
     if found is not None:
         return found
+    _require_cache()
     if source.startswith(MINARI_PREFIX):
         downloaded = _in_a_file(named_minari_dataset(source.removeprefix(MINARI_PREFIX)))
         assert downloaded is not None

@@ -28,8 +28,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
     parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
-    parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
-    parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all)")
+    parser.add_argument(
+        "--address",
+        help="a Ray cluster; 'auto' finds one (default: $RAY_ADDRESS if set, else this machine)",
+    )
+    parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all that it may)")
     parser.add_argument("--num-gpus", type=_count, help="GPUs to use here (default: all)")
     parser.add_argument(
         "-o",
