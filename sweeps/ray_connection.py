@@ -134,7 +134,8 @@ def _ask(address: str) -> Cluster:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, "--ask", address],
+            # -P: a folder `sweeps` of the user's, where the command is given, is not meant.
+            [sys.executable, "-P", "-m", str(__spec__ and __spec__.name), "--ask", address],
             capture_output=True,
             text=True,
             timeout=PROBE_SECONDS,
