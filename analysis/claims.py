@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
-from analysis.intervals import mean_interval
+from safesweep.analysis.intervals import mean_interval
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import pandas
 
-from search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.validation import InvalidInput, require_choice
 
 PAPERS = ("flrp", "lspc", "r2pac", "flp", "safefql")
 
@@ -49,7 +49,12 @@ def _none_if_empty(text: str) -> str | None:
 
 @cache
 def _read(name: str) -> pandas.DataFrame:
-    with files("analysis").joinpath("published").joinpath(f"{name}.csv").open("rb") as stream:
+    with (
+        files("safesweep.analysis")
+        .joinpath("published")
+        .joinpath(f"{name}.csv")
+        .open("rb") as stream
+    ):
         return pandas.read_csv(stream, dtype=str, keep_default_na=False)
 
 
@@ -108,7 +113,7 @@ def load_marks(paper: str, exhibit: str) -> pandas.DataFrame:
 
 
 def methods_as_candidates(paper: str, exhibit: str, ambiguous: bool = False) -> pandas.DataFrame:
-    """A printed comparison of methods in the form that `analysis.selection.select` takes.
+    """A printed comparison of methods in the form that `analysis.selection.choice.select` takes.
 
     The methods of the table stand as the configurations (`config_id`) of one algorithm named
     after the paper, with one seed each. Averages over suites are left out, and so are ambiguous

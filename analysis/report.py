@@ -11,9 +11,9 @@ from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
-from analysis.store import ResultStore, hyperparameter_columns
-from search_spaces.validation import InvalidInput, is_missing
+from safesweep.analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
+from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
+from safesweep.search_spaces.validation import InvalidInput, is_missing
 
 KEYS = ["algorithm", "task", "policy", "config_id"]
 STATUSES = ("completed", "stopped", "diverged", "failed")
@@ -31,7 +31,7 @@ def make_report(
 
     Args:
         evaluations: what was judged, one row a run and policy.
-        chosen: what the rule chose of it, as `analysis.selection.select` returns it.
+        chosen: what the rule chose of it, as `analysis.selection.choice.select` returns it.
         command: what makes this page again.
 
     Raises:
@@ -43,7 +43,7 @@ def make_report(
     plan, runs = plans.iloc[-1], store.runs(sweep=sweep)
     configurations = summarize(evaluations, runs)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("analysis").joinpath("report.html.jinja").read_text(encoding="utf-8")
+        files("safesweep.analysis").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     return page.render(
         sweep=sweep,

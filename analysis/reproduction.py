@@ -8,19 +8,22 @@ from typing import Any
 
 import pandas
 
-from analysis.ablations import SCALES, Ablation, beyond, flp, flrp, lspc, r2pac, safefql
-from analysis.ablations.scales import configurations
-from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
-from analysis.figures import save_figure
-from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput, require_choice
-from trainables.point_tables import PointRequest, read_points
+from safesweep.analysis.ablations import cross_method, flrp, lspc, r2pac
+from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
+from safesweep.analysis.ablations.engine.budgets import configurations
+from safesweep.analysis.ablations.flp import comparisons as flp
+from safesweep.analysis.ablations.safefql import comparisons as safefql
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
+from safesweep.analysis.figures import save_figure
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.trainables.measurements.point_tables import PointRequest, read_points
 
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 
 ABLATIONS: dict[str, Ablation] = {
     ablation.id: ablation
-    for paper in (flrp, lspc, r2pac, flp, safefql, beyond)
+    for paper in (flrp, lspc, r2pac, flp, safefql, cross_method)
     for ablation in paper.ABLATIONS
 }
 

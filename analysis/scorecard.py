@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas
 
-from analysis.claims import SUPPORTED, overall_verdict
-from analysis.reproduction import Reproduction, paper_scorecard
-from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput, is_missing
-from trainables.tasks import TASKS
+from safesweep.analysis.claims import SUPPORTED, overall_verdict
+from safesweep.analysis.reproduction import Reproduction, paper_scorecard
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput, is_missing
+from safesweep.trainables.tasks.registry import TASKS
 
 REMARKS = "remarks.csv"
 LARGEST_DATA = 1_000_000

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
-from analysis.intervals import mean_interval
-from analysis.selection import within_limit, without_stopped_runs
-from search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.analysis.intervals import mean_interval
+from safesweep.analysis.selection.choice import within_limit, without_stopped_runs
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 
 FloatArray = npt.NDArray[np.float64]
 Scores = Mapping[str, npt.ArrayLike]

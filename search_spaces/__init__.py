@@ -1,12 +1,12 @@
 """What may vary, method by method."""
 
-from search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
-from search_spaces.flp import FLP_SPACE
-from search_spaces.flrp import FLRP_SPACE
-from search_spaces.lspc import LSPC_SPACE
-from search_spaces.r2pac import R2PAC_SPACE
-from search_spaces.safefql import SAFEFQL_SPACE
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
+from safesweep.search_spaces.flp import FLP_SPACE
+from safesweep.search_spaces.flrp import FLRP_SPACE
+from safesweep.search_spaces.lspc import LSPC_SPACE
+from safesweep.search_spaces.r2pac import R2PAC_SPACE
+from safesweep.search_spaces.safefql import SAFEFQL_SPACE
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 SEARCH_SPACES: dict[str, SearchSpace] = {
     "flrp": FLRP_SPACE,

@@ -1,7 +1,7 @@
 """The space of behaviour cloning. OSRL gives one value of each; every range here is ours and holds
 it. Which episodes are cloned makes another baseline and is not searched."""
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 BEHAVIOR_CLONING_SPACE = SearchSpace(
     "bc",

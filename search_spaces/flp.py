@@ -1,7 +1,7 @@
 """The space of FLP. The paper prints alpha and N and varies both (figures 4 and 5); the other
 ranges are ours, around FQL's values."""
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 FLP_SPACE = SearchSpace(
     "flp",

@@ -1,7 +1,7 @@
 """The space of FLRP. The paper prints one value of each hyperparameter (tables 5 and 6) and the
 five tau_h of table 8; every range here is ours and holds the printed values."""
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 _REFINED = ("refinement_steps", (1, 2, 3, 4, 6, 8))
 

@@ -5,7 +5,7 @@ The box of LSPC-S is left out: it changes nothing of LSPC-O, the policy that a s
 5's role and the variants of the public code are choices to make, not to search.
 """
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 LSPC_SPACE = SearchSpace(
     "lspc",

@@ -1,7 +1,7 @@
 """The space of R2PAC. Ranges hold the values of tables 4, 5 and 7 and of figures 4 and 5; where the
 paper prints one value, the range is ours."""
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 _AWR = ("actor", ("awr_gaussian", "awr_flow"))
 

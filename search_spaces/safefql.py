@@ -1,7 +1,7 @@
 """The space of SafeFQL. The text at hand prints no value: every range here is ours and holds the
 values of the authors' public code and of FQL where these have any."""
 
-from search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 
 SAFEFQL_SPACE = SearchSpace(
     "safefql",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from search_spaces.validation import InvalidInput, nearest, require_number
+from safesweep.search_spaces.validation import InvalidInput, nearest, require_number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -8,9 +8,9 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from search_spaces.validation import InvalidInput, require_choice, shortened, shown
-from sweeps.interruption import INTERRUPTED
-from sweeps.output import say
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
+from safesweep.sweeps.execution.interruption import INTERRUPTED
+from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(metavar="command", dest="command", title="commands")
     for name in COMMAND_MODULES:
-        import_module(f"sweeps.commands.{name}").register(commands)
+        import_module(f"safesweep.sweeps.commands.{name}").register(commands)
     return parser
 
 
@@ -97,6 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _version() -> str:
     try:
-        return version("safesweep")
+        return version("safesweep-rl")
     except PackageNotFoundError:
         return "unknown"

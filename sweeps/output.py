@@ -6,7 +6,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
 
 if TYPE_CHECKING:
     import pandas

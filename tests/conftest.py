@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.identity import config_id, run_id, trial_id
-from trainables.results import ResultWriter
+from safesweep.trainables.store.identity import config_id, run_id, trial_id
+from safesweep.trainables.store.writer import ResultWriter
 
 _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 1000"}
 

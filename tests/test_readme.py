@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.selection import RULES
-from analysis.store import ResultStore
-from trainables.results import ResultWriter
+from safesweep.analysis.selection.choice import RULES
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.store.writer import ResultWriter
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 _SECTION = README.split("### Ten questions")[1].split("\n## ")[0].split("\n### ")[0]
@@ -119,7 +119,7 @@ def test_the_rule_of_ones_own_works(store: ResultStore) -> None:
     names: dict[str, object] = {}
     try:
         exec(code, names)
-        from analysis.selection import select
+        from safesweep.analysis.selection.choice import select
 
         evaluations = store.to_judge(task="OfflineBallRun-v0")
         chosen = select(evaluations, "most_reward_per_cost").iloc[0]

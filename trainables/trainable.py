@@ -9,12 +9,13 @@ import ray
 import torch
 from ray import tune
 
-from trainables import memory
-from trainables.algorithms import ALGORITHMS
-from trainables.datasets import Dataset, load_dataset
-from trainables.results import ResultWriter
-from trainables.tasks import get_task
-from trainables.trial import Trial, pick_device
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.data.sources import load_dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.writer import ResultWriter
+from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.training import memory
+from safesweep.trainables.training.trial import Trial, pick_device
 
 
 class SafeRLTrainable(tune.Trainable):

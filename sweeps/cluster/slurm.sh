@@ -47,7 +47,7 @@ step "${nodes[0]}" "$bin/ray" start --head --port="$port" --include-dashboard=fa
 for node in "${nodes[@]:1}"; do
     step "$node" "$bin/ray" start --address="$address" "${resources[@]}" --block &
 done
-"$bin/python" -P -m sweeps.ray_connection "$address" --nodes "${#nodes[@]}" \
+"$bin/python" -P -m safesweep.sweeps.execution.ray_connection "$address" --nodes "${#nodes[@]}" \
     --seconds "${SAFESWEEP_CLUSTER_SECONDS:-300}"
 
 "$bin/safesweep" run "$spec" --address "$address" --storage "$storage" &

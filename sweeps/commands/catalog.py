@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from search_spaces.validation import require_choice
-from sweeps.output import add_format_option, print_table
+from safesweep.search_spaces.validation import require_choice
+from safesweep.sweeps.output import add_format_option, print_table
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,8 +28,8 @@ def print_algorithms(arguments: argparse.Namespace) -> int:
     """One row per method."""
     import pandas
 
-    from search_spaces import SEARCH_SPACES
-    from trainables.algorithms import ALGORITHMS
+    from safesweep.search_spaces import SEARCH_SPACES
+    from safesweep.trainables.methods.registry import ALGORITHMS
 
     rows = [
         {
@@ -49,8 +49,8 @@ def print_space(arguments: argparse.Namespace) -> int:
     """One row per hyperparameter of the method, searched or not."""
     import pandas
 
-    from search_spaces import SEARCH_SPACES
-    from trainables.algorithms import ALGORITHMS
+    from safesweep.search_spaces import SEARCH_SPACES
+    from safesweep.trainables.methods.registry import ALGORITHMS
 
     name = require_choice("algorithm", arguments.algorithm, ALGORITHMS)
     space = SEARCH_SPACES.get(name)

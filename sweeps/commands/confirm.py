@@ -4,20 +4,25 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, is_missing, require_choice, require_number
-from sweeps.commands.results import (
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    is_missing,
+    require_choice,
+    require_number,
+)
+from safesweep.sweeps.commands.results import (
     add_selection_options,
     add_storage_option,
     choose,
     describe_step,
     open_store,
 )
-from sweeps.output import add_format_option, print_table, say
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
 
-    from analysis.store import ResultStore
+    from safesweep.analysis.store.reader import ResultStore
 
 REPORTS = ("summary", "safety", "improvement", "profile")
 
@@ -84,7 +89,7 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     """Confirm what the rule chooses; 1 when a run could not be confirmed."""
     import pandas
 
-    from analysis.statistics import optimism, rows_of_choice
+    from safesweep.analysis.statistics import optimism, rows_of_choice
 
     require_number("episodes", arguments.episodes, 1, integer=True)
     require_number("episode_seed", arguments.episode_seed, 0, integer=True)
@@ -110,7 +115,7 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
 
 def _at_limit(rows: "pandas.DataFrame", cost_limit: float | None) -> "pandas.DataFrame":
     """The rows with costs normalised by another limit, if there is one."""
-    from trainables.tasks import Task
+    from safesweep.trainables.tasks.registry import Task
 
     if cost_limit is None:
         return rows
@@ -141,8 +146,12 @@ def _evaluate_again(
     selected: "pandas.DataFrame",
 ) -> list[dict[str, Any]]:
     """The rows of the chosen runs on fresh episodes, from the store if they are there."""
-    from trainables.confirmation import ChosenRun, confirmation_id, evaluate_again
-    from trainables.results import ResultWriter
+    from safesweep.trainables.measurements.confirmation import (
+        ChosenRun,
+        confirmation_id,
+        evaluate_again,
+    )
+    from safesweep.trainables.store.writer import ResultWriter
 
     rows = _chosen_rows(row, selected)
     runs = store.runs(run_id=rows["run_id"].unique()).sort_values("seed")
@@ -186,8 +195,8 @@ def _train_again(
     selected: "pandas.DataFrame",
 ) -> list[dict[str, Any]]:
     """The rows of the chosen configuration under fresh seeds, trained where they are missing."""
-    from sweeps.launch import run_sweep
-    from sweeps.spec import SweepSpec
+    from safesweep.sweeps.execution.ray_tune import run_sweep
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
     rows = _chosen_rows(row, selected)
     original = SweepSpec.from_yaml(store.sweeps(sweep=arguments.sweep).iloc[-1]["spec"])
@@ -239,7 +248,7 @@ def _with_interval(value: float, low: float, high: float) -> str:
 
 def print_statistics(arguments: argparse.Namespace) -> int:
     """Statistics of what the rule chooses, or of every configuration, at the last step."""
-    from analysis.statistics import rows_of_choice
+    from safesweep.analysis.statistics import rows_of_choice
 
     require_choice("show", arguments.show, REPORTS)
     choice = choose(open_store(arguments), arguments, "last")
@@ -265,7 +274,7 @@ def _statistics(
 ) -> "pandas.DataFrame":
     import numpy as np
 
-    from analysis import statistics
+    from safesweep.analysis import statistics
 
     options: dict[str, Any] = {
         "confidence": arguments.confidence,

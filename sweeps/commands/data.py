@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, listed
-from sweeps.output import add_format_option, print_table, say
+from safesweep.search_spaces.validation import InvalidInput, listed
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
-    from trainables.datasets import Progress
-    from trainables.tasks import Task
+    from safesweep.trainables.data.dataset import Progress
+    from safesweep.trainables.tasks.registry import Task
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -77,8 +77,8 @@ def print_tasks(arguments: argparse.Namespace) -> int:
     """One row per task."""
     import pandas
 
-    from trainables.dsrl_compatibility import simulator_installed
-    from trainables.tasks import TASKS
+    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
+    from safesweep.trainables.tasks.registry import TASKS
 
     rows = [
         {
@@ -104,9 +104,9 @@ def print_datasets(arguments: argparse.Namespace) -> int:
     """One row per task and file, with what can be had for tasks that have none."""
     import pandas
 
-    from trainables.datasets import cache_folder, published_file
-    from trainables.dsrl_compatibility import simulator_installed
-    from trainables.tasks import TASKS
+    from safesweep.trainables.data.cache import cache_folder, published_file
+    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
+    from safesweep.trainables.tasks.registry import TASKS
 
     rows = []
     for task in TASKS.values():
@@ -135,9 +135,9 @@ def print_datasets(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Download each task's published file; prints the paths."""
-    from trainables.datasets import published_file
-    from trainables.fetch import fetch_dataset
-    from trainables.tasks import get_task
+    from safesweep.trainables.data.cache import published_file
+    from safesweep.trainables.data.fetch import fetch_dataset
+    from safesweep.trainables.tasks.registry import get_task
 
     tasks = [get_task(name) for name in arguments.tasks]
     for task in tasks:
@@ -151,8 +151,8 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def collect(arguments: argparse.Namespace) -> int:
     """Collect one task's dataset; prints the path."""
-    from trainables.collect import collect_dataset
-    from trainables.tasks import get_task
+    from safesweep.trainables.data.collect import collect_dataset
+    from safesweep.trainables.tasks.registry import get_task
 
     task = get_task(arguments.task)
     with _progress_bar(f"collecting {task.key}") as progress:
@@ -165,7 +165,7 @@ def print_information(arguments: argparse.Namespace) -> int:
     """Counts and ranges of one dataset, as property and value."""
     import pandas
 
-    from trainables.datasets import read_dataset
+    from safesweep.trainables.data.dataset import read_dataset
 
     path, task = _file_and_task(arguments.dataset, arguments.task)
     dataset = read_dataset(path, task)
@@ -186,16 +186,15 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
     Raises:
         InvalidInput: neither a file nor a task with data, or the file's task is not known.
     """
-    from trainables.datasets import (
+    from safesweep.trainables.data.dataset import require_hdf5, tasks_of_file
+    from safesweep.trainables.data.sources import (
         MINARI_PREFIX,
         find_dataset,
         is_dataset_place,
         local_dataset,
-        require_hdf5,
-        tasks_of_file,
     )
-    from trainables.dsrl_compatibility import simulator_installed
-    from trainables.tasks import TASKS, get_task
+    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
+    from safesweep.trainables.tasks.registry import TASKS, get_task
 
     path = Path(name).expanduser()
     looks_like_path = path.suffix in (".hdf5", ".h5") or len(path.parts) > 1 or os.path.exists(path)

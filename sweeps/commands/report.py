@@ -3,9 +3,14 @@
 import argparse
 from pathlib import Path
 
-from search_spaces.validation import InvalidInput
-from sweeps.commands.results import add_selection_options, add_storage_option, choose, open_store
-from sweeps.output import say
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.commands.results import (
+    add_selection_options,
+    add_storage_option,
+    choose,
+    open_store,
+)
+from safesweep.sweeps.output import say
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,7 +29,7 @@ def write_report(arguments: argparse.Namespace) -> int:
     Raises:
         InvalidInput: an unknown sweep or rule, or a place that cannot be written.
     """
-    from analysis.report import make_report
+    from safesweep.analysis.report import make_report
 
     store = open_store(arguments)
     choice = choose(store, arguments, "last")

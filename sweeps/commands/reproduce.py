@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.validation import InvalidInput, is_missing, require_choice
-from sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
-from sweeps.interruption import INTERRUPTED, termination_as_interrupt
-from sweeps.output import add_format_option, print_table, say
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
+from safesweep.sweeps.execution.interruption import INTERRUPTED, termination_as_interrupt
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
 
-    from analysis.ablations import Ablation
-    from analysis.reproduction import Reproduction
-    from analysis.scorecard import Remarks
-    from analysis.store import ResultStore
+    from safesweep.analysis.ablations.engine.ablation import Ablation
+    from safesweep.analysis.reproduction import Reproduction
+    from safesweep.analysis.scorecard import Remarks
+    from safesweep.analysis.store.reader import ResultStore
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,8 +61,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def run_reproduction(arguments: argparse.Namespace) -> int:
     """Reproduce the ablations asked for; 1 when a run of theirs failed or diverged, or when one of
     several could not be reproduced."""
-    from analysis.ablations import SCALES
-    from analysis.reproduction import ABLATIONS, find_ablation
+    from safesweep.analysis.ablations.engine.ablation import SCALES
+    from safesweep.analysis.reproduction import ABLATIONS, find_ablation
 
     if arguments.list:
         _print_list(arguments.format)
@@ -81,7 +81,7 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:
-    from analysis.store import ResultStore
+    from safesweep.analysis.store.reader import ResultStore
 
     remarks = _remarks(arguments)
     unable: dict[str, InvalidInput] = {}
@@ -121,7 +121,7 @@ def _remarks(arguments: argparse.Namespace) -> "Remarks":
     """The remarks of a page that is there already: read first, so that bad ones cost no runs."""
     if not arguments.page:
         return {}
-    from analysis.scorecard import load_remarks
+    from safesweep.analysis.scorecard import load_remarks
 
     return load_remarks(Path(arguments.page).expanduser())
 
@@ -138,7 +138,7 @@ def _run_missing(
     }
     if not sweeps:
         return {}
-    from sweeps.launch import run_sweeps
+    from safesweep.sweeps.execution.ray_tune import run_sweeps
 
     specs = [sweep for _, sweep in sweeps.values()]
     summaries = run_sweeps(specs, arguments.storage, arguments.address)
@@ -152,7 +152,7 @@ def _run_missing(
 def _reproduce(
     ablation: "Ablation", store: "ResultStore", arguments: argparse.Namespace
 ) -> "Reproduction":
-    from analysis.reproduction import reproduce
+    from safesweep.analysis.reproduction import reproduce
 
     if not (arguments.sweep or arguments.figure_only):
         _measure(store, ablation, arguments)
@@ -169,12 +169,12 @@ def _reproduce(
 
 def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:
     """Measure on the trained networks what the ablation wants and the store lacks."""
-    from analysis.reproduction import missing_points
+    from safesweep.analysis.reproduction import missing_points
 
     wanted = missing_points(store, ablation, arguments.scale)
     if not wanted:
         return
-    from trainables.points import measure_points
+    from safesweep.trainables.measurements.points import measure_points
 
     for request in wanted:
         say(f"{ablation.id}: measuring {request.view} of {request.name}")
@@ -196,7 +196,7 @@ def all_findings(done: "Sequence[Reproduction]") -> "pandas.DataFrame":
 
 def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
     """Claims by verdict, paper by paper; in full as CSV beside the figures."""
-    from analysis.reproduction import paper_scorecard
+    from safesweep.analysis.reproduction import paper_scorecard
 
     card = paper_scorecard(findings)
     folder = figure_folder(arguments.storage, "scorecard")
@@ -221,7 +221,7 @@ def _write_page(
     remarks: "Remarks",
     arguments: argparse.Namespace,
 ) -> None:
-    from analysis.scorecard import unexplained, write_page
+    from safesweep.analysis.scorecard import unexplained, write_page
 
     folder = Path(arguments.page).expanduser()
     command = _command(arguments.ids, arguments)
@@ -259,8 +259,8 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
 def _print_list(format: str) -> None:
     import pandas
 
-    from analysis.ablations import SCALES
-    from analysis.reproduction import ABLATIONS
+    from safesweep.analysis.ablations.engine.ablation import SCALES
+    from safesweep.analysis.reproduction import ABLATIONS
 
     rows = [
         {
@@ -343,6 +343,6 @@ def _side_by_side(comparison: "pandas.DataFrame") -> "pandas.DataFrame":
 
 
 def _short_name(task: str) -> str:
-    from trainables.tasks import TASKS
+    from safesweep.trainables.tasks.registry import TASKS
 
     return TASKS[task].key if task in TASKS else task

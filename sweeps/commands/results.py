@@ -4,13 +4,13 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput, is_missing, require_choice
-from sweeps.output import add_format_option, print_table, say
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
 
-    from analysis.store import ResultStore
+    from safesweep.analysis.store.reader import ResultStore
 
 DEFAULT_STORAGE = "./results"
 
@@ -168,7 +168,7 @@ def print_sweep(arguments: argparse.Namespace) -> int:
 
 
 def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> None:
-    from analysis.store import hyperparameter_columns
+    from safesweep.analysis.store.reader import hyperparameter_columns
 
     plans = store.sweeps(sweep=sweep)
     if not plans.empty:
@@ -248,7 +248,7 @@ def choose(
     Raises:
         InvalidInput: an unknown rule, sweep, algorithm or task, or an option out of range.
     """
-    from analysis.selection import LOST_STATUSES, RULES, select, with_lost_runs
+    from safesweep.analysis.selection.choice import LOST_STATUSES, RULES, select, with_lost_runs
 
     require_choice("rule", arguments.rule, RULES)
     if isinstance(step, str):
@@ -283,7 +283,7 @@ def choose(
 
 def _task_name(task: str | None) -> str | None:
     """The canonical id of a task that we know by id or short name; any other text as it is."""
-    from trainables.tasks import get_task
+    from safesweep.trainables.tasks.registry import get_task
 
     if task is None:
         return None
@@ -307,7 +307,7 @@ def _with_hyperparameters(
     chosen: "pandas.DataFrame", runs: "pandas.DataFrame"
 ) -> "pandas.DataFrame":
     """Add the hyperparameters that vary among the runs, with the values of the chosen ones."""
-    from analysis.store import hyperparameter_columns
+    from safesweep.analysis.store.reader import hyperparameter_columns
 
     names = hyperparameter_columns(runs)
     values = runs.drop_duplicates("config_id").set_index("config_id")[names]
@@ -367,6 +367,6 @@ def _plain(value: object) -> str:
 
 def open_store(arguments: argparse.Namespace) -> "ResultStore":
     """The store that `--storage` names."""
-    from analysis.store import ResultStore
+    from safesweep.analysis.store.reader import ResultStore
 
     return ResultStore(arguments.storage)

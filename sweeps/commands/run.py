@@ -4,15 +4,15 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.validation import InvalidInput
-from sweeps.interruption import INTERRUPTED, termination_as_interrupt
-from sweeps.output import add_format_option, print_table, say
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution.interruption import INTERRUPTED, termination_as_interrupt
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
 
-    from sweeps.queue import SweepPlan, SweepSummary
-    from sweeps.spec import SweepSpec
+    from safesweep.sweeps.execution.scheduler import SweepPlan, SweepSummary
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
 UNKNOWN_DATASET = "unknown"
 
@@ -32,7 +32,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--address",
         help="a Ray cluster; 'auto' finds one (default: $RAY_ADDRESS if set, else this machine)",
     )
-    parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all that it may)")
+    parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all)")
     parser.add_argument("--num-gpus", type=_count, help="GPUs to use here (default: all)")
     parser.add_argument(
         "-o",
@@ -55,7 +55,7 @@ def _count(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run or plan the sweep; returns the exit code."""
-    from sweeps.spec import SweepSpec
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
     spec = SweepSpec.load(arguments.spec, arguments.override)
     if arguments.num_cpus is not None and arguments.num_cpus < spec.cpu:
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.dry_run:
         return _print_plan(spec, arguments)
-    from sweeps.launch import run_sweep
-    from trainables.results import StoreProblem
+    from safesweep.sweeps.execution.ray_tune import run_sweep
+    from safesweep.trainables.store.writer import StoreProblem
 
     try:
         with termination_as_interrupt():
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume = "once it can, the same command resumes the sweep"
         raise StoreProblem(f"{problem}; {resume}") from problem
     print_table(summary_table(summary), arguments.format)
-    from sweeps.progress import duration
+    from safesweep.sweeps.execution.progress import duration
 
     say(
         f"{summary.sweep}: {summary.trials} trials in {duration(summary.seconds)}; "
@@ -101,8 +101,8 @@ def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
 
 
 def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
-    from sweeps.calibration import as_begun
-    from sweeps.queue import make_plan, previous_spec
+    from safesweep.sweeps.execution.population_size import as_begun
+    from safesweep.sweeps.execution.scheduler import make_plan, previous_spec
 
     spec = as_begun(spec, previous_spec(arguments.storage, spec.name))
     dataset_ids = {task: _local_dataset_id(task, spec.dataset_of(task)) for task in spec.tasks}
@@ -136,7 +136,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
 
 def describe_rungs(plan: "SweepPlan") -> list[str]:
     """What early stopping does to each method on each task: a line for its rungs and its cost."""
-    from sweeps.early_stopping import bracket_sizes, expected_share, make_rungs
+    from safesweep.sweeps.planning.early_stopping import bracket_sizes, expected_share, make_rungs
 
     spec = plan.spec
     if spec.early_stopping is None:
@@ -161,8 +161,9 @@ def describe_rungs(plan: "SweepPlan") -> list[str]:
 
 def _local_dataset_id(task_name: str, source: str) -> str:
     """The digest of a task's data if they are on this machine; nothing is fetched or collected."""
-    from trainables.datasets import local_dataset, read_dataset
-    from trainables.tasks import get_task
+    from safesweep.trainables.data.dataset import read_dataset
+    from safesweep.trainables.data.sources import local_dataset
+    from safesweep.trainables.tasks.registry import get_task
 
     task = get_task(task_name)
     path = local_dataset(task, source)
@@ -184,7 +185,7 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
     """
     import pandas
 
-    from sweeps.early_stopping import expected_share
+    from safesweep.sweeps.planning.early_stopping import expected_share
 
     reasons: Counter[str] = Counter()
     spec = plan.spec

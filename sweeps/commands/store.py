@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from search_spaces.validation import InvalidInput, listed, shown
-from sweeps.commands.results import add_storage_option
-from sweeps.output import add_format_option, print_table, say
+from safesweep.search_spaces.validation import InvalidInput, listed, shown
+from safesweep.sweeps.commands.results import add_storage_option
+from safesweep.sweeps.output import add_format_option, print_table, say
 
 NOTES = 20
 """Lines about what an import left out that are printed."""
@@ -98,7 +98,7 @@ def run_compaction(arguments: argparse.Namespace) -> int:
     """Compact, and print which partitions changed."""
     import pandas
 
-    from trainables.compaction import compact
+    from safesweep.trainables.store.compaction import compact
 
     done = compact(arguments.storage, arguments.sweep)
     columns = ["table", "sweep", "parts_before", "parts_after", "rows"]
@@ -114,8 +114,8 @@ def run_import(arguments: argparse.Namespace) -> int:
     """Import files, and print how much they held."""
     import pandas
 
-    from trainables.import_columns import as_value
-    from trainables.imports import import_files
+    from safesweep.trainables.store.import_columns import as_value
+    from safesweep.trainables.store.imports import import_files
 
     constants = _pairs("set", arguments.set)
     summary = import_files(

@@ -3,7 +3,7 @@ import pandas
 import pytest
 from scipy.stats import page_trend_test
 
-from analysis.claims import (
+from safesweep.analysis.claims import (
     CONTRADICTED,
     SUPPORTED,
     UNDECIDED,
@@ -17,7 +17,7 @@ from analysis.claims import (
     score,
     trend_p_values,
 )
-from analysis.intervals import mean_interval
+from safesweep.analysis.intervals import mean_interval
 
 SETTINGS = [0.6, 0.7, 0.8, 0.9, 0.95]
 RISING = [[0.3, 0.4, 0.5, 0.6, 0.8], [0.2, 0.4, 0.6, 0.7, 0.9], [0.3, 0.5, 0.4, 0.7, 0.8]]

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from analysis.figures import BLUE, draw_published, draw_series, figure_style, save_figure
+from safesweep.analysis.figures import BLUE, draw_published, draw_series, figure_style, save_figure
 
 RESULTS = pandas.DataFrame(
     {"x": [0.6, 0.6, 0.9, 0.9], "seed": [0, 1, 0, 1], "y": [0.2, 0.4, 0.6, 0.6]}

@@ -1,14 +1,14 @@
 import pytest
 
-from analysis.published import (
+from safesweep.analysis.published import (
     COLUMNS,
     PAPERS,
     load_hyperparameters,
     load_published,
     methods_as_candidates,
 )
-from search_spaces.validation import InvalidInput
-from trainables.tasks import TASKS
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.tasks.registry import TASKS
 
 
 def test_every_paper_is_there_with_all_its_numbers() -> None:

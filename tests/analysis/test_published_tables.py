@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.published import load_marks, methods_as_candidates
-from analysis.published_tables import choices, mark_differences, page, statements
-from analysis.selection import within_limit
-from search_spaces.validation import InvalidInput
+from safesweep.analysis.published import load_marks, methods_as_candidates
+from safesweep.analysis.published_tables import choices, mark_differences, page, statements
+from safesweep.analysis.selection.choice import within_limit
+from safesweep.search_spaces.validation import InvalidInput
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "published-tables.md"
 

@@ -6,20 +6,20 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.ablations import SCALES
-from analysis.ablations.flrp import EXPECTILES, TABLE_8
-from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED
-from analysis.reproduction import (
+from safesweep.analysis.ablations.engine.ablation import SCALES
+from safesweep.analysis.ablations.flrp import EXPECTILES, TABLE_8
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from safesweep.analysis.reproduction import (
     ABLATIONS,
     find_ablation,
     missing_runs,
     register_ablation,
     reproduce,
 )
-from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput
-from sweeps.spec import SweepSpec
-from trainables.tasks import TASKS
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.tasks.registry import TASKS
 
 CONFIGS = [{"feasibility_expectile": level} for level in EXPECTILES]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis import scorecard
-from analysis.ablations import Ablation
-from analysis.ablations.flrp import TABLE_8
-from analysis.reproduction import Reproduction, reproduce
-from analysis.scorecard import load_remarks, store_digest, unexplained, write_page
-from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput
+from safesweep.analysis import scorecard
+from safesweep.analysis.ablations.engine.ablation import Ablation
+from safesweep.analysis.ablations.flrp import TABLE_8
+from safesweep.analysis.reproduction import Reproduction, reproduce
+from safesweep.analysis.scorecard import load_remarks, store_digest, unexplained, write_page
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput
 from tests.analysis.ablations.conftest import write_ablation  # noqa: F401
 
 WriteAblation = Callable[[Ablation], ResultStore]

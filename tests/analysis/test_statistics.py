@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.selection import select
-from analysis.statistics import (
+from safesweep.analysis.selection.choice import select
+from safesweep.analysis.statistics import (
     estimate,
     optimism,
     performance_profile,
@@ -16,7 +16,7 @@ from analysis.statistics import (
     run_scores,
     summarize,
 )
-from search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import InvalidInput
 
 SCORES = {"a": [0.1, 0.4, 0.7, 0.8], "b": [0.2, 0.2, 0.9, 1.3]}
 

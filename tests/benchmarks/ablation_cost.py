@@ -5,7 +5,7 @@
 trains the default configuration of a method at a scale on the collected boat, all its seeds in one
 population on one thread, for a share of the budget, and evaluates it once. Prints the seconds for
 1,000 steps of one run: of training, of what falls on 1,000 steps of the whole budget of its
-evaluations and of setting up, and the sum, which `analysis.ablations.scales` holds.
+evaluations and of setting up, and the sum, which `analysis.ablations.engine.budgets` holds.
 """
 
 import argparse
@@ -17,8 +17,8 @@ TASK = "BoatNavigation-v0"
 
 def measure(scale: str, algorithm: str, share: float) -> dict[str, float]:
     """Seconds for 1,000 steps of one run of a method's default configuration."""
-    from analysis.ablations.scales import EVALUATIONS, make_sweeps
-    from trainables import train
+    from safesweep import train
+    from safesweep.analysis.ablations.engine.budgets import EVALUATIONS, make_sweeps
 
     (sweep,) = make_sweeps("cost", scale, "safesweep", algorithm, [TASK], {}, {})
     steps = max(1, int(share * sweep["steps"]))
@@ -43,8 +43,8 @@ def measure(scale: str, algorithm: str, share: float) -> dict[str, float]:
 def main() -> None:
     import torch
 
-    from analysis.ablations.scales import SMALL
-    from trainables.datasets import load_dataset
+    from safesweep.analysis.ablations.engine.budgets import SMALL
+    from safesweep.trainables.data.sources import load_dataset
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=("smoke", "small"), default="small")

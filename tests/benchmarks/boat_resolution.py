@@ -21,14 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import TASKS, boat, load_dataset
-from trainables.algorithms import ALGORITHMS
-from trainables.critics import evaluate_ensemble
-from trainables.datasets import Dataset
-from trainables.networks import hidden_sizes, init_mlp
-from trainables.optimizer import adam_, differentiable, gradients_of, init_adam
-from trainables.population import Population
-from trainables.safefql import SafeFQL
+from safesweep import TASKS, load_dataset
+from safesweep.trainables.components.critics import evaluate_ensemble
+from safesweep.trainables.components.networks import hidden_sizes, init_mlp
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.safefql import SafeFQL
+from safesweep.trainables.tasks import boat
+from safesweep.trainables.training.optimizer import adam_, differentiable, gradients_of, init_adam
+from safesweep.trainables.training.population import Population
 
 TASK = "BoatNavigation-v0"
 SEEDS = (0, 1, 2)

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.measurement import add_json_option, print_table, write_json
-from trainables.conformal import (
+from safesweep.trainables.components.conformal import (
     calibrated_threshold,
     calibration_weights,
     episode_numbers,
     violation_ahead,
 )
+from tests.benchmarks.measurement import add_json_option, print_table, write_json
 
 TASKS = ("BoatNavigation-v0", "BoatNavigationHard-v0")
 LEVELS = (0.05, 0.1, 0.2)
@@ -37,11 +37,13 @@ NEW_EPISODES_SEED = 1
 
 def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
     """Rows for the critics after a tenth of their steps and after all."""
-    from trainables.collect import collect_dataset, default_episodes
-    from trainables.datasets import load_dataset, read_dataset
-    from trainables.population import Population
-    from trainables.safefql import SafeFQL, SafeFQLConfig
-    from trainables.tasks import get_task
+    from safesweep.trainables.data.cache import default_episodes
+    from safesweep.trainables.data.collect import collect_dataset
+    from safesweep.trainables.data.dataset import read_dataset
+    from safesweep.trainables.data.sources import load_dataset
+    from safesweep.trainables.methods.safefql import SafeFQL, SafeFQLConfig
+    from safesweep.trainables.tasks.registry import get_task
+    from safesweep.trainables.training.population import Population
 
     task, dataset = get_task(task_name), load_dataset(task_name, "collect")
     with tempfile.TemporaryDirectory() as folder:

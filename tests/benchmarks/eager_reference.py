@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from trainables import behavior_cloning as bc
-from trainables import critics, cvae, flow_matching, flows, flp, flrp, lspc, r2pac, safefql
-from trainables.method import Phase
-from trainables.population import Population
+from safesweep.trainables.components import coupling_flow as flows
+from safesweep.trainables.components import critics, cvae, flow_matching
+from safesweep.trainables.methods import behavior_cloning as bc
+from safesweep.trainables.methods import flp, flrp, lspc, r2pac, safefql
+from safesweep.trainables.methods.method import Phase
+from safesweep.trainables.training.population import Population
 
 MODULES = (critics, cvae, flow_matching, flows, bc, flp, flrp, lspc, r2pac, safefql)
 

@@ -35,9 +35,9 @@ from tests.benchmarks.training_cost import PAPER_SIZES
 
 def population_of(method: str, task_name: str, size: int, values: dict[str, Any]) -> Any:
     """Untrained members of a method."""
-    from trainables.algorithms import ALGORITHMS
-    from trainables.population import Population
-    from trainables.tasks import get_task
+    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.tasks.registry import get_task
+    from safesweep.trainables.training.population import Population
 
     task = get_task(task_name)
     config = ALGORITHMS[method].config_class.resolve(values)
@@ -58,7 +58,7 @@ def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], A
     import torch
     from torch.utils._pytree import tree_map
 
-    from trainables.population import draw_noise
+    from safesweep.trainables.training.population import draw_noise
 
     state = population.member_state(member)
     hp = tree_map(lambda value: value[member], population.hp)
@@ -77,7 +77,7 @@ def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], A
 
 def plain_seconds(population: Any, members: int, episodes: int) -> float:
     """Seconds of one evaluation of every member, one episode after the other, in our simulator."""
-    from trainables.dsrl_compatibility import make_simulator
+    from safesweep.trainables.tasks.dsrl_imports import make_simulator
 
     def episode(act: Callable[[Any], Any], seed: int) -> None:
         simulator = make_simulator(population.task)

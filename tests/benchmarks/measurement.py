@@ -14,8 +14,8 @@ import numpy as np
 def random_dataset(task_name: str, count: int, length: int) -> Any:
     """Episodes of `length` steps, `count` steps in all, in a task's shapes: standard normal states
     and rewards, uniform actions, a cost in one of ten steps."""
-    from trainables.datasets import Dataset
-    from trainables.tasks import get_task
+    from safesweep.trainables.data.dataset import Dataset
+    from safesweep.trainables.tasks.registry import get_task
 
     task, rng = get_task(task_name), np.random.default_rng(0)
     observations = rng.standard_normal((count, task.observation_dim), dtype=np.float32)

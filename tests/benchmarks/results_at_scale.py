@@ -25,10 +25,10 @@ import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.identity import config_id, trial_id
-from trainables.results import ARROW_TYPES
-from trainables.tables import SCHEMA_VERSION, TABLES, VERSION_KEY
-from trainables.tasks import TASKS
+from safesweep.trainables.store.identity import config_id, trial_id
+from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
+from safesweep.trainables.store.writer import ARROW_TYPES
+from safesweep.trainables.tasks.registry import TASKS
 
 METHODS = ("flrp", "lspc", "r2pac", "flp", "safefql")
 TASK_NAMES = [name for name in TASKS if name.startswith("Offline")][:20]
@@ -45,18 +45,20 @@ BEST_SAFE = f"""
 """
 MEASURED = {
     "sql": (
-        "from analysis.store import ResultStore\n"
+        "from safesweep.analysis.store.reader import ResultStore\n"
         "answer = ResultStore(sys.argv[1]).sql(sys.argv[2])\n"
     ),
     "select": (
-        "from analysis.selection import select\n"
-        "from analysis.store import ResultStore\n"
+        "from safesweep.analysis.selection.choice import select\n"
+        "from safesweep.analysis.store.reader import ResultStore\n"
         "answer = select(ResultStore(sys.argv[1]).to_judge('last'))\n"
     ),
-    "compact": ("from trainables.compaction import compact\nanswer = compact(sys.argv[1])\n"),
+    "compact": (
+        "from safesweep.trainables.store.compaction import compact\nanswer = compact(sys.argv[1])\n"
+    ),
     "command": (
         "import contextlib, io\n"
-        "from sweeps.cli import main\n"
+        "from safesweep.sweeps.cli import main\n"
         "printed = io.StringIO()\n"
         "with contextlib.redirect_stdout(printed):\n"
         "    main(['select', '--storage', sys.argv[1], '--format', 'json'])\n"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.space import Hyperparameter, SearchSpace, Value
-from sweeps.search import OPTUNA_SEARCHES, Outcome, Search, make_search
-from sweeps.spec import ADAPTIVE_METHODS, SearchOptions
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace, Value
+from safesweep.sweeps.planning.search import OPTUNA_SEARCHES, Outcome, Search, make_search
+from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SearchOptions
 
 SPACE = SearchSpace(
     "example",

@@ -37,7 +37,7 @@ def null_trainable() -> type[Any]:
             self.plan = config
 
         def step(self) -> dict[str, Any]:
-            from trainables.results import ResultWriter
+            from safesweep.trainables.store.writer import ResultWriter
 
             plan = self.plan
             runs, evaluations, episodes, metrics = [], [], [], []
@@ -70,10 +70,10 @@ def null_trainable() -> type[Any]:
 
 def run_ours(runs: int, folder: Path) -> dict[str, float]:
     """Wall seconds and memory of a sweep of `runs` runs."""
-    from sweeps import queue
-    from sweeps.launch import run_sweep
-    from trainables.collect import collect_dataset
-    from trainables.tasks import get_task
+    from safesweep.sweeps.execution import scheduler as queue
+    from safesweep.sweeps.execution.ray_tune import run_sweep
+    from safesweep.trainables.data.collect import collect_dataset
+    from safesweep.trainables.tasks.registry import get_task
 
     dataset = folder / "boat.hdf5"
     collect_dataset(get_task(TASK), episodes=4, path=dataset)

@@ -100,14 +100,14 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=2)
     add_json_option(parser)
     arguments = parser.parse_args()
-    from analysis import ResultStore
-    from trainables.datasets import find_dataset
+    from safesweep import ResultStore
+    from safesweep.trainables.data.sources import find_dataset
 
     find_dataset(TASK, "auto")
     with tempfile.TemporaryDirectory() as folder:
         file, store = Path(folder) / "speed.yaml", Path(folder) / "store"
         file.write_text(yaml.safe_dump(specification(arguments)))
-        command = [sys.executable, "-m", "sweeps", "run", str(file), "--storage", str(store)]
+        command = [sys.executable, "-m", "safesweep", "run", str(file), "--storage", str(store)]
         row: dict[str, Any] = watch(
             [*command, "--num-cpus", str(arguments.cpus)], store, arguments.cpus
         )

@@ -52,10 +52,10 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     import torch
     from torch.utils._pytree import tree_leaves
 
-    from trainables.algorithms import ALGORITHMS
-    from trainables.population import Population, phase_boundaries, problem_spec
-    from trainables.tasks import get_task
-    from trainables.trial import pick_device
+    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.tasks.registry import get_task
+    from safesweep.trainables.training.population import Population, phase_boundaries, problem_spec
+    from safesweep.trainables.training.trial import pick_device
 
     torch.set_num_threads(threads)
     device = pick_device(device)

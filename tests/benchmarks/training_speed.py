@@ -55,11 +55,11 @@ def measure(
     """One row of the table, measured in this process."""
     import torch
 
+    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.tasks.registry import get_task
+    from safesweep.trainables.training import population as populations
+    from safesweep.trainables.training.population import Population, phase_boundaries
     from tests.benchmarks.eager_reference import EagerRun, networks_are_modules
-    from trainables import population as populations
-    from trainables.algorithms import ALGORITHMS
-    from trainables.population import Population, phase_boundaries
-    from trainables.tasks import get_task
 
     torch.set_num_threads(threads)
     task, dataset = get_task(TASK), random_dataset(TASK, *DATA)

@@ -1,8 +1,8 @@
 import optuna
 import pytest
 
-from search_spaces import SEARCH_SPACES
-from trainables.algorithms import ALGORITHMS
+from safesweep.search_spaces import SEARCH_SPACES
+from safesweep.trainables.methods.registry import ALGORITHMS
 
 
 @pytest.mark.parametrize("algorithm", SEARCH_SPACES)

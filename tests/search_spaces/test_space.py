@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.space import Hyperparameter, SearchSpace
-from search_spaces.validation import InvalidInput
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.validation import InvalidInput
 
 
 def conditional_space() -> SearchSpace:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.validation import (
+from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
     listed,

@@ -12,7 +12,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start the command with these words, and variables beside this process's own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sweeps", *words],
+        [sys.executable, "-m", "safesweep", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

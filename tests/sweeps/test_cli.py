@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.validation import InvalidInput
-from sweeps import cli
-from sweeps.commands import catalog, run
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps import cli
+from safesweep.sweeps.commands import catalog, run
 
 
 def failing(problem: BaseException) -> object:
@@ -100,7 +100,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from sweeps.cli import build_parser; build_parser();"
+        "import sys; from safesweep.sweeps.cli import build_parser; build_parser();"
         "print([m for m in ('ray', 'torch', 'pandas', 'optuna', 'numpy', 'duckdb', 'matplotlib') "
         "if m in sys.modules])"
     )
@@ -110,7 +110,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_module_is_the_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps", "space", "flrpp"], capture_output=True, text=True
+        [sys.executable, "-m", "safesweep", "space", "flrpp"], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stdout == ""
@@ -119,7 +119,8 @@ def test_the_module_is_the_command() -> None:
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m sweeps space flrp --format json | head -c 1; echo ${{PIPESTATUS[0]}}",
+        f"{sys.executable} -m safesweep space flrp --format json | head -c 1; "
+        "echo ${PIPESTATUS[0]}",
         shell=True,
         executable="/bin/bash",
         capture_output=True,

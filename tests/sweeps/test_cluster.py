@@ -14,7 +14,8 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from sweeps import launch, run_sweep
+from safesweep import run_sweep
+from safesweep.sweeps.execution import ray_tune as launch
 from tests.sweeps.tiny_sweep import assert_same, files, write_spec
 
 MEMORY = 80 * 2**20
@@ -54,7 +55,7 @@ def counting_trainable() -> type[Any]:
 
             import ray
 
-            from trainables.results import ResultWriter
+            from safesweep.trainables.store.writer import ResultWriter
 
             plan = self.plan
             node = Path(plan["storage"], "nodes", ray.get_runtime_context().get_node_id())
@@ -202,7 +203,7 @@ def test_a_sweep_survives_kills(
 ) -> None:
     spec = write_spec(tmp_path, configs=configs, steps=steps, every=steps // 20)
     undisturbed, disturbed = str(tmp_path / "undisturbed"), str(tmp_path / "disturbed")
-    command = [sys.executable, "-m", "sweeps", "run", str(spec), "--storage"]
+    command = [sys.executable, "-m", "safesweep", "run", str(spec), "--storage"]
     cluster = ["--address", small_cluster.address]
     done = subprocess.run(
         [*command, undisturbed, *cluster], capture_output=True, text=True, check=False

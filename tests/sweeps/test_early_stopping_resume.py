@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.selection import select
-from analysis.store import ResultStore
-from sweeps import run_sweep
-from sweeps.spec import SweepSpec
-from trainables.collect import collect_dataset
-from trainables.tasks import get_task
+from safesweep import run_sweep
+from safesweep.analysis.selection.choice import select
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.tasks.registry import get_task
 
 SPEC = """
 name: example
@@ -78,7 +78,7 @@ def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
 
 
 def start(spec: Path, store: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "sweeps", "run", str(spec), "--storage", str(store)]
+    command = [sys.executable, "-m", "safesweep", "run", str(spec), "--storage", str(store)]
     return subprocess.Popen(
         [*command, "--num-cpus", "1"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

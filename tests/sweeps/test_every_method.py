@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.store import ResultStore
-from trainables.algorithms import ALGORITHMS
-from trainables.collect import collect_dataset
-from trainables.tasks import TASKS
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import TASKS
 
 # A folder with files as DSRL publishes them: these tests then run on them as well.
 REAL_FILES = "SAFESWEEP_TEST_DSRL_FILES"
@@ -60,7 +60,7 @@ def assert_two_configurations_of_every_method_run(tmp_path: Path, task: str, dat
     }
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump(sweep))
-    command = [sys.executable, "-m", "sweeps", "run", str(file)]
+    command = [sys.executable, "-m", "safesweep", "run", str(file)]
     ran = subprocess.run(
         [*command, "--storage", str(tmp_path / "store")], capture_output=True, text=True
     )

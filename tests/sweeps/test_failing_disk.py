@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.store import ResultStore
-from sweeps import history
-from sweeps.cli import main
-from sweeps.launch import ray_session
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.execution.ray_tune import ray_session
+from safesweep.sweeps.planning import history
 from tests.sweeps.tiny_sweep import assert_same, files, write_spec
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from analysis.store import ResultStore
-from search_spaces.validation import InvalidInput
-from sweeps import history
-from sweeps.cli import main
-from sweeps.launch import ray_session
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.execution.ray_tune import ray_session
+from safesweep.sweeps.planning import history
+from safesweep.trainables.store.compaction import compact
+from safesweep.trainables.store.writer import ResultWriter, StoreProblem
 from tests.sweeps.object_store import BUCKET, ObjectStore, object_store
 from tests.sweeps.tiny_sweep import assert_same, files, write_spec
-from trainables.compaction import compact
-from trainables.results import ResultWriter, StoreProblem
 
 
 @pytest.fixture(scope="module")

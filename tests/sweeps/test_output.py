@@ -6,8 +6,8 @@ import numpy as np
 import pandas
 import pytest
 
-from search_spaces.validation import InvalidInput
-from sweeps.output import FORMATS, print_table
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.output import FORMATS, print_table
 
 
 def frame() -> pandas.DataFrame:

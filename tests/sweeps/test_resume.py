@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.store import ResultStore
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.tasks.registry import get_task
 from tests.sweeps import drivers
-from trainables.collect import collect_dataset
-from trainables.tasks import get_task
 
 SPEC = """
 name: example

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas
 from pyarrow import fs
 
-from analysis.store import ResultStore
-from trainables.collect import collect_dataset
-from trainables.tasks import get_task
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.tasks.registry import get_task
 
 SPEC = """
 name: example

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from trainables.datasets import Dataset
-from trainables.tasks import Task, get_task
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.tasks.registry import Task, get_task
 
 MakeDataset = Callable[..., Dataset]
 

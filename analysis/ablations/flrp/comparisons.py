@@ -3,19 +3,7 @@ data that it looks at (figure 6)."""
 
 import pandas
 
-from analysis.ablations.episode_scatter import correlation_claim, dataset_ablation
-from analysis.ablations.panels import draw_by_task
-from analysis.ablations.settings import (
-    COST,
-    LATENCY,
-    REWARD,
-    STEP_TIME,
-    Setting,
-    between,
-    published_settings,
-    settings_ablation,
-)
-from analysis.ablations.statements import (
+from safesweep.analysis.ablations.engine.claim_builders import (
     at_most_better,
     close,
     larger,
@@ -30,8 +18,20 @@ from analysis.ablations.statements import (
     value_within,
     within_limit,
 )
-from analysis.claims import CONTRADICTED, SUPPORTED, Finding
-from analysis.published import load_published
+from safesweep.analysis.ablations.engine.episode_scatter import correlation_claim, dataset_ablation
+from safesweep.analysis.ablations.engine.plots import draw_by_task
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    LATENCY,
+    REWARD,
+    STEP_TIME,
+    Setting,
+    between,
+    published_settings,
+    settings_ablation,
+)
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, Finding
+from safesweep.analysis.published import load_published
 
 SMOKE_TASKS = ("BoatNavigation",)
 SMALL_TASKS = ("BallRun", "BallCircle")

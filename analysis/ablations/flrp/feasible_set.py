@@ -9,9 +9,9 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.ablations import Ablation
-from analysis.ablations.scales import describe_cost
-from analysis.claims import (
+from safesweep.analysis.ablations.engine.ablation import Ablation
+from safesweep.analysis.ablations.engine.budgets import describe_cost
+from safesweep.analysis.claims import (
     CONTRADICTED,
     SUPPORTED,
     Claim,
@@ -19,10 +19,18 @@ from analysis.claims import (
     judge_difference,
     judge_trend,
 )
-from analysis.figures import BLUE, GREEN, GREY, ORANGE, draw_published, draw_series, figure_style
-from analysis.published import load_published
-from analysis.store import ResultStore
-from trainables.tasks import TASKS
+from safesweep.analysis.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    draw_published,
+    draw_series,
+    figure_style,
+)
+from safesweep.analysis.published import load_published
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.tasks.registry import TASKS
 
 EXPECTILES = (0.6, 0.7, 0.8, 0.9, 0.95)
 _EXPECTILE = "hp_feasibility_expectile"

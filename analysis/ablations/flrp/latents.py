@@ -2,16 +2,7 @@
 
 import pandas
 
-from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
-from analysis.ablations.panels import draw_along, draw_by_task
-from analysis.ablations.settings import (
-    COST,
-    REWARD,
-    Setting,
-    along,
-    settings_ablation,
-)
-from analysis.ablations.statements import (
+from safesweep.analysis.ablations.engine.claim_builders import (
     at_most_better,
     close,
     deviation_smaller,
@@ -19,7 +10,16 @@ from analysis.ablations.statements import (
     larger,
     rises,
 )
-from analysis.claims import Claim, Finding, judge_paired
+from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    REWARD,
+    Setting,
+    along,
+    settings_ablation,
+)
+from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
+from safesweep.analysis.claims import Claim, Finding, judge_paired
 
 SAFETY_FIRST, REWARD_FIRST = "H R SH", "R H SH"
 ORDERS = {

@@ -4,12 +4,17 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
-from analysis.ablations.measured import each_task, mean_positive, measured_ablation, table_of
-from analysis.ablations.panels import draw_panels, draw_plane, short_name
-from analysis.ablations.settings import Setting
-from analysis.claims import Finding, judge_range
-from analysis.figures import BLUE, ORANGE, PURPLE, figure_style
+from safesweep.analysis.ablations.engine.measured import (
+    each_task,
+    mean_positive,
+    measured_ablation,
+    table_of,
+)
+from safesweep.analysis.ablations.engine.plots import draw_panels, draw_plane, short_name
+from safesweep.analysis.ablations.engine.settings import Setting
+from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
+from safesweep.analysis.claims import Finding, judge_range
+from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, figure_style
 
 # Each surface, and the expert that climbs or descends it.
 _SURFACES = {

@@ -1,7 +1,7 @@
 """LSPC's ablations."""
 
-from analysis.ablations.lspc.comparisons import COMPARISONS
-from analysis.ablations.lspc.policies import FIGURE_3, FIGURE_12
+from safesweep.analysis.ablations.lspc.comparisons import COMPARISONS
+from safesweep.analysis.ablations.lspc.policies import FIGURE_3, FIGURE_12
 
 ABLATIONS = (*COMPARISONS, FIGURE_3, FIGURE_12)
 

@@ -2,18 +2,7 @@
 
 import pandas
 
-from analysis.ablations.episode_scatter import dataset_ablation, unsafe_share_claim
-from analysis.ablations.panels import draw_along, draw_by_task, draw_curves
-from analysis.ablations.settings import (
-    COST,
-    REWARD,
-    STEP_TIME,
-    Setting,
-    along,
-    published_settings,
-    settings_ablation,
-)
-from analysis.ablations.statements import (
+from safesweep.analysis.ablations.engine.claim_builders import (
     larger,
     printed_averages,
     printed_claim,
@@ -23,8 +12,19 @@ from analysis.ablations.statements import (
     rises,
     within_limit,
 )
-from analysis.claims import CONTRADICTED, SUPPORTED, Finding
-from analysis.published import load_published
+from safesweep.analysis.ablations.engine.episode_scatter import dataset_ablation, unsafe_share_claim
+from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task, draw_curves
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    REWARD,
+    STEP_TIME,
+    Setting,
+    along,
+    published_settings,
+    settings_ablation,
+)
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, Finding
+from safesweep.analysis.published import load_published
 
 SMOKE_TASKS = ("BoatNavigation",)
 SMALL_TASKS = ("BallRun", "BallCircle")

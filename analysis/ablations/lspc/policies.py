@@ -4,8 +4,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from analysis.ablations.lspc.comparisons import SMALL_TASKS, SMOKE_TASKS
-from analysis.ablations.measured import (
+from safesweep.analysis.ablations.engine.measured import (
     each_task,
     mean_positive,
     mean_within,
@@ -13,11 +12,18 @@ from analysis.ablations.measured import (
     seed_means,
     table_of,
 )
-from analysis.ablations.panels import COLORS, draw_panels, draw_plane, finish_axes, short_name
-from analysis.ablations.settings import COST, Setting
-from analysis.claims import Claim, Finding, judge_paired, judge_range
-from analysis.figures import BLUE, GREY, ORANGE, figure_style
-from trainables.tasks import TASKS
+from safesweep.analysis.ablations.engine.plots import (
+    COLORS,
+    draw_panels,
+    draw_plane,
+    finish_axes,
+    short_name,
+)
+from safesweep.analysis.ablations.engine.settings import COST, Setting
+from safesweep.analysis.ablations.lspc.comparisons import SMALL_TASKS, SMOKE_TASKS
+from safesweep.analysis.claims import Claim, Finding, judge_paired, judge_range
+from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
+from safesweep.trainables.tasks.registry import TASKS
 
 _POLICIES = {"cvae": (GREY, "CVAE"), "lspc_s": (BLUE, "LSPC-S"), "lspc_o": (ORANGE, "LSPC-O")}
 _LSPC = (Setting("LSPC", "lspc"),)

@@ -6,18 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas
 
-from analysis.ablations.panels import draw_along, draw_by_task
-from analysis.ablations.settings import (
-    COST,
-    REWARD,
-    STEP_TIME,
-    Setting,
-    along,
-    between,
-    published_settings,
-    settings_ablation,
-)
-from analysis.ablations.statements import (
+from safesweep.analysis.ablations.engine.claim_builders import (
     at_most_better,
     beyond_limit,
     close,
@@ -30,9 +19,20 @@ from analysis.ablations.statements import (
     ratio_within,
     within_limit,
 )
-from analysis.claims import CONTRADICTED, SUPPORTED, Finding
-from analysis.published import load_published
-from trainables.tasks import TASKS
+from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    REWARD,
+    STEP_TIME,
+    Setting,
+    along,
+    between,
+    published_settings,
+    settings_ablation,
+)
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, Finding
+from safesweep.analysis.published import load_published
+from safesweep.trainables.tasks.registry import TASKS
 
 SMOKE_TASKS = ("BoatNavigation",)
 SMALL_TASKS = ("BallRun",)

@@ -4,18 +4,24 @@ data (6 and 7)."""
 import numpy as np
 import pandas
 
-from analysis.ablations.episode_scatter import dataset_ablation, unsafe_share_claim
-from analysis.ablations.panels import draw_along, draw_curves
-from analysis.ablations.r2pac.components import SMALL_TASKS, SMOKE_TASKS
-from analysis.ablations.settings import (
+from safesweep.analysis.ablations.engine.claim_builders import (
+    at_most_better,
+    close,
+    larger,
+    rises,
+    within_limit,
+)
+from safesweep.analysis.ablations.engine.episode_scatter import dataset_ablation, unsafe_share_claim
+from safesweep.analysis.ablations.engine.plots import draw_along, draw_curves
+from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
     Setting,
     along,
     settings_ablation,
 )
-from analysis.ablations.statements import at_most_better, close, larger, rises, within_limit
-from analysis.claims import Claim, Finding, judge_trend
+from safesweep.analysis.ablations.r2pac.components import SMALL_TASKS, SMOKE_TASKS
+from safesweep.analysis.claims import Claim, Finding, judge_trend
 
 REWARD_Q, SAFETY_Q = "reward_q_mean", "safety_q_mean"
 CHUNKS = (1, 3, 5, 7, 10, 15)

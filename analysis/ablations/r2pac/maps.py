@@ -3,14 +3,14 @@
 import pandas
 from matplotlib.figure import Figure
 
-from analysis.ablations import Ablation
-from analysis.ablations.measured import each_task, measured_ablation, table_of
-from analysis.ablations.panels import draw_panels, short_name
-from analysis.ablations.r2pac.components import SMOKE_TASKS
-from analysis.ablations.settings import Setting
-from analysis.claims import Finding, judge_paired, judge_range
-from analysis.figures import figure_style
-from trainables.tasks import TASKS
+from safesweep.analysis.ablations.engine.ablation import Ablation
+from safesweep.analysis.ablations.engine.measured import each_task, measured_ablation, table_of
+from safesweep.analysis.ablations.engine.plots import draw_panels, short_name
+from safesweep.analysis.ablations.engine.settings import Setting
+from safesweep.analysis.ablations.r2pac.components import SMOKE_TASKS
+from safesweep.analysis.claims import Finding, judge_paired, judge_range
+from safesweep.analysis.figures import figure_style
+from safesweep.trainables.tasks.registry import TASKS
 
 VANILLA, PENALIZED = "vanilla", "penalized"
 _SETTINGS = tuple(Setting(name, "r2pac", {"value": name}) for name in (VANILLA, PENALIZED))

@@ -10,15 +10,16 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.ablations import Ablation, scales
-from analysis.store import ResultStore
-from trainables.algorithms import ALGORITHMS
-from trainables.flrp import EXPERTS
-from trainables.identity import config_id, run_id, trial_id
-from trainables.point_tables import COLUMNS, PointRequest, write_points
-from trainables.points import BANDIT_STRENGTHS
-from trainables.results import ResultWriter
-from trainables.tasks import get_task
+from safesweep.analysis.ablations.engine import budgets as scales
+from safesweep.analysis.ablations.engine.ablation import Ablation
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
+from safesweep.trainables.measurements.points import BANDIT_STRENGTHS
+from safesweep.trainables.methods.flrp import EXPERTS
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.identity import config_id, run_id, trial_id
+from safesweep.trainables.store.writer import ResultWriter
+from safesweep.trainables.tasks.registry import get_task
 
 METRICS = (
     "reward_q_mean", "safety_q_mean", "feasible_recall", "feasible_precision",
@@ -97,7 +98,7 @@ def write_sweep(storage: str, sweep: Mapping[str, Any], generator: np.random.Gen
 
 
 def views_of(request: PointRequest) -> dict[str, tuple[str, ...]]:
-    """View -> quantities, as `trainables.points` measures them."""
+    """View -> quantities, as `trainables.measurements.points` measures them."""
     actions = ("action_1", "action_2")
     if request.view == "flrp_refinement":
         values = ("reward_q", "safety_q", "log_density")

@@ -7,13 +7,13 @@ import pandas
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.ablations import SCALES, Ablation
-from analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, score
-from analysis.published import load_published
-from analysis.reproduction import ABLATIONS, missing_points, missing_runs, reproduce
-from analysis.store import ResultStore
-from sweeps.spec import SweepSpec
-from trainables.datasets import find_dataset
+from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, score
+from safesweep.analysis.published import load_published
+from safesweep.analysis.reproduction import ABLATIONS, missing_points, missing_runs, reproduce
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.data.sources import find_dataset
 
 IDS = [
     "flrp-table1",

@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.ablations.flrp import EXPECTILES, TABLE_8
-from analysis.claims import CONTRADICTED, SUPPORTED, score
-from analysis.store import ResultStore
+from safesweep.analysis.ablations.flrp import EXPECTILES, TABLE_8
+from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, score
+from safesweep.analysis.store.reader import ResultStore
 
 
 def results_of(task: str, changes: list[float]) -> pandas.DataFrame:

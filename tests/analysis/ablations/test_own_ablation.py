@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.reproduction import ABLATIONS, reproduce
-from sweeps import cli
-from sweeps.spec import SweepSpec
+from safesweep.analysis.reproduction import ABLATIONS, reproduce
+from safesweep.sweeps import cli
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.ablations.measured import COLUMNS
-from analysis.ablations.r2pac.maps import FIGURE_8, PENALIZED, VANILLA
+from safesweep.analysis.ablations.engine.measured import COLUMNS
+from safesweep.analysis.ablations.r2pac.maps import FIGURE_8, PENALIZED, VANILLA
 
 VALUES = ("reward_v", "safety_v", "unsafe", "place_1", "place_2")
 

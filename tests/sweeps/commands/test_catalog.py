@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from search_spaces import SEARCH_SPACES
-from sweeps.cli import main
-from trainables.algorithms import ALGORITHMS
+from safesweep.search_spaces import SEARCH_SPACES
+from safesweep.sweeps.cli import main
+from safesweep.trainables.methods.registry import ALGORITHMS
 
 
 def test_algorithms_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None:

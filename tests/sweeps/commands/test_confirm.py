@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.cli import main
+from safesweep.sweeps.cli import main
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.writer import ResultWriter
+from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.training.trial import Trial
 from tests.trainables.conftest import boat_task, make_dataset  # noqa: F401 (fixtures)
-from trainables.algorithms import ALGORITHMS
-from trainables.collect import collect_dataset
-from trainables.results import ResultWriter
-from trainables.tasks import get_task
-from trainables.trial import Trial
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-from sweeps.cli import main
-from tests.trainables.test_dataset_layouts import make_episodes, write_minari
-from tests.trainables.test_datasets import make_arrays, write_raw
-from trainables.datasets import read_dataset
-from trainables.dsrl_compatibility import simulator_installed
-from trainables.tasks import TASKS, get_task
+from safesweep.sweeps.cli import main
+from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.tasks.dsrl_imports import simulator_installed
+from safesweep.trainables.tasks.registry import TASKS, get_task
+from tests.trainables.data.test_dataset_layouts import make_episodes, write_minari
+from tests.trainables.data.test_sources import make_arrays, write_raw
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_fetch_prints_what_is_there_or_says_what_to_do(cache, capsys, monkeypatc
     def offline(request, timeout):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("trainables.fetch.urlopen", offline)
+    monkeypatch.setattr("safesweep.trainables.data.fetch.urlopen", offline)
     error = failure(capsys, "data", "fetch", "BallRun")
     for host in ("huggingface.co", "data.offline-saferl.org"):
         assert f"{host} (Network is unreachable)" in error

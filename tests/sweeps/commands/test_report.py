@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.cli import main
+from safesweep.sweeps.cli import main
 from tests.conftest import WriteSweep
 
 VOID = {"meta", "br", "link", "img", "hr"}

@@ -7,12 +7,12 @@ from typing import Any
 import pandas
 import pytest
 
-from analysis.ablations.flrp import EXPECTILES, TABLE_8
-from analysis.reproduction import ABLATIONS
-from search_spaces.validation import InvalidInput
-from sweeps import launch
-from sweeps.cli import main
-from sweeps.commands.reproduce import figure_folder
+from safesweep.analysis.ablations.flrp import EXPECTILES, TABLE_8
+from safesweep.analysis.reproduction import ABLATIONS
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.commands.reproduce import figure_folder
+from safesweep.sweeps.execution import ray_tune as launch
 
 SMOKE = TABLE_8.sweeps["smoke"][0]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.reproduction import ABLATIONS
-from analysis.store import ResultStore
-from sweeps.cli import main
+from safesweep.analysis.reproduction import ABLATIONS
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.cli import main
 
 pytestmark = pytest.mark.ray
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.store import ResultStore
+from safesweep.analysis.store.reader import ResultStore
 from tests.sweeps import drivers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

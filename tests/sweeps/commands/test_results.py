@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas
 import pytest
 
-from sweeps.cli import main
-from trainables.results import ResultWriter
+from safesweep.sweeps.cli import main
+from safesweep.trainables.store.writer import ResultWriter
 
 LEVELS = (0.6, 0.9, 0.99)
 Run = Callable[..., tuple[int, str, str]]

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from sweeps import launch
-from sweeps.cli import main
-from sweeps.queue import SweepSummary
-from tests.trainables.test_datasets import make_arrays, write_raw
-from trainables.datasets import read_dataset
-from trainables.tasks import get_task
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.execution import ray_tune as launch
+from safesweep.sweeps.execution.scheduler import SweepSummary
+from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.tasks.registry import get_task
+from tests.trainables.data.test_sources import make_arrays, write_raw
 
 SPEC = """
 name: example
@@ -174,7 +174,7 @@ def test_each_task_is_planned_with_its_own_dataset(
 
 
 def test_the_data_of_a_session_are_loaded_task_by_task(tmp_path: Path) -> None:
-    from sweeps.spec import SweepSpec
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
     sources = {}
     for seed, task in enumerate(("CarRun", "BallRun")):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.cli import main
-from trainables import compaction
+from safesweep.sweeps.cli import main
+from safesweep.trainables.store import compaction
 
 Run = Callable[..., tuple[int, str, str]]
 

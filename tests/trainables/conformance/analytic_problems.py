@@ -22,8 +22,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import Dataset
-from trainables.tasks import Task, get_task
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.tasks.registry import Task, get_task
 
 DISCOUNT = 0.75
 COST_LIMIT = 1.0

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.algorithms import ALGORITHMS
-from trainables.datasets import Dataset
-from trainables.population import Population
-from trainables.tasks import Task
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import Population
 
 SMALL: Mapping[str, Any] = {"hidden_dim": 16, "batch_size": 32}
 # Loop counts and depths that only cost time; a method that is not named keeps its own.

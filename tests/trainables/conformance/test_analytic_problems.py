@@ -15,6 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from safesweep.trainables.components.networks import mlp
+from safesweep.trainables.methods.flp import FLP
+from safesweep.trainables.methods.r2pac import state_value
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.training.population import Population
 from tests.trainables.conformance.analytic_problems import (
     COST_LIMIT,
     DISCOUNT,
@@ -24,11 +29,6 @@ from tests.trainables.conformance.analytic_problems import (
     analytic_task,
     points,
 )
-from trainables.algorithms import ALGORITHMS
-from trainables.flp import FLP
-from trainables.networks import mlp
-from trainables.population import Population
-from trainables.r2pac import state_value
 
 DRAWS = 400
 # Values here lie between -1 and 4.

@@ -9,12 +9,12 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training import compilation
+from safesweep.trainables.training.population import Population, phase_boundaries
 from tests.trainables.conformance.small_populations import build
 from tests.trainables.conftest import MakeDataset
-from trainables import compilation
-from trainables.algorithms import ALGORITHMS
-from trainables.population import Population, phase_boundaries
-from trainables.tasks import Task
 
 STEPS = 40
 LONG_STEPS = 240

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import phase_boundaries
 from tests.benchmarks.eager_reference import EagerRun, as_module, leaves, networks_are_modules
 from tests.trainables.conformance.small_populations import build
 from tests.trainables.conftest import MakeDataset
-from trainables.algorithms import ALGORITHMS
-from trainables.population import phase_boundaries
-from trainables.tasks import Task
 
 STEPS = 120
 COMPARED = 6

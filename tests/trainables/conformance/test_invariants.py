@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import Population, phase_boundaries
 from tests.trainables.conformance.small_populations import build, small_settings
 from tests.trainables.conftest import MakeDataset
-from trainables.algorithms import ALGORITHMS
-from trainables.population import Population, phase_boundaries
-from trainables.tasks import Task
 
 STEPS = 200
 RATES = (1e-4, 1e-3, 3e-3, 0.05)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from safesweep.trainables.components import networks
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import BLOCK_STEPS, Population, phase_boundaries
 from tests.trainables.conformance.small_populations import build
 from tests.trainables.conftest import MakeDataset
-from trainables import networks
-from trainables.algorithms import ALGORITHMS
-from trainables.population import BLOCK_STEPS, Population, phase_boundaries
-from trainables.tasks import Task
 
 STEPS = 100
 CHANGES = [{"learning_rate": rate} for rate in (1e-4, 1e-3, 3e-3)]

@@ -1,0 +1,360 @@
+"""Figures of ablations over settings: by task, along a number, along training, and of points."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from safesweep.analysis.ablations.engine.settings import COST, LATENCY, REWARD, STEP_TIME, Draw
+from safesweep.analysis.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    YELLOW,
+    draw_published,
+    draw_series,
+    figure_style,
+)
+from safesweep.trainables.tasks.registry import TASKS
+
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY, "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LABELS = {
+    REWARD: "normalized reward",
+    COST: "normalized cost",
+    LATENCY: "latency, ms",
+    STEP_TIME: "train, ms/step",
+}
+TASKS_A_ROW = 8
+PANELS_A_ROW = 3
+_LINEAR_COSTS = 3.0
+
+
+def short_name(task: str) -> str:
+    """A task as papers' tables name it."""
+    return TASKS[task].key if task in TASKS else task
+
+
+def tasks_of(results: pandas.DataFrame, published: pandas.DataFrame) -> list[str]:
+    """Ours first, then the ones that are printed only."""
+    return list(dict.fromkeys([*results["task"], *published["task"]]))
+
+
+def metric_label(metric: str) -> str:
+    """A metric on an axis."""
+    return LABELS.get(metric, metric.replace("_", " "))
+
+
+def finish_axes(axes: Axes, metric: str, largest: float) -> None:
+    """What belongs to a metric: the cost limit and, for costs far beyond it, a scale that bends."""
+    if metric == COST:
+        axes.axhline(1.0, color=GREY, linestyle=":", linewidth=1.0)
+        if largest > _LINEAR_COSTS:
+            axes.set_yscale("symlog", linthresh=1.0)
+            top = 10 ** math.ceil(math.log10(1.3 * largest))
+            axes.set_ylim(-0.1, top)
+        else:
+            axes.set_ylim(bottom=min(-0.05, axes.get_ylim()[0]), top=max(1.15, axes.get_ylim()[1]))
+    if metric in (LATENCY, STEP_TIME):
+        axes.set_ylim(bottom=0)
+
+
+def seeds_note(results: pandas.DataFrame) -> str:
+    """How many seeds the means and bands are over."""
+    count = results.groupby(["task", "metric", "series", "setting"])["seed"].nunique().max()
+    return "1 seed" if count == 1 else f"mean and standard deviation over {count:g} seeds"
+
+
+def finish_figure(
+    figure: Figure,
+    title: str,
+    results: pandas.DataFrame,
+    published: pandas.DataFrame,
+    handles: Sequence[Line2D],
+    note: str,
+    shown: Sequence[str],
+) -> None:
+    """Title, legend and what a reader has to know."""
+    handles = list(handles)
+    if not published.empty:
+        handles.append(
+            Line2D(
+                [], [], color=GREY, marker="o", linestyle="none", markerfacecolor="none",
+                markersize=7, label="printed",
+            )
+        )  # fmt: skip
+    if COST in shown:
+        handles.append(Line2D([], [], color=GREY, linestyle=":", label="cost limit"))
+    width = figure.get_size_inches()[0]
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = int(max(1, min(len(handles), width / (0.45 + 0.062 * longest))))
+    figure.suptitle(f"{title}: {seeds_note(results)}", fontsize=8.5, wrap=True)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.0,
+        handletextpad=0.4,
+        title=wrapped(note, width) or None,
+        title_fontsize=6.5,
+    )
+
+
+def wrapped(text: str, width: float) -> str:
+    """Text broken into lines that fit a figure of so many inches, at 6.5 points."""
+    limit, lines = int(width * 21), [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) + 1 > limit:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str = "") -> Draw:
+    """Tasks along x, a colour for each setting; a row of panels for each metric."""
+
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+        settings = list(dict.fromkeys([*results["setting"], *published["setting"]]))
+        tasks = tasks_of(results, published)
+        # With few tasks there is room for one panel a row of tasks; with many, several rows.
+        rows_of_tasks = [tasks[i : i + TASKS_A_ROW] for i in range(0, len(tasks), TASKS_A_ROW)]
+        both = pandas.concat([results[["task", "metric"]], published[["task", "metric"]]])
+        rows = [
+            (members, metric, group)
+            for group, members in enumerate(rows_of_tasks)
+            for metric in metrics
+            if metric in set(both.loc[both["task"].isin(members), "metric"])
+        ]
+        across = min(len(tasks), TASKS_A_ROW)
+        width = min(7.2, max(3.6, 0.6 + across * max(0.5, 0.16 * len(settings))))
+        with figure_style():
+            figure = Figure(figsize=(width, 1.55 * len(rows) + 1.5), layout="constrained")
+            panels = figure.subplots(len(rows), 1, squeeze=False).ravel()
+            for place, (members, metric, group) in enumerate(rows):
+                axes = panels[place]
+                _draw_tasks(axes, results, published, members, settings, metric)
+                bottom = place == len(rows) - 1 or rows[place + 1][2] != group
+                labels = [task_label(task, results) if bottom else "" for task in members]
+                steep = len(members) > 4
+                axes.set_xticks(
+                    range(len(members)),
+                    labels,
+                    rotation=30 if steep else 0,
+                    ha="right" if steep else "center",
+                    fontsize=7,
+                )
+            handles = [
+                Line2D([], [], color=color, marker=marker, linestyle="none", label=name)
+                for name, (color, marker) in zip(settings, _styles(len(settings)), strict=True)
+            ]
+            finish_figure(figure, f"{title}, {scale}", results, published, handles, note, metrics)
+        return figure
+
+    return draw
+
+
+def task_label(task: str, results: pandas.DataFrame) -> str:
+    """A task on an axis, and whether only the paper has it."""
+    return short_name(task) if task in set(results["task"]) else f"{short_name(task)}\n(printed)"
+
+
+def _styles(count: int) -> list[tuple[str, str]]:
+    return [(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i in range(count)]
+
+
+def _draw_tasks(
+    axes: Axes,
+    results: pandas.DataFrame,
+    published: pandas.DataFrame,
+    tasks: Sequence[str],
+    settings: Sequence[str],
+    metric: str,
+) -> None:
+    largest = 0.0
+    spread = min(0.7, 0.2 * (len(settings) - 1))
+    offsets = np.linspace(-spread / 2, spread / 2, len(settings))
+    for setting, offset, (color, marker) in zip(
+        settings, offsets, _styles(len(settings)), strict=True
+    ):
+        for place, task in enumerate(tasks):
+            values = _values(results, task, metric, setting)
+            if len(values):
+                deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+                mean = float(np.mean(values))
+                axes.errorbar(
+                    place + offset, mean, deviation, color=color, marker=marker, linestyle="none",
+                    elinewidth=1.0, capsize=0,
+                )  # fmt: skip
+                largest = max(largest, mean + deviation)
+            printed = _values(published, task, metric, setting)
+            if len(printed):
+                draw_published(
+                    axes, [place + offset] * len(printed), printed, color=color, marker=marker
+                )
+                largest = max(largest, float(np.max(printed)))
+    axes.set_xlim(-0.6, len(tasks) - 0.4)
+    axes.set_ylabel(metric_label(metric))
+    finish_axes(axes, metric, largest)
+
+
+def _values(frame: pandas.DataFrame, task: str, metric: str, setting: str) -> np.ndarray:
+    chosen = frame[
+        (frame["task"] == task) & (frame["metric"] == metric) & (frame["setting"] == setting)
+    ]
+    if "step" in chosen and not chosen.empty:
+        chosen = chosen[chosen["step"] == chosen["step"].max()]
+    return chosen["value"].dropna().to_numpy(np.float64)
+
+
+def draw_along(
+    title: str,
+    x_label: str,
+    metrics: Sequence[str] = (REWARD, COST),
+    *,
+    series_labels: Mapping[str, str] | None = None,
+    log: bool = False,
+    note: str = "",
+) -> Draw:
+    """The varied number along x, a colour for each series, a column of panels for each task."""
+
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+        return _draw_lines(
+            results, published, f"{title}, {scale}", x_label, metrics,
+            "x", "series", dict(series_labels or {}), log, note,
+        )  # fmt: skip
+
+    return draw
+
+
+def draw_curves(title: str, metrics: Sequence[str] = (REWARD, COST), *, note: str = "") -> Draw:
+    """Gradient steps along x, a colour for each setting, a column of panels for each task."""
+
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+        return _draw_lines(
+            results, published[:0], f"{title}, {scale}", "gradient steps", metrics,
+            "step", "setting", {}, False, note,
+        )  # fmt: skip
+
+    return draw
+
+
+def _draw_lines(
+    results: pandas.DataFrame,
+    published: pandas.DataFrame,
+    title: str,
+    x_label: str,
+    metrics: Sequence[str],
+    x: str,
+    hue: str,
+    labels: Mapping[str, str],
+    log: bool,
+    note: str,
+) -> Figure:
+    tasks = tasks_of(results, published)
+    lines = list(dict.fromkeys([*results[hue], *published[hue]]))
+    shown = [m for m in metrics if m in {*results["metric"], *published["metric"]}]
+    columns = min(PANELS_A_ROW, len(tasks))
+    groups = math.ceil(len(tasks) / columns)
+    with figure_style():
+        figure = Figure(
+            figsize=(max(3.4, 2.35 * columns), 1.6 * groups * len(shown) + 1.3),
+            layout="constrained",
+        )
+        panels = figure.subplots(groups * len(shown), columns, squeeze=False)
+        for index, task in enumerate(tasks):
+            group, column = divmod(index, columns)
+            for place, metric in enumerate(shown):
+                axes = panels[group * len(shown) + place, column]
+                drawn = _draw_panel(axes, results, published, task, metric, x, hue, lines)
+                if not drawn:
+                    axes.set_visible(False)
+                    continue
+                if place == 0:
+                    axes.set_title(task_label(task, results).replace("\n", " "))
+                if place == len(shown) - 1:
+                    axes.set_xlabel(x_label)
+                if column == 0:
+                    axes.set_ylabel(metric_label(metric))
+                if log:
+                    axes.set_xscale("log")
+        for axes in panels.ravel()[len(tasks) * len(shown) :]:
+            if not axes.has_data():
+                axes.set_visible(False)
+        for row in panels:
+            for axes in row:
+                if not axes.has_data():
+                    axes.set_visible(False)
+        handles = [
+            Line2D([], [], color=color, marker=marker, label=labels.get(line, line) or "ours")
+            for line, (color, marker) in zip(lines, _styles(len(lines)), strict=True)
+        ]
+        finish_figure(figure, title, results, published, handles, note, shown)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes,
+    results: pandas.DataFrame,
+    published: pandas.DataFrame,
+    task: str,
+    metric: str,
+    x: str,
+    hue: str,
+    lines: Sequence[str],
+) -> bool:
+    drawn, largest = False, 0.0
+    for line, (color, marker) in zip(lines, _styles(len(lines)), strict=True):
+        ours = results[
+            (results["task"] == task) & (results["metric"] == metric) & (results[hue] == line)
+        ].dropna(subset=["value", x])
+        if not ours.empty:
+            drawn = True
+            draw_series(axes, ours, x, "value", color=color, marker=marker)
+            largest = max(largest, float(ours.groupby(x)["value"].mean().max()))
+        printed = published[
+            (published["task"] == task) & (published["metric"] == metric) & (published[hue] == line)
+        ]
+        if not printed.empty:
+            drawn = True
+            draw_published(axes, printed["x"], printed["value"], color=color, marker=marker)
+            largest = max(largest, float(printed["value"].max()))
+    if drawn:
+        finish_axes(axes, metric, largest)
+    return drawn
+
+
+def draw_panels(
+    count: int, width: float = 2.3, height: float = 2.0, columns: int = PANELS_A_ROW, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels in rows, in the common style; use it within `figure_style`."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(max(3.4, width * columns), height * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, list(panels[:count])
+
+
+def draw_plane(figure: Figure, axes: Axes, plane: pandas.DataFrame, quantity: str) -> None:
+    """A quantity over the square of two actions, as contours with their scale.
+
+    Args:
+        plane: a row for each point of a regular grid: `action_1`, `action_2` and the quantity.
+    """
+    surface = plane.pivot_table(index="action_2", columns="action_1", values=quantity)
+    drawn = axes.contourf(surface.columns, surface.index, surface.to_numpy(), 12, cmap="Greys")
+    figure.colorbar(drawn, ax=axes, shrink=0.8)
+    axes.set_xlim(-1, 1)
+    axes.set_ylim(-1, 1)
+    axes.set_xlabel("$a_1$")
+    axes.set_ylabel("$a_2$")
+    axes.grid(False)

@@ -1,0 +1,1 @@
+"""FLP's ablations."""

@@ -1,0 +1,219 @@
+"""FLP's ablations, on tasks of DSRL and the boats: it knows no costs, so they are shown beside."""
+
+import pandas
+
+from safesweep.analysis.ablations.engine.claim_builders import (
+    at_most_better,
+    deviation_smaller,
+    larger,
+    printed_claim,
+    printed_count,
+    printed_values,
+    seed_values,
+    tasks_with,
+)
+from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    REWARD,
+    Setting,
+    along,
+    published_settings,
+    settings_ablation,
+    task_id,
+)
+from safesweep.analysis.ablations.flp.modes import FIGURE_2
+from safesweep.analysis.claims import Claim, Finding, judge_range
+from safesweep.trainables.tasks.registry import TASKS
+
+SMOKE_TASKS = ("BoatNavigation",)
+SMALL_TASKS = ("BoatNavigation", "BallRun")
+PAPER_TASKS = ("BallRun", "CarRun", "HalfCheetahVelocity", "CarGoal1")
+SUCCESS = "success_rate"
+
+_METHODS = (
+    "FLP",
+    "BC",
+    "IQL",
+    "ReBRAC",
+    "IDQL",
+    "SRPO",
+    "CAC",
+    "FAWAC",
+    "FBRAC",
+    "IFQL",
+    "FQL",
+)
+_DSRL = "The paper's tasks are OGBench's; ours are of DSRL."
+
+
+def _table1_published() -> pandas.DataFrame:
+    return published_settings("flp", "table1", {name: name for name in _METHODS}, "method")
+
+
+def _printed_majority(share_of_best: float, needed: int) -> list[Finding]:
+    """On how many rows FLP reaches that share of the best baseline."""
+    table = printed_values(_table1_published(), SUCCESS)
+    best = table.drop(columns="FLP").max(axis=1)
+    holds = table["FLP"] >= share_of_best * best - 1e-9
+    short = ", ".join(str(task) for task in table.index[~holds])
+    return [printed_count(int(holds.sum()), len(table), short and f"not {short}", needed)]
+
+
+TABLE_1 = settings_ablation(
+    "flp-table1",
+    "FLP beside the other methods",
+    "the method: FLP and BC are ours, on tasks of DSRL; nine more are printed, on OGBench",
+    (Setting("FLP", "flp"), Setting("BC", "bc", {"data": "all"})),
+    {
+        "smoke": SMOKE_TASKS,
+        "small": ("BoatNavigation", "BallRun", "BallCircle"),
+        "paper": PAPER_TASKS,
+    },
+    draw_by_task("FLP table 1", (REWARD, COST, SUCCESS), note=_DSRL),
+    (
+        larger("beats-cloning", "FLP earns more than BC.", REWARD, "FLP", "BC"),
+        printed_claim(
+            "printed-majority",
+            "FLP is at least as good as the best baseline on most of the ten rows.",
+            lambda: _printed_majority(1.0, 6),
+        ),
+        printed_claim(
+            "printed-near-best",
+            "FLP is within 5 % of the best on all ten rows.",
+            lambda: _printed_majority(0.95, 10),
+        ),
+    ),
+    published=_table1_published,
+)
+
+
+def _ogbench_published() -> pandas.DataFrame:
+    printed = _table1_published()
+    printed = printed[printed["metric"] == SUCCESS]
+    rates = printed["value"] / 100
+    return printed.assign(task=printed["task"].map(task_id), metric=REWARD, value=rates)
+
+
+TABLE_1_OGBENCH = settings_ablation(
+    "flp-table1-ogbench",
+    "FLP beside the other methods, at paper scale on OGBench's own tasks (the extra ogbench)",
+    "the method: FLP and BC are ours, nine more are printed",
+    (Setting("FLP", "flp"), Setting("BC", "bc", {"data": "all"})),
+    {
+        "smoke": SMOKE_TASKS,
+        "small": SMALL_TASKS,
+        "paper": tuple(task.key for task in TASKS.values() if task.suite == "ogbench"),
+    },
+    draw_by_task(
+        "FLP table 1 on OGBench",
+        (REWARD,),
+        note="On OGBench the normalized reward is the success rate of an environment's default "
+        "task.",
+    ),
+    (larger("beats-cloning", "FLP succeeds more often than BC.", REWARD, "FLP", "BC"),),
+    metrics=(REWARD,),
+    published=_ogbench_published,
+)
+
+
+_WITH = "N = 4"
+_WITHOUT = {"N = 1, alpha 0.3": 0.3, "N = 1, alpha 1": 1.0, "N = 1, alpha 3": 3.0}
+
+
+def _best_of_n_gain(results: pandas.DataFrame) -> list[Finding]:
+    findings = []
+    for task in tasks_with(results, REWARD, _WITH, *_WITHOUT):
+        retuned = {name: seed_values(results, task, REWARD, name) for name in _WITHOUT}
+        best = max(retuned, key=lambda name: float(retuned[name].mean()))
+        gain = (seed_values(results, task, REWARD, _WITH) - retuned[best]).dropna()
+        findings.append(judge_range(task, gain.to_numpy(), low=-0.02, remark=f"against {best}"))
+    return findings
+
+
+FIGURE_3 = settings_ablation(
+    "flp-fig3",
+    "With and without the best of N latents",
+    "N (candidates) in 4, 1; alpha (kl_coefficient) is tuned anew without: 0.3, 1, 3",
+    (
+        Setting(_WITH, "flp", {"candidates": 4, "kl_coefficient": 1.0}),
+        *(
+            Setting(name, "flp", {"candidates": 1, "kl_coefficient": alpha})
+            for name, alpha in _WITHOUT.items()
+        ),
+    ),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": PAPER_TASKS},
+    draw_by_task("FLP figure 3", note=_DSRL),
+    (
+        Claim(
+            "with-is-as-good",
+            "The best of 4 earns at least as much as one latent with the best alpha, to 0.02.",
+            _best_of_n_gain,
+        ),
+        larger(
+            "with-beats-without",
+            "The best of 4 earns more, alpha equal.",
+            REWARD,
+            _WITH,
+            "N = 1, alpha 1",
+        ),
+    ),
+)
+
+
+COEFFICIENTS, CANDIDATES = (0.1, 0.3, 1.0, 3.0, 10.0), (1, 2, 4, 8, 16)
+
+FIGURE_4 = settings_ablation(
+    "flp-fig4",
+    "The coefficient of the KL divergence",
+    "alpha (kl_coefficient) in 0.1, 0.3, 1, 3, 10 with N = 4; the paper names 0.1, 0.3 and 1",
+    along("flp", "kl_coefficient", COEFFICIENTS),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": PAPER_TASKS},
+    draw_along("FLP figure 4", r"KL coefficient $\alpha$", log=True, note=_DSRL),
+    (
+        deviation_smaller(
+            "small-is-less-stable",
+            "Reward varies more over seeds with alpha = 0.1 than with 1.",
+            REWARD,
+            "1",
+            "0.1",
+        ),
+        at_most_better(
+            "one-works",
+            "alpha = 1 earns at least as much as 0.1, to 0.05.",
+            REWARD,
+            "1",
+            "0.1",
+            low=-0.05,
+        ),
+    ),
+)
+
+FIGURE_5 = settings_ablation(
+    "flp-fig5",
+    "The number of latents of which the best counts",
+    "N (candidates) in 1, 2, 4, 8, 16 with alpha = 1; the paper names 4",
+    along("flp", "candidates", CANDIDATES),
+    {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": PAPER_TASKS},
+    draw_along("FLP figure 5", "candidates $N$", log=True, note=_DSRL),
+    (
+        larger("four-beat-one", "N = 4 earns more than 1.", REWARD, "4", "1"),
+        at_most_better(
+            "more-bring-nothing",
+            "N = 16 earns no more than 4, to 0.02.",
+            REWARD,
+            "16",
+            "4",
+            high=0.02,
+        ),
+        deviation_smaller(
+            "more-are-less-stable",
+            "Reward varies more over seeds with N = 16 than with 4.",
+            REWARD,
+            "4",
+            "16",
+        ),
+    ),
+)
+
+ABLATIONS = (TABLE_1, TABLE_1_OGBENCH, FIGURE_2, FIGURE_3, FIGURE_4, FIGURE_5)

@@ -1,0 +1,1 @@
+"""SafeFQL's ablations."""

@@ -1,0 +1,1 @@
+"""Choosing among configurations under a safety constraint."""

@@ -1,0 +1,627 @@
+"""Launching a sweep through Ray Tune: the only module of `sweeps` that touches ray, but for
+`safesweep.sweeps.execution.ray_connection`, which says how to come to it.
+
+One Tune trial is one population. What Tune would keep (results, checkpoints, its own state) is
+switched off or goes to a temporary folder: the store is written by the workers, and a launch finds
+everything that it needs there.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution.failures import Failure, classify, describe_error
+from safesweep.sweeps.execution.population_size import as_begun, calibrate
+from safesweep.sweeps.execution.progress import DataProgress
+from safesweep.sweeps.execution.ray_connection import (
+    authentication,
+    find_cluster,
+    session_folder,
+    wanted_address,
+)
+from safesweep.sweeps.execution.scheduler import (
+    Launch,
+    PauseReport,
+    Queue,
+    SweepSummary,
+    previous_spec,
+)
+from safesweep.sweeps.output import say
+from safesweep.sweeps.planning.trials import PlannedTrial
+from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, SweepSpec
+from safesweep.trainables.tasks.processors import usable_cpus
+
+# Ray reads these when it is imported or started.
+RAY_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A driver started by `uv run` would have every worker rebuild the environment.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Where /dev/shm is small, as in most containers, data lie in Ray's folder: slower, but there.
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Trials get processes of their own; those started beforehand would only take time from them.
+    "RAY_prestart_worker_first_driver": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ctrl-C must reach us; Tune's own handler writes its state first, which nobody reads.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+OBJECT_STORE_SPARE_BYTES = 256 * 2**20
+# For sweeps whose data is not known when the session starts; Ray spills what does not fit.
+SESSION_STORE_BYTES = 2**30
+
+
+def run_sweep(
+    spec: SweepSpec | Mapping[str, Any] | str | Path,
+    storage: str = "./results",
+    address: str | None = None,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    progress: bool = True,
+    *,
+    trainable: type[Any] | None = None,
+) -> SweepSummary:
+    """Run what a store still lacks of a sweep; running it again resumes it.
+
+    Args:
+        spec: a checked sweep, its content, a sweep file, or the name of one that ships.
+        storage: local folder, or URI of a store.
+        address: of a Ray cluster ("auto" finds one); None is that of RAY_ADDRESS where it is set,
+            else Ray started on this machine.
+        num_cpus: CPUs to use on this machine; None means all that the process may use.
+        num_gpus: GPUs to use on this machine; None means all.
+        progress: whether to report on standard error.
+        trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
+
+    Raises:
+        InvalidInput: bad specification or data, a store that cannot be written, or resources that
+            the machine does not have. Nothing has been run then.
+        StoreProblem: the store failed on the way. What is finished is kept; the same call resumes.
+        KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
+    """
+
+    (summary,) = run_sweeps(
+        [spec], storage, address, num_cpus, num_gpus, progress, trainable=trainable
+    )
+    if isinstance(summary, InvalidInput):
+        raise summary
+    return summary
+
+
+def run_sweeps(
+    specs: Sequence[SweepSpec | Mapping[str, Any] | str | Path],
+    storage: str = "./results",
+    address: str | None = None,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    progress: bool = True,
+    *,
+    trainable: type[Any] | None = None,
+) -> list[SweepSummary | InvalidInput]:
+    """Run what a store still lacks of several sweeps, in one session and side by side.
+
+    A sweep starts as soon as those before it have no trial left to hand out, so that no core idles
+    while the last trial of a sweep runs. A run that sweeps have in common is trained once: the
+    later sweep waits for it. Sweeps that search adaptively or stop early have the workers to
+    themselves, since what they will want is not known.
+
+    Arguments and errors are those of `run_sweep`, but that a sweep which cannot be started yields
+    its InvalidInput in place of a summary, and the others are run.
+    """
+    data = _Datasets(progress)
+    asked = [_as_spec(spec) for spec in specs]
+    spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    queues: list[Queue] = []
+    resources: dict[str, float] = {}
+    try:
+        with contextlib.ExitStack() as session:
+
+            def start() -> None:
+                if not resources:
+                    store_bytes = spare + 2 * data.loaded_bytes
+                    ray = _ray(address, num_cpus, num_gpus, store_bytes)
+                    resources.update(session.enter_context(ray))
+
+            checked = [
+                _calibrated(spec, storage, data, start, num_cpus, num_gpus, progress)
+                for spec in asked
+            ]
+            for spec in checked:
+                if progress and spec.compile is None:
+                    say(f"{spec.name}: {_compile_choice(spec)}")
+            # Trials of one Tune run ask for the same resources.
+            alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
+            for place, spec in enumerate(checked):
+                alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
+            queues += [Queue(members, storage, data, progress) for members in alike.values()]
+            for queue in queues:
+                queue.advance()
+                if queue.open:
+                    start()
+                    _run_queue(queue, data, resources, trainable)
+    except BaseException:
+        for queue in queues:
+            queue.interrupt()
+        raise
+    summaries = {place: summary for queue in queues for place, summary in queue.summaries.items()}
+    return [summaries[place] for place in range(len(asked))]
+
+
+def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
+    if isinstance(spec, SweepSpec):
+        return spec
+    if isinstance(spec, Mapping):
+        return SweepSpec.from_mapping(spec)
+    return SweepSpec.load(spec)
+
+
+def _calibrated(
+    spec: SweepSpec,
+    storage: str,
+    data: "_Datasets",
+    start: Callable[[], None],
+    num_cpus: int | None,
+    num_gpus: int | None,
+    progress: bool,
+) -> SweepSpec:
+    """The sweep with the number that stands for `configs_per_trial: auto`.
+
+    What is to be measured is measured while Ray's processes start, which is mostly waiting.
+    """
+    if not spec.calibrated:
+        return spec
+    previous = previous_spec(storage, spec.name)
+    try:
+        datasets = data.loaded(spec)
+    except InvalidInput:
+        return spec  # Its launch says so.
+    if as_begun(spec, previous).calibrated:
+        with ThreadPoolExecutor(1) as pool:
+            # What trials import as well would take turns with what is measured.
+            pool.submit(import_module, "safesweep.trainables.trainable")
+            measured = pool.submit(calibrate, spec, datasets, num_cpus, num_gpus, previous)
+            start()
+            spec, why = measured.result()
+    else:
+        spec, why = calibrate(spec, datasets, num_cpus, num_gpus, previous)
+    if progress:
+        say(f"{spec.name}: {why}")
+    return spec
+
+
+def _compile_choice(spec: SweepSpec) -> str:
+    return (
+        f"compile {'true' if spec.compiled else 'false'}: runs of {spec.steps:,} gradient steps, "
+        f"of which {AUTO_COMPILE_STEPS:,} repay it"
+    )
+
+
+class _Datasets:
+    """The data of a session's sweeps: each is loaded once.
+
+    Attributes:
+        shared: whether Ray runs and is to hold them; until then this process does.
+    """
+
+    def __init__(self, progress: bool) -> None:
+        self.shared = False
+        self._progress = progress
+        self._loaded: dict[tuple[str, str], Any] = {}
+        self._references: dict[tuple[str, str], Any] = {}
+        self._ids: dict[tuple[str, str], str] = {}
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Of what this process holds."""
+        return sum(_array_bytes(data) for data in self._loaded.values())
+
+    def dataset_ids(self, spec: SweepSpec) -> dict[str, str]:
+        """The digest of each task's data.
+
+        Raises:
+            InvalidInput: there is none, or it is bad.
+        """
+        for task in spec.tasks:
+            key = (task, spec.dataset_of(task))
+            if key not in self._ids:
+                self._loaded[key] = _load_dataset(*key, self._progress)
+                self._ids[key] = self._loaded[key].dataset_id
+                if self.shared:
+                    self.reference(spec, task)
+        return {task: self._ids[task, spec.dataset_of(task)] for task in spec.tasks}
+
+    def loaded(self, spec: SweepSpec) -> dict[str, Any]:
+        """Each task's data, before Ray holds them.
+
+        Raises:
+            InvalidInput: there is none, or it is bad.
+        """
+        self.dataset_ids(spec)
+        return {task: self._loaded[task, spec.dataset_of(task)] for task in spec.tasks}
+
+    def reference(self, spec: SweepSpec, task: str) -> Any:
+        """The object-store reference of a task's data; this process keeps no copy."""
+        import ray
+
+        key = (task, spec.dataset_of(task))
+        if key not in self._references:
+            self._references[key] = ray.put(self._loaded.pop(key))
+        return self._references[key]
+
+
+def _load_dataset(task: str, source: str, progress: bool) -> Any:
+    from safesweep.trainables.data.dataset import read_dataset
+    from safesweep.trainables.data.sources import find_dataset
+
+    path = find_dataset(task, source, DataProgress(task) if progress else None)
+    data = read_dataset(path, task)
+    if progress:
+        say(f"{task}: {len(data):,} transitions from {path}")
+        for line in data.warnings:
+            say(f"{task}: warning: {line}")
+    return data
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """One Ray session for every `run_sweep` within, which otherwise start one each.
+
+    Raises:
+        InvalidInput: there is no cluster at `address`.
+    """
+    with _ray(address, None, None, SESSION_STORE_BYTES):
+        yield
+
+
+@contextlib.contextmanager
+def _ray(
+    address: str | None,
+    num_cpus: int | None,
+    num_gpus: int | None,
+    store_bytes: int,
+) -> Iterator[dict[str, float]]:
+    """A Ray session; yields the resources that it has.
+
+    Raises:
+        InvalidInput: the cluster cannot be joined, or Ray cannot be started on this machine.
+    """
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    wanted, cluster = wanted_address(address), None
+    if wanted is None:
+        options |= {
+            "address": "local",
+            "num_cpus": usable_cpus() if num_cpus is None else num_cpus,
+            "num_gpus": num_gpus,
+            "include_dashboard": False,
+            "object_store_memory": store_bytes,
+            "_temp_dir": session_folder(),
+        }
+        refused = "Ray cannot be started here"
+    else:
+        source = "" if address else " (RAY_ADDRESS)"
+        for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+            if count is not None:
+                raise InvalidInput(
+                    f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
+                    "nodes say themselves what they have"
+                )
+        if source:
+            say(f"joining the Ray cluster at {wanted}, which RAY_ADDRESS names")
+        cluster = find_cluster(wanted)
+        options["address"] = cluster.address
+        refused = f"address: {wanted!r} cannot be joined"
+    # Ray's processes take seconds to start, the trainable's module to import.
+    threading.Thread(
+        target=import_module, args=("safesweep.trainables.trainable",), daemon=True
+    ).start()
+    with authentication(cluster):
+        try:
+            with _own_termination():
+                ray.init(**options)
+        except Exception as problem:  # whatever a machine may lack
+            raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
+        try:
+            yield ray.cluster_resources()
+        finally:
+            with _own_termination():
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """Keep our handler of SIGTERM: Ray's start installs one that aborts the process, and its end
+    leaves none."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _array_bytes(data: Any) -> int:
+    return sum(int(getattr(array, "nbytes", 0)) for array in vars(data).values())
+
+
+def _run_queue(
+    queue: Queue,
+    data: _Datasets,
+    resources: Mapping[str, float],
+    trainable: type[Any] | None,
+) -> None:
+    """Run every trial of some sweeps."""
+    try:
+        request = trial_resources(next(iter(queue.open.values())).spec, resources)
+    except InvalidInput as problem:
+        queue.refuse(problem)
+        return
+    data.shared = True
+    if trainable is None:
+        from safesweep.trainables.trainable import SafeRLTrainable
+
+        trainable = SafeRLTrainable
+    with tempfile.TemporaryDirectory(prefix="safesweep-") as folder, queue.progress:
+        while queue.open:
+            _fit(queue, data, request, max_concurrent(request, resources), folder, trainable)
+            queue.advance()
+
+
+def _fit(
+    queue: Queue,
+    data: _Datasets,
+    request: dict[str, float],
+    concurrent: int,
+    folder: str,
+    trainable: type[Any],
+) -> None:
+    """Run the trials of a queue through `tune.Tuner`."""
+    from ray import tune
+
+    searcher = _queue_searcher(queue, data, request)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    tuner = tune.Tuner(
+        tune.with_resources(_guarded(trainable), request),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=folder,
+            verbose=0,
+            callbacks=[_failure_callback(searcher)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            log_to_file=False,
+        ),
+    )
+    # Tune prints a heading even when it is told to be silent; standard output is for tables.
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner.fit()
+    if queue.problem is not None:
+        raise queue.problem
+
+
+def _failure_callback(searcher: Any) -> Any:
+    """Ends trials that Tune gives up, with the reason: a searcher is not told any."""
+    from ray import cloudpickle
+    from ray.exceptions import RayActorError, RayTaskError
+    from ray.tune import Callback
+
+    class FailureCallback(Callback):
+        def __init__(self, searcher: Any) -> None:
+            self._searcher = searcher
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            try:
+                problem = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+            except Exception as unreadable:  # whatever unpickling a foreign error raises
+                problem = unreadable
+            if isinstance(problem, RayTaskError):
+                problem = problem.cause
+            if isinstance(problem, RayActorError):
+                failure = Failure("lost", describe_error(problem))
+            else:
+                failure = classify(problem)
+            self._searcher.end(trial.trial_id, failure)
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Nobody unpickles it.
+
+    return FailureCallback(searcher)
+
+
+def trial_resources(spec: SweepSpec, available: Mapping[str, float]) -> dict[str, float]:
+    """What one trial asks of Ray; without any GPU around, trials run on the CPU.
+
+    Raises:
+        InvalidInput: more CPUs than there are altogether.
+    """
+    if spec.cpu > available.get("CPU", 0):
+        raise InvalidInput(
+            f"resources.cpu: {spec.cpu:g} is not allowed; there are {available.get('CPU', 0):g}"
+        )
+    return {"cpu": spec.cpu, "gpu": spec.gpu if available.get("GPU", 0) else 0.0}
+
+
+def max_concurrent(request: Mapping[str, float], available: Mapping[str, float]) -> int:
+    """How many trials fit at a time."""
+    fits = [
+        math.floor(available.get(name.upper(), 0) / amount + 1e-9)
+        for name, amount in request.items()
+        if amount > 0
+    ]
+    return max(1, min(fits))
+
+
+class _Sealed:
+    """Carries a trial's configuration past Tune, which copies, flattens and names trials by it."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Sealed":
+        return self
+
+    def __repr__(self) -> str:
+        return "trial"
+
+
+def _guarded(trainable: type[Any]) -> type[Any]:
+    """`trainable` whose errors end the trial with an explanation instead of a retry.
+
+    What Tune then still sees fail is a lost worker, and only that is worth trying again.
+    """
+
+    class GuardedTrainable(trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self._failure: Failure | None = None
+            try:
+                super().setup(config["trial"].content)
+            except Exception as problem:
+                self._failure = classify(problem)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if self._failure is None:
+                try:
+                    result: dict[str, Any] = super().step()
+                    return result
+                except Exception as problem:
+                    self._failure = classify(problem)
+            return {"step": 0, "done": True, "failure": self._failure}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            """Checkpoints lie in the store, under the trial's own identity."""
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            """See `save_checkpoint`."""
+
+    return GuardedTrainable
+
+
+def _trial_config(
+    spec: SweepSpec,
+    storage: str,
+    trial: PlannedTrial,
+    dataset: Any,
+    request: Mapping[str, float],
+) -> dict[str, Any]:
+    return {
+        "algorithm": trial.algorithm,
+        "task": trial.task,
+        "configs": [run.config for run in trial.runs],
+        "seeds": [run.seed for run in trial.runs],
+        "run_ids": [run.run_id for run in trial.runs],
+        "trial_id": trial.trial_id,
+        "steps": spec.steps,
+        "until": trial.until,
+        "stop": dict(trial.stop),
+        "stop_at": trial.since,
+        "evaluate_every": spec.evaluate_every,
+        "episodes": spec.evaluate_episodes,
+        "cost_limit": spec.cost_limit,
+        "sweep": spec.name,
+        "storage": storage,
+        "dataset": dataset,
+        "continue_from": None
+        if trial.continuation.trial is None
+        else {
+            "trial_id": trial.continuation.trial.trial_id,
+            "run_ids": trial.continuation.trial.run_ids,
+        },
+        "device": "auto" if request["gpu"] else "cpu",
+        "gpu": request["gpu"],
+        "halvings": trial.halvings,
+        "threads": spec.threads,
+        "compiled": spec.compiled,
+    }
+
+
+def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float]) -> Any:
+    """Hands the trials of a queue to Tune in the form of its search algorithms."""
+    from ray.tune.search import Searcher
+
+    # Tune pickles the class with what it closes over, so all state goes through __init__.
+    class QueueSearcher(Searcher):
+        def __init__(self, queue: Queue, data: _Datasets, request: Mapping[str, float]) -> None:
+            super().__init__(metric="step", mode="max")
+            self._queue, self._data, self._request = queue, data, request
+            self._trials: dict[str, tuple[Launch, PlannedTrial]] = {}
+
+        def suggest(self, trial_id: str) -> Any:
+            found = None
+            if self._queue.problem is None:
+                with self._queue.problems_kept():
+                    found = self._queue.next_trial()
+            if found is None:
+                over = self._queue.over or self._queue.problem is not None
+                return Searcher.FINISHED if over else None
+            launch, trial = self._trials[trial_id] = found
+            config = _trial_config(
+                launch.spec,
+                launch.writer.storage,
+                trial,
+                self._data.reference(launch.spec, trial.task),
+                self._request,
+            )
+            return {"trial": _Sealed(config)}
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            launch, trial = self._trials[trial_id]
+            launch.advanced(trial, int(result["step"]))
+
+        def on_trial_complete(
+            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        ) -> None:
+            if error:
+                return
+            last = result or {}
+            paused = None
+            if last.get("paused"):
+                paused = PauseReport(int(last["step"]), last["evaluations"])
+            self.end(trial_id, last.get("failure"), paused)
+
+        def end(
+            self, trial_id: str, failure: Failure | None, paused: PauseReport | None = None
+        ) -> None:
+            """Pass the end of a trial on, once."""
+            if trial_id in self._trials:
+                launch, trial = self._trials.pop(trial_id)
+                with self._queue.problems_kept():
+                    launch.ended(trial, failure, paused)
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Nobody unpickles it.
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing of Tune's state is kept; the store is."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """See `save`."""
+
+    return QueueSearcher(queue, data, request)

@@ -1,0 +1,570 @@
+"""The sweeps of a session: what each of them still has to train, and whose turn it is."""
+
+import contextlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution.failures import Failure
+from safesweep.sweeps.execution.progress import Progress, Tally, describe_scores
+from safesweep.sweeps.planning import history
+from safesweep.sweeps.planning.early_stopping import expected_share
+from safesweep.sweeps.planning.plan import Arm, make_arms
+from safesweep.sweeps.planning.study import StudyJournal, study_path
+from safesweep.sweeps.planning.trials import PlannedTrial
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+
+WORKER_LOSSES = 3
+ROW_INTERVAL_SECONDS = 1.0
+STUDY_INTERVAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """How a sweep stands after a launch: its runs by status, wherever they were trained.
+
+    `skipped` of them were in the store before; `trials` populations were trained in `seconds`.
+    """
+
+    sweep: str
+    storage: str
+    completed: int
+    stopped: int
+    diverged: int
+    failed: int
+    skipped: int
+    trials: int
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every run is complete (or was stopped on purpose), else 1."""
+        return 1 if self.failed or self.diverged else 0
+
+
+class PauseReport(NamedTuple):
+    """What a trial says that waits at a rung: its step, and its evaluations so far."""
+
+    step: int
+    evaluations: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a launch would do: the arms of a sweep over what the store holds."""
+
+    spec: SweepSpec
+    arms: tuple[Arm, ...]
+    previous: history.PreviousSweep | None
+
+
+def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> SweepPlan:
+    """The plan of a sweep over what `storage` (which need not exist) holds; starts nothing.
+
+    Raises:
+        StoreProblem: the store cannot be read.
+    """
+    from safesweep.trainables.store.writer import storage_location
+
+    location = storage_location(storage)
+    if not _exists(location):
+        return SweepPlan(spec, tuple(make_arms(spec, dataset_ids.__getitem__)), None)
+    store, configs = history.read_store(location, spec.cost_limit, spec.rung_steps)
+    previous = history.read_previous(location, spec.name)
+    run_ids = previous.run_ids if previous else ()
+    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs, location)
+    return SweepPlan(spec, tuple(arms), previous)
+
+
+def previous_spec(storage: str, sweep: str) -> str | None:
+    """The sweep file with which an earlier launch recorded the sweep, or None.
+
+    Raises:
+        StoreProblem: the store cannot be read.
+    """
+    from safesweep.trainables.store.writer import storage_location
+
+    location = storage_location(storage)
+    previous = history.read_previous(location, sweep) if _exists(location) else None
+    return previous.spec if previous else None
+
+
+def _exists(location: str) -> bool:
+    from pyarrow import fs
+
+    from safesweep.trainables.store.writer import store_problems
+
+    with store_problems(location, "read"):
+        filesystem, root = fs.FileSystem.from_uri(location)
+        return bool(filesystem.get_file_info(root).type != fs.FileType.NotFound)
+
+
+class Launch:
+    """One sweep under way: its arms, its row, its progress, and what ends its trials.
+
+    Attributes:
+        exhausted: whether every trial has been handed out.
+    """
+
+    def __init__(self, plan: SweepPlan, writer: Any, progress: Progress) -> None:
+        self.plan, self.spec, self.writer, self.progress = plan, plan.spec, writer, progress
+        self.created_at = plan.previous.created_at if plan.previous else datetime.now(UTC)
+        self.trials = 0
+        self._started = time.monotonic()
+        self._row_written = float("-inf")
+        self._row_length = 0
+        self._next_arm = 0
+        self._arm_of: dict[str, Arm] = {}
+        self._losses: Counter[str] = Counter()
+        self._studies: StudyJournal | None = None
+        self._studies_written = float("-inf")
+        exhausted = [arm.exhausted for arm in plan.arms]
+        self.exhausted = all(exhausted)
+        self.tally = Tally(self.spec.name, self._steps_to_do())
+        self._count()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do: a trial that runs may still come back as halves."""
+        return self.exhausted and not self.tally.trials_running
+
+    def unfinished_runs(self) -> set[str]:
+        """Planned runs that have not ended, by run_id."""
+        return {run for arm in self.plan.arms for run in arm.run_ids if run not in arm.outcomes}
+
+    def start(self) -> None:
+        """Say that it runs, in the store and in the progress."""
+        self.write_row("running", force=True)
+        self.progress.add(self.tally)
+
+    def interrupt(self) -> None:
+        """Say in the store that it was broken off."""
+        from safesweep.trainables.store.writer import StoreProblem
+
+        # A store that has failed may not take this row either.
+        with contextlib.suppress(StoreProblem):
+            self.write_row("interrupted", force=True)
+            self.write_studies(force=True)
+
+    def finish(self) -> SweepSummary:
+        """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
+        self._count()
+        self.progress.remove(self.tally)
+        for arm in self.plan.arms:
+            if arm.shortfall is not None:
+                self.progress.note(f"{self.spec.name}: {arm.shortfall}")
+        counts = self.tally.statuses
+        status = "completed" if not counts["failed"] and self.exhausted else "failed"
+        self.write_row(status, force=True)
+        self.write_studies(force=True)
+        self._remove_stale_trials()
+        return SweepSummary(
+            sweep=self.spec.name,
+            storage=self.writer.storage,
+            completed=counts["completed"],
+            stopped=counts["stopped"],
+            diverged=counts["diverged"],
+            failed=counts["failed"],
+            skipped=self.tally.skipped,
+            trials=self.trials,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def next_trial(self) -> PlannedTrial | None:
+        """The next population, the arms taking turns; None when there is none (yet)."""
+        arms = self.plan.arms
+        for turn in range(len(arms)):
+            arm = arms[(self._next_arm + turn) % len(arms)]
+            trial = arm.next_trial()
+            if trial is not None:
+                self._next_arm = (self._next_arm + turn + 1) % len(arms)
+                self._arm_of[trial.trial_id] = arm
+                self._forget_failures(arm, trial)
+                self._forget_stopped(arm, trial)
+                self.tally.trials_running += 1
+                self.write_row("running")
+                return trial
+        self.exhausted = all(arm.exhausted for arm in arms)
+        return None
+
+    def advanced(self, trial: PlannedTrial, step: int) -> None:
+        """A running trial has reached `step`."""
+        self.tally.running_steps[trial.trial_id] = trial.steps_to(step)
+        self.progress.update()
+
+    def ended(
+        self, trial: PlannedTrial, failure: Failure | None, paused: PauseReport | None = None
+    ) -> None:
+        """A trial has ended, or waits at a rung: read what its worker wrote, or see to its failure.
+
+        Raises:
+            StoreProblem: the store failed the worker, or fails now.
+        """
+        from safesweep.trainables.store.writer import StoreProblem
+
+        if failure is not None and failure.kind == "store":
+            raise StoreProblem(failure.reason)
+        if failure is not None and self._tried_again(trial, failure):
+            return
+        arm = self._arm_of[trial.trial_id]
+        results = self._results_of(trial, paused)
+        lost = tuple(run for run in trial.runs if run.run_id not in results)
+        if lost:
+            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.halvings)
+            self._arm_of[failed.trial_id] = arm
+            reason = failure.reason if failure else "the trial ended without rows"
+            if failure is not None and failure.kind == "lost":
+                reason = f"its worker was lost {self._losses[trial.trial_id]} times"
+            self._write_failure(failed, reason)
+            results |= history.read_trial(self.writer, failed.trial_id, self.spec.cost_limit)
+        if paused is not None:
+            arm.wait(trial.going)
+        else:
+            self.trials += 1
+        arm.record(results.values())
+        self.tally.trials_running -= 1
+        self.tally.running_steps.pop(trial.trial_id, None)
+        self.tally.ended_steps += trial.steps_to(self.spec.steps)
+        statuses = [results[run.run_id].status for run in trial.runs]
+        self.tally.statuses.update(status for status in statuses if status != "paused")
+        self.write_studies()
+        self._show(arm)
+        self.progress.update()
+
+    def _results_of(
+        self, trial: PlannedTrial, paused: PauseReport | None
+    ) -> dict[str, history.RunOutcome]:
+        """Runs of a trial that have ended, or wait at a rung, by run_id."""
+        limit, rungs = self.spec.cost_limit, self.spec.rung_steps
+        found: dict[str, history.RunOutcome] = {}
+        for part in (trial.stopping, trial.going):
+            if part.runs:
+                found |= history.read_trial(self.writer, part.trial_id, limit, rungs)
+        found = {run: outcome for run, outcome in found.items() if outcome.finished}
+        if paused is not None:
+            part = trial.going
+            run_ids = [run.run_id for run in part.runs]
+            found |= history.paused_outcomes(
+                run_ids, part.trial_id, self.spec.name, *paused, limit, rungs
+            )
+        return found
+
+    def _tried_again(self, trial: PlannedTrial, failure: Failure) -> bool:
+        """Put a trial that failed back, where that can help; whether it did.
+
+        A trial whose worker was lost comes back as it was, a limited number of times, and goes on
+        from its checkpoint. A population that memory did not suffice for comes back as its halves:
+        a run's results do not depend on who shares its population, so this costs time alone.
+        """
+        from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
+
+        arm, runs = self._arm_of[trial.trial_id], len(trial.runs)
+        if failure.kind == "lost":
+            self._losses[trial.trial_id] += 1
+            if self._losses[trial.trial_id] > WORKER_LOSSES:
+                return False
+            arm.put_back([trial])
+        elif failure.kind == "memory" and runs > 1:
+            halves = trial.halves()
+            arm.put_back(halves)
+            self.writer.remove(checkpoint_path(trial.trial_id))
+            self.writer.remove(heartbeat_path(trial.trial_id))
+            self.progress.note(
+                f"{self.spec.name}: memory ran out with {runs} runs in a population; "
+                f"going on with {len(halves[0].runs)}"
+            )
+        else:
+            return False
+        self.exhausted = False
+        self.tally.trials_running -= 1
+        self.tally.running_steps.pop(trial.trial_id, None)
+        return True
+
+    def write_row(self, status: str, force: bool = False) -> None:
+        """Write the sweep's own row; between `force`d ones at most once in a while."""
+        now = time.monotonic()
+        if not force and now - self._row_written < ROW_INTERVAL_SECONDS:
+            return
+        run_ids = [run for arm in self.plan.arms for run in arm.run_ids]
+        if not self.exhausted and self.plan.previous:
+            # An adaptive search has not come back to these yet.
+            known = set(run_ids)
+            run_ids += [run for run in self.plan.previous.run_ids if run not in known]
+        if force or len(run_ids) != self._row_length:
+            self.writer.write_sweep(self.spec.to_yaml(), run_ids, status, self.created_at)
+            self._row_written, self._row_length = now, len(run_ids)
+
+    def write_studies(self, force: bool = False) -> None:
+        """Write the searches as Optuna studies; between `force`d ones at most once in a while."""
+        now = time.monotonic()
+        if not force and now - self._studies_written < STUDY_INTERVAL_SECONDS:
+            return
+        if self._studies is None:
+            self._studies = StudyJournal(self.plan.arms)
+        self.writer.write_bytes(study_path(self.spec.name), self._studies.content())
+        self._studies_written = now
+
+    def _steps_to_do(self) -> float:
+        runs = 0
+        for arm in self.plan.arms:
+            runs += arm.configurations * len(self.spec.seeds) - len(arm.skipped)
+        share = expected_share(self.spec, max(arm.configurations for arm in self.plan.arms))
+        return float(runs * self.spec.steps) * share
+
+    def _count(self) -> None:
+        """Count every run anew."""
+        arms = self.plan.arms
+        self.tally.statuses = Counter(
+            arm.outcomes[run].status for arm in arms for run in arm.run_ids if run in arm.outcomes
+        )
+        self.tally.skipped = sum(len(arm.skipped) for arm in arms)
+        for arm in arms:
+            self._show(arm)
+
+    def _show(self, arm: Arm) -> None:
+        """Bring the trials and the arm's best configuration up to date in the progress."""
+        queued = sum(other.queued for other in self.plan.arms)
+        self.tally.trials_done = self.trials
+        self.tally.trials_total = self.trials + self.tally.trials_running + queued
+        best = arm.best_safe()
+        if best is not None:
+            label = arm.task if len(self.spec.algorithms) == 1 else f"{arm.task} {arm.algorithm}"
+            self.tally.best[label] = describe_scores(best[1], self.spec.maximize, best[0])
+
+    def _write_failure(self, trial: PlannedTrial, problem: str) -> None:
+        from safesweep.trainables.store.identity import code_version
+        from safesweep.trainables.store.writer import heartbeat_path
+
+        now = datetime.now(UTC)
+        arm = self._arm_of[trial.trial_id]
+        rows = [
+            {
+                "run_id": run.run_id,
+                "config_id": run.config_id,
+                "trial_id": trial.trial_id,
+                "algorithm": trial.algorithm,
+                "task": trial.task,
+                "seed": run.seed,
+                "status": "failed",
+                "steps": 0,
+                "population": len(trial.runs),
+                "halvings": trial.halvings,
+                "dataset_id": arm.dataset_id,
+                "code_version": code_version(),
+                "finished_at": now,
+                "error": problem,
+                "config": run.config,
+            }
+            for run in trial.runs
+        ]
+        self.writer.write_trial(trial.trial_id, rows)
+        self.writer.remove(heartbeat_path(trial.trial_id))
+
+    def _forget_failures(self, arm: Arm, trial: PlannedTrial) -> None:
+        """Drop the `failed` rows of runs that are tried again, where the new rows would not."""
+        from safesweep.trainables.store.writer import ResultWriter
+
+        retried = {run.run_id for run in trial.runs}
+        parts = {
+            (arm.failed_before[run].sweep, arm.failed_before[run].trial_id)
+            for run in retried & arm.failed_before.keys()
+        } - {(self.spec.name, trial.trial_id)}
+        for sweep, trial_id in sorted(parts):
+            writer = ResultWriter(self.writer.storage, sweep)
+            rows = [row for row in _run_rows(writer, trial_id) if row["run_id"] not in retried]
+            if rows:
+                writer.write_trial(trial_id, rows)
+            else:
+                writer.remove_trials([trial_id])
+
+    def _forget_stopped(self, arm: Arm, trial: PlannedTrial) -> None:
+        """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
+        from safesweep.trainables.store.writer import ResultWriter
+
+        continued = {run.run_id for run in trial.runs} & arm.stopped_before.keys()
+        before = {(arm.stopped_before[run].sweep, arm.stopped_before[run].trial_id)
+                  for run in continued}  # fmt: skip
+        for sweep, trial_id in sorted(before):
+            ResultWriter(self.writer.storage, sweep).remove_runs(trial_id, continued)
+
+    def _remove_stale_trials(self) -> None:
+        """Remove what trials left that were killed: files begun, and checkpoints and heartbeats
+        of this sweep's trials that are no longer planned."""
+        from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
+
+        self.writer.remove_partial()
+        if not self.exhausted:
+            return
+        for name in self.writer.names("heartbeats"):
+            trial_id = name.removesuffix(".json")
+            content = self.writer.read_bytes(heartbeat_path(trial_id))
+            if content and json.loads(content).get("sweep") == self.spec.name:
+                self.writer.remove(checkpoint_path(trial_id))
+                self.writer.remove(heartbeat_path(trial_id))
+
+
+class SessionData(Protocol):
+    """The data of a session's sweeps, loaded once."""
+
+    def dataset_ids(self, spec: SweepSpec) -> dict[str, str]:
+        """The digest of each task's data.
+
+        Raises:
+            InvalidInput: there is none, or it is bad.
+        """
+
+
+class Queue:
+    """Sweeps that share workers: those under way, and those that wait for their turn.
+
+    Attributes:
+        open: the ones under way, by place.
+        summaries: how the others ended, by place; InvalidInput where one could not be started.
+        problem: what went wrong while the trainer could not be told.
+    """
+
+    def __init__(
+        self, specs: Mapping[int, SweepSpec], storage: str, data: SessionData, show: bool
+    ) -> None:
+        self.open: dict[int, Launch] = {}
+        self.summaries: dict[int, SweepSummary | InvalidInput] = {}
+        self.problem: Exception | None = None
+        self.progress = Progress(show)
+        self._waiting = dict(specs)
+        self._storage, self._data = storage, data
+        self._planned: dict[int, frozenset[str] | None] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether no sweep is under way and none waits."""
+        return not self.open and not self._waiting
+
+    def next_trial(self) -> tuple[Launch, PlannedTrial] | None:
+        """The next population and its sweep; None when there is none (yet).
+
+        Raises:
+            StoreProblem: the store cannot be read or written.
+        """
+        for _ in range(2):
+            for launch in self.open.values():
+                trial = launch.next_trial()
+                if trial is not None:
+                    return launch, trial
+            if not self.advance():
+                break
+        return None
+
+    def advance(self) -> bool:
+        """Finish the sweeps that are done, and start the first that may be; whether one was.
+
+        Raises:
+            StoreProblem: the store cannot be read or written.
+        """
+        for place in [place for place, launch in self.open.items() if launch.done]:
+            self.summaries[place] = self.open.pop(place).finish()
+        for place, spec in list(self._waiting.items()):
+            try:
+                if self._has_to_wait(place, spec):
+                    continue
+                launch = self._launch(spec)
+            except InvalidInput as problem:
+                if _of_the_store(problem):
+                    raise
+                self.summaries[place] = problem
+                del self._waiting[place]
+                continue
+            del self._waiting[place]
+            if not launch.exhausted:
+                self.open[place] = launch
+                launch.start()
+                return True
+            self.summaries[place] = launch.finish()
+        return False
+
+    def refuse(self, problem: InvalidInput) -> None:
+        """None of the sweeps can be run."""
+        self.interrupt()
+        self.summaries |= dict.fromkeys([*self.open, *self._waiting], problem)
+        self.open, self._waiting = {}, {}
+
+    def interrupt(self) -> None:
+        """Say in the store that the sweeps under way were broken off."""
+        for launch in self.open.values():
+            launch.interrupt()
+
+    @contextlib.contextmanager
+    def problems_kept(self) -> Iterator[None]:
+        """Keep an exception for after the run; Tune would log and forget it."""
+        try:
+            yield
+        except Exception as problem:
+            self.problem = self.problem or problem
+
+    def _launch(self, spec: SweepSpec) -> Launch:
+        from safesweep.trainables.store.writer import ResultWriter
+        from safesweep.trainables.tasks.dsrl_imports import simulator_versions
+        from safesweep.trainables.tasks.registry import get_task
+
+        writer = ResultWriter(self._storage, spec.name)
+        plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec))
+        launch = Launch(plan, writer, self.progress)
+        if not launch.exhausted:
+            for task in spec.tasks:
+                simulator_versions(get_task(task))
+        return launch
+
+    def _has_to_wait(self, place: int, spec: SweepSpec) -> bool:
+        """Whether another sweep trains runs of this one, or may come to."""
+        if not self.open:
+            return False
+        if place not in self._planned:
+            self._planned[place] = self._foreseen(spec)
+        planned = self._planned[place]
+        if planned is None or not all(
+            _foreseeable(launch.plan.arms) for launch in self.open.values()
+        ):
+            return True
+        return any(planned & launch.unfinished_runs() for launch in self.open.values())
+
+    def _foreseen(self, spec: SweepSpec) -> frozenset[str] | None:
+        """Every run of a sweep; None where that depends on results."""
+        arms = make_arms(spec, self._data.dataset_ids(spec).__getitem__)
+        if not _foreseeable(arms):
+            return None
+        # Asking whether it is exhausted makes an arm plan all that it can.
+        return frozenset(run for arm in arms if not arm.exhausted for run in arm.run_ids)
+
+
+def _foreseeable(arms: Sequence[Arm]) -> bool:
+    return all(arm.search.known_in_advance and arm.spec.early_stopping is None for arm in arms)
+
+
+def _of_the_store(problem: InvalidInput) -> bool:
+    from safesweep.trainables.store.writer import StoreProblem
+
+    return isinstance(problem, StoreProblem)
+
+
+def _run_rows(writer: Any, trial_id: str) -> list[dict[str, Any]]:
+    """The rows of a part of `runs`, in the form in which the writer takes them."""
+    import pandas
+
+    content = writer.read_bytes(f"runs/sweep={writer.sweep}/{trial_id}.parquet")
+    if content is None:
+        return []
+    frame = pandas.read_parquet(io.BytesIO(content))
+    rows: list[dict[str, Any]] = []
+    for record in frame.to_dict("records"):
+        row = {
+            str(name): None if pandas.isna(value) else value
+            for name, value in record.items()
+            if not str(name).startswith("hp_")
+        }
+        rows.append({**row, "config": json.loads(str(row["config"]))})
+    return rows

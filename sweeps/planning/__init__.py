@@ -1,0 +1,1 @@
+"""What a sweep comprises, searches for, stops early and carries on."""

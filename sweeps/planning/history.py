@@ -1,0 +1,176 @@
+"""What a store already holds of a sweep: how its runs ended and what they scored."""
+
+import io
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from safesweep.search_spaces.validation import is_missing
+from safesweep.sweeps.spec.sweep_spec import CONSTRAINTS, OBJECTIVES
+from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    import pandas
+
+    from safesweep.trainables.store.writer import ResultWriter
+
+FINISHED = ("completed", "stopped", "diverged")
+SCORES = (*OBJECTIVES, *CONSTRAINTS)
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How one run ended, and its scores at its last evaluation (empty where it has none).
+
+    `rungs` holds the scores at evaluations where early stopping decides, by step. A run that waits
+    for such a decision has the status `paused`, which is not finished and in no table.
+    """
+
+    run_id: str
+    status: str
+    trial_id: str
+    sweep: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    rungs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run needs no more work; a failed one does."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True)
+class PreviousSweep:
+    """The sweep's own row, as an earlier launch left it."""
+
+    created_at: datetime
+    run_ids: tuple[str, ...]
+    spec: str = ""
+
+
+def outcomes(
+    runs: "pandas.DataFrame",
+    evaluations: "pandas.DataFrame",
+    sweep: str | None,
+    cost_limit: float | None,
+    rungs: Collection[int] = (),
+) -> dict[str, RunOutcome]:
+    """Join run rows with their last evaluations, and those at the steps `rungs`, by run_id.
+
+    A method with several policies is judged by the one that its rows name first. Costs are
+    normalised by `cost_limit` (the task's own when None), whatever limit the rows were written
+    under. `sweep` is the partition that trained the runs; None where the rows say it.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    at_rungs: dict[str, dict[int, dict[str, float]]] = {}
+    if len(evaluations):
+        last = evaluations.groupby("run_id")["step"].transform("max")
+        for run_id, _, values in _scores(evaluations[evaluations["step"] == last], cost_limit):
+            scores[run_id] = values
+        chosen = evaluations[evaluations["step"].isin(list(rungs))]
+        for run_id, step, values in _scores(chosen, cost_limit):
+            at_rungs.setdefault(run_id, {})[step] = values
+    found: dict[str, RunOutcome] = {}
+    if not len(runs):
+        return found
+    columns = ("run_id", "status", "trial_id", "steps", *(["sweep"] if not sweep else []))
+    for row in _rows(runs, columns):
+        found[row["run_id"]] = RunOutcome(
+            row["run_id"],
+            row["status"],
+            row["trial_id"],
+            sweep or row["sweep"],
+            scores.get(row["run_id"], {}),
+            0 if is_missing(row["steps"]) else int(row["steps"]),
+            at_rungs.get(row["run_id"], {}),
+        )
+    return found
+
+
+def paused_outcomes(
+    run_ids: Sequence[str],
+    trial_id: str,
+    sweep: str,
+    step: int,
+    evaluations: Sequence[Mapping[str, Any]],
+    cost_limit: float | None,
+    rungs: Collection[int],
+) -> dict[str, RunOutcome]:
+    """Runs of a trial that waits at a rung, by run_id, from the evaluations that it reports."""
+    import pandas
+
+    runs = pandas.DataFrame({"run_id": run_ids})
+    runs = runs.assign(status="paused", trial_id=trial_id, steps=step)
+    return outcomes(runs, pandas.DataFrame(list(evaluations)), sweep, cost_limit, rungs)
+
+
+def _scores(
+    evaluations: "pandas.DataFrame", cost_limit: float | None
+) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Run, step and scores, of each run and step the policy that comes first."""
+    first = evaluations.drop_duplicates(["run_id", "step"])
+    for row in _rows(first, ("run_id", "task", "step", *SCORES)):
+        task = TASKS[row["task"]]
+        limit = task.limit_or_own(cost_limit)
+        values = {name: float(row[name]) for name in SCORES}
+        values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
+        yield row["run_id"], int(row["step"]), values
+
+
+def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    lists = [frame[column].tolist() for column in columns]
+    for values in zip(*lists, strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def read_store(
+    storage: str, cost_limit: float | None, rungs: Collection[int] = ()
+) -> tuple[dict[str, RunOutcome], dict[str, dict[str, Any]]]:
+    """Every run of a store (by run_id), and every configuration (by config_id)."""
+    from safesweep.analysis.store.reader import ResultStore
+
+    store = ResultStore(storage)
+    runs = store.runs()
+    if not len(runs):
+        return {}, {}
+    configs = {
+        row["config_id"]: json.loads(row["config"])
+        for row in _rows(runs.drop_duplicates("config_id"), ("config_id", "config"))
+    }
+    return outcomes(runs, store.evaluations(), None, cost_limit, rungs), configs
+
+
+def read_trial(
+    writer: "ResultWriter",
+    trial_id: str,
+    cost_limit: float | None,
+    rungs: Collection[int] = (),
+) -> dict[str, RunOutcome]:
+    """The runs of one trial that this sweep has just written."""
+    import pandas
+
+    parts = {}
+    for table in ("runs", "evaluations"):
+        content = writer.read_bytes(f"{table}/sweep={writer.sweep}/{trial_id}.parquet")
+        parts[table] = pandas.read_parquet(io.BytesIO(content)) if content else pandas.DataFrame()
+    if not all(map(len, parts.values())) and writer.is_compacted(trial_id):
+        from safesweep.analysis.store.reader import ResultStore
+
+        store = ResultStore(writer.storage)
+        parts["runs"] = store.runs(trial_id=trial_id)
+        parts["evaluations"] = store.evaluations(run_id=parts["runs"]["run_id"])
+    return outcomes(parts["runs"], parts["evaluations"], writer.sweep, cost_limit, rungs)
+
+
+def read_previous(storage: str, sweep: str) -> PreviousSweep | None:
+    """The sweep's row of an earlier launch, or None."""
+    from safesweep.analysis.store.reader import ResultStore
+
+    rows = ResultStore(storage).sweeps(sweep=sweep)
+    if not len(rows):
+        return None
+    row = rows.iloc[0]
+    return PreviousSweep(row["created_at"].to_pydatetime(), tuple(row["run_ids"]), str(row["spec"]))

@@ -1,0 +1,406 @@
+"""Plans: runs grouped into trials, what the store already holds left out.
+
+An arm is one method on one task: it owns a search, turns its suggestions into populations, and
+passes what came of them back. Which runs share a trial depends on the sweep file alone, so that an
+interrupted trial is planned again with the same members.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from safesweep.search_spaces.space import SearchSpace
+from safesweep.sweeps.planning.continuation import (
+    NOTHING_SHORTER,
+    Continuation,
+    Member,
+    ShorterTrials,
+)
+from safesweep.sweeps.planning.early_stopping import Bracket
+from safesweep.sweeps.planning.history import RunOutcome
+from safesweep.sweeps.planning.search import Outcome, Search, make_search
+from safesweep.sweeps.planning.trials import Config, PlannedRun, PlannedTrial
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.store import identity
+
+
+class Arm:
+    """One method on one task within a sweep.
+
+    Args:
+        dataset_id: digest of the data that the runs are trained on.
+        store: outcomes of the runs that the store holds, by run_id.
+        previous_run_ids: what an earlier launch of this sweep comprised, in its order.
+        known_configs: configurations in the store by config_id.
+        shorter: what the store holds with fewer steps.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        algorithm: str,
+        task: str,
+        dataset_id: str,
+        store: Mapping[str, RunOutcome] | None = None,
+        previous_run_ids: Sequence[str] = (),
+        known_configs: Mapping[str, Config] | None = None,
+        shorter: ShorterTrials | None = None,
+    ) -> None:
+        self.shorter = shorter
+        self.spec, self.algorithm, self.task, self.dataset_id = spec, algorithm, task, dataset_id
+        known = store or {}
+        self.stopped_before = {
+            run: outcome for run, outcome in known.items() if outcome.status == "stopped"
+        }
+        self.outcomes = {
+            run: outcome
+            for run, outcome in known.items()
+            if outcome.finished and run not in self.stopped_before
+        }
+        self.failed_before = {
+            run: outcome for run, outcome in known.items() if not outcome.finished
+        }
+        self.suggested: list[list[PlannedRun]] = []
+        space = spec.space_for(algorithm)
+        history = _History(self, space, previous_run_ids, known_configs or {})
+        self.search: Search = make_search(
+            spec.search,
+            space,
+            self._resolve,
+            history.adopt,
+            spec.points_for(algorithm),
+            spec.maximize,
+            tuple(spec.subject_to),
+        )
+        self.brackets: list[Bracket] = []
+        self._bracket_of: dict[str, Bracket] = {}
+        self._batch: list[list[PlannedRun]] = []
+        self._queue: deque[PlannedTrial] = deque()
+        self._index: dict[str, int] = {}
+        self._recorded: set[str] = set()
+        self._best: tuple[str, dict[str, float]] | None = None
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Every run suggested so far, in the order of the suggestions."""
+        return [run.run_id for runs in self.suggested for run in runs]
+
+    @property
+    def configurations(self) -> int:
+        """How many configurations there will be, as far as can be said."""
+        search = self.search
+        if search.known_in_advance or search.exhausted or self.spec.search.num_configs is None:
+            return len(self.suggested)
+        return max(self._attainable, len(self.suggested))
+
+    @cached_property
+    def _attainable(self) -> int:
+        """How many configurations the search can suggest: what is asked for, or fewer where the
+        space holds no more."""
+        asked = self.spec.search.num_configs or 0
+        space = self.search.space
+        return sum(1 for _ in islice(space.grid(), asked)) if space.finite else asked
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why there are, or will be, fewer configurations than the sweep asks for; else None."""
+        asked = self.spec.search.num_configs
+        if asked is None or self.configurations >= asked:
+            return None
+        if self._attainable < asked:
+            reason = "the space holds no more"
+        elif self.search.exhausted:
+            reason = "the search found no other one"
+        else:
+            return None
+        return (
+            f"{self.algorithm} on {self.task}: {self.configurations} configurations instead of "
+            f"{asked}; {reason}"
+        )
+
+    @property
+    def skipped(self) -> list[str]:
+        """Suggested runs that the store already held."""
+        return [run for run in self.run_ids if run in self.outcomes and run not in self._recorded]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every trial has been handed out."""
+        self._fill()
+        rungs_decided = all(bracket.done for bracket in self.brackets)
+        return self.search.exhausted and not self._queue and rungs_decided
+
+    @property
+    def queued(self) -> int:
+        """Trials that are planned and not handed out, and those that wait at a rung."""
+        return len(self._queue) + sum(len(bracket.waiting) for bracket in self.brackets)
+
+    def best_safe(self) -> tuple[str, dict[str, float]] | None:
+        """The configuration that is best among those within every constraint, with its means.
+
+        None while no configuration is complete and safe. Ties go to the earlier suggestion.
+        """
+        return self._best
+
+    def next_trial(self) -> PlannedTrial | None:
+        """The next population to train; None when there is none, or not before results come."""
+        self._fill()
+        return self._queue.popleft() if self._queue else None
+
+    def put_back(self, trials: Sequence[PlannedTrial]) -> None:
+        """Hand these out next."""
+        self._queue.extendleft(reversed(trials))
+
+    def record(self, results: Iterable[RunOutcome]) -> None:
+        """Take in how runs of this arm ended, or that they wait at a rung."""
+        touched = set()
+        for outcome in results:
+            if outcome.run_id in self._bracket_of:
+                self._bracket_of[outcome.run_id].record(outcome)
+            if outcome.status == "paused":
+                continue
+            self.outcomes[outcome.run_id] = outcome
+            self._recorded.add(outcome.run_id)
+            touched.add(self._index[outcome.run_id])
+        for index in sorted(touched):
+            self._tell(index)
+        self._advance_brackets()
+
+    def wait(self, trial: PlannedTrial) -> None:
+        """A trial waits at a rung; what is known of its runs has to be recorded next."""
+        self._bracket_of[trial.runs[0].run_id].waiting.append(trial)
+
+    def config_id(self, config: Config, steps: int | None = None) -> str:
+        """Identity of a configuration of this arm, or of one with another budget."""
+        from safesweep.trainables.methods.registry import ALGORITHMS
+
+        resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
+        return identity.config_id(
+            self.algorithm,
+            config,
+            self.task,
+            self.dataset_id,
+            self.spec.steps if steps is None else steps,
+            self.spec.cost_limit_of(self.task) if resolved.trains_to_cost_limit else None,
+        )
+
+    @cached_property
+    def _static_fields(self) -> list[str]:
+        from safesweep.trainables.methods.registry import ALGORITHMS
+
+        return ALGORITHMS[self.algorithm].config_class.field_names("static")
+
+    def _resolve(self, parameters: Mapping[str, Any]) -> Config:
+        return self.spec.resolve(self.algorithm, parameters)
+
+    def _fill(self) -> None:
+        """Ask for as much as the search can say now, until there is a trial to hand out."""
+        while not self._queue and not self.search.exhausted and self.search.ready:
+            config = self.search.ask()
+            if config is not None:
+                runs = self._runs(config)
+                index = len(self.suggested)
+                self.suggested.append(runs)
+                self._index.update({run.run_id: index for run in runs})
+                self._batch.append(runs)
+                self._enter_bracket(runs)
+                self._tell(index)
+            self._close_bracket()
+            whole_plan = self.search.known_in_advance and not self.search.exhausted
+            enough = len(self._batch) >= self.spec.configs_per_trial
+            if self.search.exhausted or (not whole_plan and (enough or self._between_brackets)):
+                for trial in self._group(self._batch):
+                    self._plan(trial)
+                self._batch = []
+                self._advance_brackets()
+
+    @property
+    def _between_brackets(self) -> bool:
+        return bool(self.brackets) and self.brackets[-1].closed
+
+    def _enter_bracket(self, runs: list[PlannedRun]) -> None:
+        if self.spec.early_stopping is None:
+            return
+        if not self.brackets or self._between_brackets:
+            self.brackets.append(Bracket(self.spec))
+        self.brackets[-1].enter(runs, {**self.outcomes, **self.stopped_before})
+        self._bracket_of.update({run.run_id: self.brackets[-1] for run in runs})
+
+    def _close_bracket(self) -> None:
+        """What an adaptive search suggests competes in brackets of `parallel` suggestions."""
+        if self.brackets:
+            full = self.brackets[-1].size == self.spec.search.parallel
+            self.brackets[-1].closed |= self.search.exhausted or full
+
+    def _plan(self, trial: PlannedTrial) -> None:
+        bracket = self._bracket_of.get(trial.runs[0].run_id)
+        planned = trial if bracket is None else bracket.add(trial)
+        if planned is not None:
+            self._queue.append(planned)
+
+    def _advance_brackets(self) -> None:
+        for bracket in self.brackets:
+            trials, left = bracket.advance()
+            self._queue.extend(trials)
+            self.outcomes.update({outcome.run_id: outcome for outcome in left})
+            for index in sorted({self._index[outcome.run_id] for outcome in left}):
+                self._tell(index)
+
+    def _runs(self, config: Config) -> list[PlannedRun]:
+        identifier = self.config_id(config)
+        return [
+            PlannedRun(identity.run_id(identifier, seed), identifier, seed, config)
+            for seed in self.spec.seeds
+        ]
+
+    def _group(self, batch: Sequence[list[PlannedRun]]) -> Iterator[PlannedTrial]:
+        by_shape: dict[tuple[Any, ...], list[list[PlannedRun]]] = {}
+        for runs in batch:
+            shape = tuple(runs[0].config[name] for name in self._static_fields)
+            by_shape.setdefault(shape, []).append(runs)
+        size = self.spec.configs_per_trial
+        for alike in by_shape.values():
+            for start in range(0, len(alike), size):
+                # What is done is left out after the runs are grouped, never before: an interrupted
+                # trial then keeps its members, and with them its checkpoint.
+                # What an earlier launch stopped goes by the trial in which that was done.
+                members: dict[str, list[PlannedRun]] = {}
+                for run in (run for runs in alike[start : start + size] for run in runs):
+                    if run.run_id not in self.outcomes:
+                        stopped = self.stopped_before.get(run.run_id)
+                        members.setdefault(stopped.trial_id if stopped else "", []).append(run)
+                for stopped_in, trial in members.items():
+                    yield PlannedTrial(
+                        self.algorithm,
+                        self.task,
+                        tuple(trial),
+                        continuation=NOTHING_SHORTER if stopped_in else self._continuation(trial),
+                    )
+
+    def _continuation(self, runs: Sequence[PlannedRun]) -> Continuation:
+        # Rungs are decided by trials that reach them; a trial carried on may begin beyond one.
+        if self.shorter is None or self.spec.early_stopping is not None:
+            return NOTHING_SHORTER
+        return self.shorter.find([Member(run.run_id, run.seed, run.config) for run in runs])
+
+    def outcome(self, index: int) -> Outcome | None:
+        """What came of suggestion `index`; None while a run of it has not ended."""
+        runs = self.suggested[index]
+        if not all(run.run_id in self.outcomes for run in runs):
+            return None
+        return summarize(self.spec, [self.outcomes[run.run_id] for run in runs])
+
+    def _tell(self, index: int) -> None:
+        outcome = self.outcome(index)
+        if outcome is not None:
+            runs = self.suggested[index]
+            results = [self.outcomes[run.run_id] for run in runs]
+            self.search.tell(index, outcome)
+            if outcome.status == "complete" and outcome.safe:
+                means = mean_scores(results)
+                if (
+                    self._best is None
+                    or means[self.spec.maximize] > self._best[1][self.spec.maximize]
+                ):
+                    self._best = (runs[0].config_id, means)
+
+
+class _History:
+    """Keeps a resumed search on the path of the launch before it.
+
+    Suggestions that the earlier launch made too stand. Another one (its search saw other results:
+    seeds or steps were added, say) gives way to a configuration of that launch, while there are any
+    left, since that one costs nothing or less.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        space: SearchSpace,
+        run_ids: Sequence[str],
+        known_configs: Mapping[str, Config],
+    ) -> None:
+        self.arm = arm
+        identifiers = dict.fromkeys(run.rsplit("-", 1)[0] for run in run_ids)
+        budgets = [arm.spec.steps, *(arm.shorter.budgets if arm.shorter else ())]
+        names = set(arm.spec.resolve(arm.algorithm, {}))
+        self.left = {
+            arm.config_id(known_configs[identifier]): known_configs[identifier]
+            for identifier in identifiers
+            # A sweep's other methods have other hyperparameters.
+            if set(known_configs.get(identifier, ())) == names
+            and self._belongs(identifier, known_configs[identifier], space, budgets)
+        }
+        self.suggested = {*identifiers, *self.left}
+
+    def adopt(self, config: Config) -> Config | None:
+        """The configuration to take instead of `config`, or None to take it."""
+        identifier = self.arm.config_id(config)
+        if identifier in self.suggested:
+            self.left.pop(identifier, None)
+            return None
+        while self.left:
+            other = self.left.pop(next(iter(self.left)))
+            if all(other != runs[0].config for runs in self.arm.suggested):
+                return other
+        return None
+
+    def _belongs(
+        self, identifier: str, config: Config, space: SearchSpace, budgets: Collection[int]
+    ) -> bool:
+        if all(self.arm.config_id(config, steps) != identifier for steps in budgets):
+            return False
+        try:
+            point = space.active(config)
+        except KeyError:
+            return False
+        resolved = self.arm.spec.resolve(self.arm.algorithm, point)
+        return space.contains(point) and resolved == config
+
+
+def summarize(spec: SweepSpec, results: Collection[RunOutcome]) -> Outcome:
+    """What a search is told of a configuration: means over all of its seeds.
+
+    A configuration with a failed or diverged seed counts as failed: the mean over the survivors
+    would flatter it.
+    """
+    if not all(result.scores and result.status in ("completed", "stopped") for result in results):
+        return Outcome("failed")
+
+    means = mean_scores(results)
+    constraints = {name: means[name] - limit for name, limit in spec.subject_to.items()}
+    stopped = [result.steps for result in results if result.status == "stopped"]
+    if stopped:
+        return Outcome("pruned", means[spec.maximize], constraints, min(stopped))
+    return Outcome("complete", means[spec.maximize], constraints)
+
+
+def mean_scores(results: Collection[RunOutcome]) -> dict[str, float]:
+    """Each score's mean over runs that all have it."""
+    names = next(iter(results)).scores
+    return {name: sum(result.scores[name] for result in results) / len(results) for name in names}
+
+
+def make_arms(
+    spec: SweepSpec,
+    dataset_id: Callable[[str], str],
+    store: Mapping[str, RunOutcome] | None = None,
+    previous_run_ids: Sequence[str] = (),
+    known_configs: Mapping[str, Config] | None = None,
+    storage: str | None = None,
+) -> list[Arm]:
+    """One arm for every method and task of a sweep; `dataset_id` gives each task's digest.
+
+    `storage` is the store in which shorter trials may lie.
+    """
+
+    def arm(task: str, algorithm: str) -> Arm:
+        identifier = dataset_id(task)
+        shorter = ShorterTrials(storage, spec, algorithm, identifier) if storage else None
+        return Arm(
+            spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
+        )
+
+    return [arm(task, algorithm) for task in spec.tasks for algorithm in spec.algorithms]

@@ -1,0 +1,101 @@
+"""What is trained together: runs, and the trials that comprise them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from safesweep.sweeps.planning.continuation import (
+    NOTHING_SHORTER,
+    Continuation,
+)
+from safesweep.trainables.store import identity
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One configuration with one seed."""
+
+    run_id: str
+    config_id: str
+    seed: int
+    config: Config
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One population: runs of one method on one dataset that agree in every static field.
+
+    `halvings` counts how often it was halved because memory had run out.
+
+    With early stopping it is trained from rung to rung: at the step `since` the runs in `stop` (by
+    run_id, with the reason) end, and the others train on to the step `until`, or to their end.
+    """
+
+    algorithm: str
+    task: str
+    runs: tuple[PlannedRun, ...]
+    halvings: int = 0
+    since: int = 0
+    until: int | None = None
+    stop: Mapping[str, str] = field(default_factory=dict, hash=False)
+    continuation: Continuation = NOTHING_SHORTER
+
+    @cached_property
+    def trial_id(self) -> str:
+        """Identity of the population, from its members."""
+        return identity.trial_id(run.run_id for run in self.runs)
+
+    @property
+    def going(self) -> "PlannedTrial":
+        """The population that is left when the runs in `stop` have ended."""
+        runs = tuple(run for run in self.runs if run.run_id not in self.stop)
+        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+
+    @property
+    def stopping(self) -> "PlannedTrial":
+        """The runs in `stop`."""
+        runs = tuple(run for run in self.runs if run.run_id in self.stop)
+        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+
+    def steps_to(self, step: int) -> int:
+        """Gradient steps of all runs until the trial is at `step`, or where it pauses before."""
+        reached = step if self.until is None else min(step, self.until)
+        return max(0, reached - self.since) * (len(self.runs) - len(self.stop))
+
+    @property
+    def from_step(self) -> int:
+        """The step from which it is trained: 0, or the end of the shorter trial that it carries
+        on."""
+        return self.continuation.trial.steps if self.continuation.trial else 0
+
+    @property
+    def config_ids(self) -> tuple[str, ...]:
+        """The configurations, each once."""
+        return tuple(dict.fromkeys(run.config_id for run in self.runs))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, each once."""
+        return tuple(dict.fromkeys(run.seed for run in self.runs))
+
+    def halves(self) -> tuple["PlannedTrial", "PlannedTrial"]:
+        """Two populations of half the size; the seeds of a configuration stay together if they can.
+
+        Raises:
+            ValueError: there is only one run.
+        """
+        if len(self.runs) == 1:
+            raise ValueError("a population of one run has no halves")
+        if len(self.config_ids) > 1:
+            first = set(self.config_ids[: (len(self.config_ids) + 1) // 2])
+            middle = sum(run.config_id in first for run in self.runs)
+        else:
+            middle = (len(self.runs) + 1) // 2
+        one, other = (
+            replace(self, runs=runs, halvings=self.halvings + 1, continuation=NOTHING_SHORTER)
+            for runs in (self.runs[:middle], self.runs[middle:])
+        )
+        return one, other

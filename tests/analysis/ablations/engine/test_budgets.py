@@ -1,0 +1,141 @@
+import pytest
+
+from safesweep.analysis.ablations.engine.budgets import (
+    SECONDS_PER_1000_STEPS,
+    SMALL,
+    SMALL_ON_BOATS,
+    SMALL_STEPS,
+    SMALL_STEPS_ON_BOATS,
+    SMOKE,
+    configurations,
+    cost_limits,
+    describe_cost,
+    describe_seconds,
+    estimate_seconds,
+    make_sweeps,
+    method_settings,
+    task_settings,
+)
+from safesweep.analysis.reproduction import ABLATIONS
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.identity import config_id
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_method_has_settings_that_it_knows(algorithm: str) -> None:
+    assert algorithm in SMOKE and algorithm in SMALL and algorithm in SMALL_STEPS
+    for scale in ("smoke", "small", "paper"):
+        ALGORITHMS[algorithm].config_class.resolve(method_settings(scale, algorithm))
+    assert method_settings("paper", algorithm) == {}
+
+
+def test_the_papers_limits() -> None:
+    assert cost_limits("flrp", "OfflineCarRun-v0") == (10.0,)
+    assert cost_limits("r2pac", "OfflineCarRun-v0") == (5.0,)
+    assert cost_limits("r2pac", "OfflineCarGoal1Gymnasium-v0") == (10.0,)
+    assert cost_limits("lspc", "OfflineCarRun-v0") == (10.0, 20.0, 40.0)
+    assert cost_limits("safefql", "OfflineHopperVelocityGymnasium-v1") == (20.0,)
+    assert cost_limits("flrp", "BoatNavigation-v0") == (1.0,)
+
+
+def test_the_papers_settings_of_a_task() -> None:
+    assert task_settings("paper", "lspc", "OfflineCarRun-v0")["restriction"] == 0.6
+    assert task_settings("paper", "lspc", "OfflineAntRun-v0") == {}
+    assert task_settings("paper", "lspc", "OfflineMetadrive-hardmean-v0") == {"safety_mask": True}
+    assert task_settings("paper", "r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
+    assert task_settings("paper", "r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
+    assert task_settings("paper", "flrp", "OfflineCarRun-v0") == {}
+
+
+def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> None:
+    tasks = ["OfflineBallRun-v0", "OfflineAntRun-v0", "OfflineDroneRun-v0"]
+    first, second = make_sweeps("x", "paper", "r2pac", "r2pac", tasks, {"quantile": [0.5]}, {})
+    assert first["tasks"] == ["OfflineBallRun-v0"]
+    assert second["tasks"] == ["OfflineAntRun-v0", "OfflineDroneRun-v0"]
+    assert (first["name"], second["name"]) == ("x-paper-1", "x-paper-2")
+    assert first["cost_limit"] == 5.0
+    assert "quantile" not in second["fixed"]
+    (small,) = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {})
+    assert "cost_limit" not in small and small["dataset"] == "collect"
+
+
+def test_at_small_scale_the_boats_have_settings_and_steps_of_their_own() -> None:
+    tasks = ["BoatNavigation-v0", "OfflineBallRun-v0", "BoatNavigationHard-v0"]
+    boats, ball = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {"penalty": 2.0})
+    assert boats["tasks"] == ["BoatNavigation-v0", "BoatNavigationHard-v0"]
+    assert (boats["fixed"]["chunk_length"], boats["steps"]) == (10, SMALL_STEPS_ON_BOATS["r2pac"])
+    # What an ablation sets goes first.
+    assert boats["fixed"]["penalty"] == 2.0
+    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS["r2pac"]
+    for algorithm, values in SMALL_ON_BOATS.items():
+        ALGORITHMS[algorithm].config_class.resolve(values)
+
+
+def test_the_default_configuration_is_the_same_run_in_every_ablation() -> None:
+    identities: dict[str, set[str]] = {}
+    for name in ("flrp-table2", "flrp-table3", "flrp-fig3", "flrp-fig4", "flrp-fig7"):
+        found = set()
+        for sweep in ABLATIONS[name].sweeps["small"]:
+            spec = SweepSpec.from_mapping(sweep)
+            for values in spec.space_for("flrp").grid():
+                config = spec.resolve("flrp", values)
+                found.add(config_id("flrp", config, "OfflineCarRun-v0", "data", spec.steps))
+        identities[name] = found
+    assert len(set.intersection(*identities.values())) == 1
+
+
+def test_the_cost_counts_runs_and_steps() -> None:
+    sweeps = make_sweeps("x", "small", "flrp", "bc", ["BoatNavigation-v0"],
+                         {"hidden_layers": [1, 2]}, {}, steps=100)  # fmt: skip
+    assert describe_cost("small", sweeps).startswith(
+        "6 runs, 600 gradient steps in all, on BoatNavigation"
+    )
+    assert describe_cost("small", []).startswith("no runs")
+
+
+def test_a_sweep_trains_its_points_or_every_combination() -> None:
+    space = {"hidden_layers": [1, 2], "learning_rate": [0.01, 0.1]}
+    points = [
+        {"hidden_layers": 1, "learning_rate": 0.1},
+        {"hidden_layers": 2, "learning_rate": 0.01},
+    ]
+    tasks = ["BoatNavigation-v0"]
+    (grid,) = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=100)
+    (chosen,) = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=100, points=points)
+    assert len(configurations(grid)) == 4
+    assert configurations(chosen) == points
+    assert SweepSpec.from_mapping(chosen).points_for("bc") == points
+    assert describe_cost("small", [chosen]).startswith("6 runs, 600 gradient steps in all")
+
+
+def test_the_time_follows_from_the_rates() -> None:
+    assert all(set(rates) == set(ALGORITHMS) for rates in SECONDS_PER_1000_STEPS.values())
+    assert all(min(rates.values()) > 0 for rates in SECONDS_PER_1000_STEPS.values())
+    tasks = ["BoatNavigation-v0", "BoatNavigationHard-v0"]
+    space = {"hidden_layers": [1, 2]}
+    sweeps = make_sweeps("x", "small", "flrp", "bc", tasks, space, {}, steps=5000)
+    # Two configurations, three seeds, two tasks; two cores.
+    expected = 2 * 3 * 2 * 5 * SECONDS_PER_1000_STEPS["small"]["bc"] / 2
+    assert estimate_seconds("small", sweeps) == pytest.approx(expected)
+    paper = make_sweeps("x", "paper", "flrp", "bc", tasks[:1], {}, {})
+    expected = 3 * 1000 * SECONDS_PER_1000_STEPS["paper"]["bc"]
+    assert estimate_seconds("paper", paper) == pytest.approx(expected)
+    assert "about 5.1 hours on two cores without a GPU" in describe_cost("paper", paper)
+    assert "about 2 min on two cores" in describe_cost("small", sweeps, 120)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (59.5, "60 s"),
+        (90, "1.5 min"),
+        (754, "13 min"),
+        (7200, "2 hours"),
+        (200_000, "2.3 days"),
+        (1e9, "32 years"),
+    ],
+)
+def test_a_time_in_words(seconds: float, words: str) -> None:
+    assert describe_seconds(seconds) == words

@@ -1,0 +1,445 @@
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from safesweep import run_sweep
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution import ray_tune as launch
+from safesweep.sweeps.execution import scheduler as queue
+from safesweep.sweeps.execution.ray_tune import max_concurrent, trial_resources
+from safesweep.sweeps.execution.scheduler import make_plan
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.store.writer import (
+    ResultWriter,
+    StoreProblem,
+    checkpoint_path,
+    heartbeat_path,
+)
+from safesweep.trainables.tasks.registry import get_task
+
+TASK = "BoatNavigation-v0"
+RAISES, DIES_ONCE, DIES_ALWAYS, ILL_FORMED = 0.61, 0.62, 0.63, 0.64
+LARGE, TOO_LARGE, STORE_GONE = 0.65, 0.66, 0.67
+
+
+@dataclass
+class StandInData:
+    """What the launch needs of a dataset."""
+
+    dataset_id: str = "data"
+    observations: Any = field(default_factory=lambda: np.arange(6.0))
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    os.environ.update(launch.RAY_ENVIRONMENT)
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    # Workers cannot import this module.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.shutdown()
+
+
+def stand_in_trainable() -> type[Any]:
+    """A trainable that fails, dies or scores as tau_h says, and writes rows as the real one."""
+    import ray
+    from ray import tune
+
+    class StandIn(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.plan, self.at = config, 0
+            assert ray.get(config["dataset"]).observations.sum() == 15.0
+            if any(c["feasibility_expectile"] == ILL_FORMED for c in config["configs"]):
+                raise ValueError("bad data\nin two lines")
+
+        def step(self) -> dict[str, Any]:
+            self.at += self.plan["evaluate_every"]
+            levels = [config["feasibility_expectile"] for config in self.plan["configs"]]
+            tries = 0
+            if levels[0] in (RAISES, DIES_ONCE, DIES_ALWAYS) and self.at == 10:
+                tries = self.count_tries(levels[0])
+            if (LARGE in levels and len(levels) > 1) or TOO_LARGE in levels:
+                raise MemoryError(f"no room for {len(levels)}")
+            if STORE_GONE in levels:
+                raise StoreProblem("storage: 'there' cannot be written (it is gone)")
+            if RAISES in levels:
+                raise RuntimeError("out of luck")
+            if DIES_ALWAYS in levels or (DIES_ONCE in levels and tries == 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = self.at >= self.plan["steps"]
+            if done:
+                self.write()
+            return {"step": self.at, "done": done}
+
+        def count_tries(self, level: float) -> int:
+            old = Path(self.plan["storage"], f"tried-{level}-1")
+            if not old.exists():
+                old.touch()
+                return 1
+            old.rename(old.with_name(f"tried-{level}-2"))
+            return 2
+
+        def write(self) -> None:
+            runs, evaluations = [], []
+            plan = self.plan
+            for config, seed, run_id in zip(
+                plan["configs"], plan["seeds"], plan["run_ids"], strict=True
+            ):
+                keys = {"run_id": run_id, "config_id": run_id.rsplit("-", 1)[0], "seed": seed}
+                keys |= {"algorithm": plan["algorithm"], "task": plan["task"]}
+                runs.append(
+                    {
+                        **keys,
+                        "trial_id": plan["trial_id"],
+                        "status": "completed",
+                        "population": len(plan["seeds"]),
+                        "halvings": plan["halvings"],
+                        "config": config,
+                    }
+                )
+                level = config["feasibility_expectile"]
+                evaluations.append(
+                    {
+                        **keys,
+                        "step": plan["steps"],
+                        "policy": "flrp",
+                        "normalized_reward": level + 0.001 * seed,
+                        "reward_return_mean": level,
+                        "normalized_cost": 1.25 * level,
+                        "cost_return_mean": 1.25 * level,
+                        "violation_rate": 0.0,
+                    }
+                )
+            ResultWriter(plan["storage"], plan["sweep"]).write_trial(
+                plan["trial_id"], runs, evaluations
+            )
+
+    return StandIn
+
+
+def spec(levels: Any = (0.7, 0.8, 0.9), **changes: Any) -> SweepSpec:
+    content = {
+        "name": "example",
+        "algorithm": "flrp",
+        "tasks": [TASK],
+        "steps": 20,
+        "evaluate": {"every": 10},
+        "seeds": [0, 1],
+        "space": {"tau_h": list(levels)},
+    }
+    return SweepSpec.from_mapping({**content, **changes})
+
+
+@pytest.fixture
+def sweep(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that runs a sweep with the stand-in on `tmp_path`."""
+    monkeypatch.setattr(
+        launch,
+        "_load_dataset",
+        lambda task, source, progress: StandInData(),
+    )
+
+    def run(example: SweepSpec) -> launch.SweepSummary:
+        return run_sweep(example, str(tmp_path), progress=False, trainable=stand_in_trainable())
+
+    return run
+
+
+@pytest.fixture
+def several(sweep: Any, tmp_path: Path) -> Any:
+    """A function that runs several sweeps in one session with the stand-in on `tmp_path`."""
+
+    def run(*examples: SweepSpec) -> list[launch.SweepSummary | InvalidInput]:
+        return launch.run_sweeps(
+            examples, str(tmp_path), progress=False, trainable=stand_in_trainable()
+        )
+
+    return run
+
+
+def statuses(storage: Path) -> dict[float, list[str]]:
+    """Status of every row of `runs` by tau_h."""
+    found: dict[float, list[str]] = {}
+    for row in ResultStore(storage).runs().itertuples():
+        found.setdefault(row.hp_feasibility_expectile, []).append(row.status)
+    return found
+
+
+@pytest.mark.ray
+def test_a_grid_runs_once_and_then_never_again(
+    sweep: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, trial in (("example", "stale"), ("other", "alive")):
+        writer = ResultWriter(str(tmp_path), name)
+        writer.write_bytes(heartbeat_path(trial), json.dumps({"sweep": name}).encode())
+        writer.write_bytes(checkpoint_path(trial), b"state")
+    summary = sweep(spec())
+    assert (summary.completed, summary.failed, summary.trials, summary.skipped) == (6, 0, 3, 0)
+    assert summary.exit_code == 0
+    assert summary.storage == str(tmp_path)
+
+    store = ResultStore(tmp_path)
+    row = store.sweeps().iloc[0]
+    runs = store.runs().sort_values(["hp_feasibility_expectile", "seed"])
+    assert row["status"] == "completed"
+    assert list(row["run_ids"]) == list(runs["run_id"])
+    assert SweepSpec.from_yaml(row["spec"]) == spec()
+    # What trials of this sweep left behind that are no longer planned is gone.
+    assert [path.name for path in tmp_path.glob("heartbeats/*.json")] == ["alive.json"]
+    assert len(list(tmp_path.glob("checkpoints/*/*"))) == 1
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.parquet")}
+    again = sweep(spec())
+    assert (again.completed, again.skipped, again.trials) == (6, 6, 0)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.parquet")}
+    assert store.sweeps().iloc[0]["created_at"] == row["created_at"]
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.ray
+def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "WORKER_LOSSES", 1)
+    summary = sweep(spec([RAISES, ILL_FORMED, DIES_ONCE, DIES_ALWAYS, 0.7]))
+    assert (summary.completed, summary.failed, summary.exit_code) == (4, 6, 1)
+    runs = ResultStore(tmp_path).runs()
+    errors = dict(zip(runs["hp_feasibility_expectile"], runs["error"], strict=True))
+    assert errors == {
+        RAISES: "RuntimeError: out of luck",
+        ILL_FORMED: "ValueError: bad data",
+        DIES_ALWAYS: "its worker was lost 2 times",
+        DIES_ONCE: None,
+        0.7: None,
+    }
+    # An error in code or data is not tried again; a lost worker is.
+    tries = {path.name for path in tmp_path.glob("tried-*")}
+    assert tries == {f"tried-{RAISES}-1", f"tried-{DIES_ONCE}-2", f"tried-{DIES_ALWAYS}-2"}
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "failed"
+
+
+@pytest.mark.ray
+def test_populations_that_do_not_fit_are_halved_and_the_rows_say_so(
+    sweep: Any, tmp_path: Path
+) -> None:
+    summary = sweep(spec([LARGE, 0.7, TOO_LARGE], seeds=[0, 1, 2], configs_per_trial=2))
+    assert (summary.completed, summary.failed, summary.exit_code) == (6, 3, 1)
+    runs = ResultStore(tmp_path).runs().sort_values(["hp_feasibility_expectile", "seed"])
+    assert runs["run_id"].is_unique
+    # Six runs: halved to one configuration each; three of LARGE to two and one, two to one each.
+    large = runs[runs["hp_feasibility_expectile"] == LARGE]
+    assert list(large["population"]) == [1, 1, 1]
+    assert list(large["halvings"]) == [3, 3, 2]
+    fitting = runs[runs["hp_feasibility_expectile"] == 0.7]
+    assert list(zip(fitting["population"], fitting["halvings"], strict=True)) == [(3, 1)] * 3
+    hopeless = runs[runs["hp_feasibility_expectile"] == TOO_LARGE]
+    assert list(hopeless["population"]) == [1, 1, 1]
+    assert list(hopeless["halvings"]) == [2, 2, 1]
+    assert set(hopeless["error"]) == {"MemoryError: no room for 1"}
+
+
+@pytest.mark.ray
+def test_a_store_that_fails_a_worker_ends_the_sweep_and_fails_no_run(
+    sweep: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreProblem, match="'there' cannot be written"):
+        sweep(spec([0.7, STORE_GONE]))
+    assert "failed" not in [status for found in statuses(tmp_path).values() for status in found]
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
+
+
+@pytest.mark.ray
+def test_halved_populations_have_the_results_of_whole_ones(
+    ray_session: None, tmp_path: Path
+) -> None:
+    from safesweep.trainables.trainable import SafeRLTrainable
+
+    class Hungry(SafeRLTrainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            super().setup(config)
+            self.fits = len(config["seeds"]) <= 2
+
+        def step(self) -> dict[str, Any]:
+            result = super().step()
+            if not self.fits:
+                raise MemoryError
+            return result
+
+    dataset = tmp_path / "boat.hdf5"
+    collect_dataset(get_task(TASK), episodes=4, path=dataset)
+    example = spec(
+        [0.7, 0.9],
+        dataset=str(dataset),
+        seeds=[0, 1, 2, 3],
+        evaluate={"every": 10, "episodes": 2},
+        fixed={"hidden_dim": 8, "batch_size": 16, "latent_dim": 2, "coupling_layers": 2},
+    )
+    frames = []
+    for name, trainable in (("whole", SafeRLTrainable), ("halved", Hungry)):
+        storage = tmp_path / name
+        summary = run_sweep(example, str(storage), progress=False, trainable=trainable)
+        assert summary.completed == 8
+        runs = ResultStore(storage).runs()
+        assert set(runs["population"]) == ({4} if name == "whole" else {2})
+        assert set(runs["halvings"]) == ({0} if name == "whole" else {1})
+        found = ResultStore(storage).evaluations().drop(columns="act_latency_ms")
+        frames.append(found.sort_values(["run_id", "step"], ignore_index=True))
+        assert not list(storage.glob("heartbeats/*"))
+        assert len(list(storage.glob("checkpoints/*/*"))) == runs["trial_id"].nunique()
+    pandas.testing.assert_frame_equal(frames[0], frames[1], check_exact=False, rtol=1e-4)
+
+
+@pytest.mark.ray
+def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
+    def write_failed(sweep: str, levels: list[float]) -> None:
+        arm = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).arms[0]
+        trials = iter(arm.next_trial, None)
+        rows = [
+            {
+                "run_id": run.run_id,
+                "config_id": run.config_id,
+                "trial_id": sweep,
+                "status": "failed",
+                "config": run.config,
+            }
+            for trial in trials
+            if trial is not None
+            for run in trial.runs
+        ]
+        ResultWriter(str(tmp_path), sweep).write_trial(sweep, rows)
+
+    # Another grouping and another sweep's partition: what is retried leaves them, the rest stays.
+    write_failed("first", [0.66, 0.7])
+    write_failed("second", [0.8])
+    summary = sweep(spec([0.7, 0.8]))
+    assert (summary.completed, summary.failed) == (4, 0)
+    assert statuses(tmp_path) == {
+        0.66: ["failed"] * 2,
+        0.7: ["completed"] * 2,
+        0.8: ["completed"] * 2,
+    }
+    assert sorted(path.parent.name for path in tmp_path.glob("runs/*/*.parquet")) == [
+        "sweep=example",
+        "sweep=example",
+        "sweep=first",
+    ]
+
+
+@pytest.mark.ray
+def test_adaptive_sweeps_start_at_the_default_and_repeat(sweep: Any, tmp_path: Path) -> None:
+    example = spec(
+        space={"tau_h": {"low": 0.65, "high": 0.95}},
+        search={"method": "tpe", "num_configs": 6},
+    )
+    assert sweep(example).completed == 12
+    runs = ResultStore(tmp_path).runs()
+    assert runs["run_id"].is_unique and runs["config_id"].nunique() == 6
+    order = list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"])
+    default = runs[runs["hp_feasibility_expectile"] == 0.9]
+    assert set(order[:2]) == set(default["run_id"])
+    study = tmp_path / "studies" / "example.log"
+    assert study.read_text().count('"state":1') == 6
+    study.unlink()
+    again = sweep(example)
+    assert (again.completed, again.skipped, again.trials) == (12, 12, 0)
+    assert list(ResultStore(tmp_path).sweeps().iloc[0]["run_ids"]) == order
+    assert study.read_text().count('"state":1') == 6
+
+
+@pytest.mark.ray
+def test_an_error_of_ours_is_not_lost_in_tune(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError("the store is gone")
+
+    monkeypatch.setattr(queue.history, "read_trial", broken)
+    with pytest.raises(OSError, match="the store is gone"):
+        sweep(spec([0.7]))
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
+
+
+def test_plan_of_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    plan = make_plan(spec(), str(tmp_path / "store"), {TASK: "data"})
+    assert plan.previous is None and len(plan.arms) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_resources_follow_the_machine() -> None:
+    example = spec(resources={"cpu": 2, "gpu": 0.25})
+    assert trial_resources(example, {"CPU": 4.0}) == {"cpu": 2.0, "gpu": 0.0}
+    with_gpu = trial_resources(example, {"CPU": 4.0, "GPU": 1.0})
+    assert with_gpu == {"cpu": 2.0, "gpu": 0.25}
+    with pytest.raises(InvalidInput, match=r"resources\.cpu: 2 is not allowed; there are 1"):
+        trial_resources(example, {"CPU": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("request_", "available", "trials"),
+    [
+        ({"cpu": 1.0, "gpu": 0.0}, {"CPU": 2.0}, 2),
+        ({"cpu": 1.0, "gpu": 0.25}, {"CPU": 16.0, "GPU": 1.0}, 4),
+        ({"cpu": 0.1, "gpu": 0.0}, {"CPU": 1.0}, 10),
+        ({"cpu": 3.0, "gpu": 0.0}, {"CPU": 4.0}, 1),
+    ],
+)
+def test_as_many_trials_as_fit(
+    request_: dict[str, float], available: dict[str, float], trials: int
+) -> None:
+    assert max_concurrent(request_, available) == trials
+
+
+@pytest.mark.ray
+def test_sweeps_share_a_session_and_their_runs(several: Any, tmp_path: Path) -> None:
+    first, second = spec((0.7, 0.8), name="first"), spec((0.8, 0.9), name="second")
+    third = spec((0.55, 0.6), name="third", resources={"cpu": 2})
+    summaries = several(first, second, third)
+    assert [entry.sweep for entry in summaries] == ["first", "second", "third"]
+    assert [(entry.completed, entry.failed) for entry in summaries] == [(4, 0)] * 3
+    assert [(entry.skipped, entry.trials) for entry in summaries] == [(0, 2), (2, 1), (0, 2)]
+    assert statuses(tmp_path) == {level: ["completed"] * 2 for level in (0.55, 0.6, 0.7, 0.8, 0.9)}
+    again = several(first, second, third)
+    assert [(entry.skipped, entry.trials) for entry in again] == [(4, 0)] * 3
+
+
+@pytest.mark.ray
+def test_a_sweep_that_cannot_be_started_leaves_the_others_be(
+    several: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "gone.hdf5"
+    missing.touch()
+
+    def load(task: str, source: str, progress: bool) -> StandInData:
+        if source == str(missing):
+            raise InvalidInput("dataset: nowhere to be found")
+        return StandInData()
+
+    monkeypatch.setattr(launch, "_load_dataset", load)
+    lost = spec(name="lost", dataset=str(missing))
+    large = spec(name="large", resources={"cpu": 99})
+    summaries = several(lost, spec((0.7,), name="kept"), large)
+    assert str(summaries[0]) == "dataset: nowhere to be found"
+    assert summaries[1].completed == 2
+    assert "resources.cpu: 99" in str(summaries[2])
+    with pytest.raises(InvalidInput, match="nowhere"):
+        run_sweep(lost, str(tmp_path), progress=False)

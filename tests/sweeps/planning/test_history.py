@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safesweep.sweeps.planning.history import read_previous, read_store, read_trial
+from safesweep.trainables.store.identity import trial_id
+from safesweep.trainables.store.writer import ResultWriter
+
+WriteSweep = Callable[..., list[str]]
+
+
+def test_last_evaluation_counts(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    runs = write_sweep(scores=lambda config, seed, step: (float(step), [step / 100, step / 50]))
+    outcomes, configs = read_store(str(tmp_path / "store"), None)
+    assert set(outcomes) == set(runs)
+    outcome = outcomes[runs[0]]
+    assert outcome.finished and outcome.sweep == "first"
+    assert outcome.scores["reward_return_mean"] == 2000.0
+    assert outcome.scores["cost_return_mean"] == 30.0
+    assert outcome.scores["normalized_cost"] == 3.0
+    assert list(configs.values()) == [{"feasibility_expectile": 0.9}]
+
+
+def test_costs_are_normalised_by_the_limit_of_the_sweep(
+    write_sweep: WriteSweep, tmp_path: Path
+) -> None:
+    runs = write_sweep(scores=lambda config, seed, step: (0.0, [30.0]))
+    outcomes, _ = read_store(str(tmp_path / "store"), 60.0)
+    assert outcomes[runs[0]].scores["normalized_cost"] == pytest.approx(0.5)
+
+
+def test_runs_without_evaluations_have_no_scores(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    runs = write_sweep(statuses={1: "diverged", 2: "failed"})
+    outcomes, _ = read_store(str(tmp_path / "store"), None)
+    assert [outcomes[run].finished for run in runs] == [True, True, False]
+    assert not outcomes[runs[1]].scores
+
+
+def test_one_trial_reads_as_in_the_whole_store(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    runs = write_sweep()
+    writer = ResultWriter(str(tmp_path / "store"), "first")
+    outcomes, _ = read_store(str(tmp_path / "store"), None)
+    assert read_trial(writer, trial_id(runs), None) == outcomes
+    assert read_trial(writer, "nothing", None) == {}
+
+
+def test_previous_sweep(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    runs = write_sweep(also=["other-0"])
+    previous = read_previous(str(tmp_path / "store"), "first")
+    assert previous is not None
+    assert previous.run_ids == (*runs, "other-0")
+    assert read_previous(str(tmp_path / "store"), "second") is None
+
+
+def test_an_empty_store_holds_nothing(tmp_path: Path) -> None:
+    assert read_store(str(tmp_path), None) == ({}, {})

@@ -1,0 +1,275 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace, Value
+from safesweep.sweeps.planning.search import (
+    OPTUNA_SEARCHES,
+    Config,
+    OptunaSearch,
+    Outcome,
+    Search,
+    make_search,
+    safe_first_score,
+)
+from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SearchOptions
+from tests.benchmarks import search_efficiency
+
+BOX = SearchSpace(
+    "example",
+    [Hyperparameter("x", low=0.0, high=1.0), Hyperparameter("y", low=0.0, high=1.0)],
+)
+SMALL = SearchSpace(
+    "example", [Hyperparameter("a", choices=(1, 2, 3)), Hyperparameter("b", choices=("p", "q"))]
+)
+CONDITIONAL = SearchSpace(
+    "example",
+    [
+        Hyperparameter("x", low=0.0, high=1.0),
+        Hyperparameter("y", low=0.0, high=1.0),
+        Hyperparameter("layers", low=1, high=3, integer=True),
+        Hyperparameter("kind", choices=("p", "q")),
+        Hyperparameter("rate", low=1e-3, high=1.0, log=True, when=("kind", ("q",))),
+    ],
+    {"x": 0.5, "y": 0.5, "layers": 2, "kind": "q", "rate": 0.1},
+)
+
+
+def resolve(parameters: Mapping[str, Any]) -> Config:
+    return {"unsearched": 1, **parameters}
+
+
+def options(method: str, num_configs: int | None = None, seed: int = 0) -> SearchOptions:
+    return SearchOptions(method, num_configs, seed, 4 if method in ADAPTIVE_METHODS else None)
+
+
+def make(
+    method: str,
+    num_configs: int | None,
+    space: SearchSpace = BOX,
+    seed: int = 0,
+    points: Sequence[Mapping[str, Value]] = (),
+) -> Search:
+    return make_search(
+        options(method, num_configs, seed),
+        space,
+        resolve,
+        points=points,
+        constraints=("normalized_cost",),
+    )
+
+
+def constrained(config: Mapping[str, Any]) -> Outcome:
+    """Reward x + y where x + 2 y <= 1: the best safe point is (1, 0), the best of all (1, 1)."""
+    excess = config["x"] + 2 * config["y"] - 1
+    return Outcome("complete", config["x"] + config["y"], {"normalized_cost": excess})
+
+
+def run_search(search: Search, evaluate: Callable[[Config], Outcome]) -> list[Config]:
+    """Ask as far as the search goes, then tell the oldest open suggestion, and so on."""
+    told = 0
+    while not search.exhausted:
+        if search.ready:
+            search.ask()
+        else:
+            search.tell(told, evaluate(search.suggestions[told]))
+            told += 1
+    return search.suggestions
+
+
+def best_safe(suggestions: list[Config]) -> float:
+    safe = [constrained(config) for config in suggestions]
+    return max(outcome.objective or 0.0 for outcome in safe if outcome.safe)
+
+
+def test_grid_runs_every_point_and_resolves_it() -> None:
+    search = make_search(options("grid"), SMALL, resolve)
+    assert search.known_in_advance
+    suggestions = run_search(search, constrained)
+    assert suggestions == [{"unsearched": 1, "a": a, "b": b} for a in (1, 2, 3) for b in ("p", "q")]
+    assert search.ask() is None
+
+
+def test_grid_points_that_resolve_alike_run_once() -> None:
+    search = make_search(options("grid"), SMALL, lambda point: {"a": point["a"]})
+    assert [config["a"] for config in run_search(search, constrained)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["random", "tpe", "nsga2"])
+def test_a_finite_space_is_used_up_without_repeats(method: str) -> None:
+    outcome = Outcome("complete", 1.0, {"normalized_cost": -1.0})
+    suggestions = run_search(make(method, 50, SMALL), lambda config: outcome)
+    assert len(suggestions) == 6
+    assert len({(config["a"], config["b"]) for config in suggestions}) == 6
+
+
+@pytest.mark.parametrize("method", OPTUNA_SEARCHES)
+def test_given_points_come_first_then_the_default(method: str) -> None:
+    points = [{"x": 0.125, "y": 0.75}, {"x": 0.25, "y": 0.5}, {"x": 0.125, "y": 0.75}]
+    space = SearchSpace("example", list(BOX.entries.values()), {"x": 0.5, "y": 0.5})
+    suggestions = run_search(make(method, 6, space, points=points), constrained)
+    first = [{"unsearched": 1, "x": x, "y": y} for x, y in ((0.125, 0.75), (0.25, 0.5), (0.5, 0.5))]
+    assert suggestions[:3] == first
+    assert len(suggestions) == 6
+    # A point that is the default too is not run twice.
+    suggestions = run_search(make(method, 2, space, points=[{"x": 0.5, "y": 0.5}]), constrained)
+    assert suggestions[0] == first[2] and suggestions[1] not in first
+
+
+@pytest.mark.parametrize("method", OPTUNA_SEARCHES)
+def test_suggestions_lie_in_a_conditional_space_and_never_repeat(method: str) -> None:
+    suggestions = run_search(make(method, 40, CONDITIONAL), constrained)
+    points = [{k: v for k, v in config.items() if k != "unsearched"} for config in suggestions]
+    assert all(CONDITIONAL.contains(point) for point in points)
+    assert len({str(point) for point in points}) == 40
+    assert {config["kind"] for config in suggestions} == {"p", "q"}
+
+
+@pytest.mark.parametrize("method", OPTUNA_SEARCHES)
+def test_seeds_decide_and_repeat(method: str) -> None:
+    def suggestions(seed: int) -> list[Config]:
+        return run_search(make(method, 24, CONDITIONAL, seed), constrained)
+
+    assert suggestions(3) == suggestions(3)
+    assert suggestions(3) != suggestions(4)
+
+
+@pytest.mark.parametrize("method", OPTUNA_SEARCHES)
+def test_more_configurations_extend_the_sequence(method: str) -> None:
+    short = run_search(make(method, 16, CONDITIONAL), constrained)
+    long = run_search(make(method, 30, CONDITIONAL), constrained)
+    assert long[:16] == short
+
+
+def test_random_depends_on_no_results() -> None:
+    search = make_search(options("random", 5), BOX, resolve)
+    assert search.known_in_advance
+    assert len(run_search(search, constrained)) == 5
+
+
+@pytest.mark.parametrize("method", ADAPTIVE_METHODS)
+def test_adaptive_searches_wait_for_results_and_ignore_their_order(method: str) -> None:
+    sequences = []
+    for order in ([0, 1, 2, 3], [3, 1, 2, 0], [2, 3, 1, 0]):
+        search = make(method, 30)
+        told: list[int] = []
+        for start in range(0, 24, 4):
+            while search.ready:
+                search.ask()
+            assert len(search.suggestions) == start + 4
+            with pytest.raises(RuntimeError, match="waits"):
+                search.ask()
+            for offset in order:
+                told.append(start + offset)
+                search.tell(start + offset, constrained(search.suggestions[start + offset]))
+        sequences.append(search.suggestions[:24])
+    assert sequences[0] == sequences[1] == sequences[2]
+
+
+def test_tpe_hears_the_constraint() -> None:
+    """Told of the constraint it seeks (1, 0); told of the reward alone it would seek (1, 1)."""
+    safe_share, blind_share, best = [], [], []
+    for seed in range(5):
+        found = run_search(make_search(options("tpe", 60, seed), BOX, resolve), constrained)
+        blind = run_search(
+            make_search(options("tpe", 60, seed), BOX, resolve),
+            lambda config: Outcome("complete", constrained(config).objective),
+        )
+        late = slice(30, None)
+        safe_share.append(sum(constrained(config).safe for config in found[late]) / 30)
+        blind_share.append(sum(constrained(config).safe for config in blind[late]) / 30)
+        best.append(best_safe(found))
+    assert sorted(best)[2] > 0.85
+    assert sorted(safe_share)[2] > sorted(blind_share)[2] + 0.2
+
+
+@pytest.mark.parametrize("method", ["nsga2", "cmaes"])
+def test_evolution_moves_to_where_it_is_safe(method: str) -> None:
+    def late_share(method: str) -> float:
+        shares = []
+        for seed in range(5):
+            late = run_search(make(method, 60, seed=seed), constrained)[30:]
+            shares.append(sum(constrained(config).safe for config in late) / 30)
+        return sorted(shares)[2]
+
+    assert late_share(method) > late_share("random") + 0.2
+
+
+@pytest.mark.parametrize("method", ["tpe", "cmaes"])
+def test_a_search_that_learns_needs_fewer_configurations_in_the_median_over_20_seeds(
+    method: str,
+) -> None:
+    def median(method: str) -> float:
+        counts = sorted(search_efficiency.trials_to_best(method, seed, 50) for seed in range(20))
+        return (counts[9] + counts[10]) / 2
+
+    assert median(method) < 0.75 * median("random")
+
+
+def test_a_score_puts_every_safe_outcome_before_every_unsafe_one() -> None:
+    def score(objective: float, *excess: float) -> float:
+        constraints = {str(index): value for index, value in enumerate(excess)}
+        return safe_first_score(Outcome("complete", objective, constraints))
+
+    ordered = [
+        score(900.5, -1.0), score(900.0, 0.0), score(0.1), score(0.0, -2.0, 0.0), score(-800.0),
+        score(1000.0, 0.01, -5.0), score(0.0, 0.5, 0.25), score(1000.0, 3.0),
+    ]  # fmt: skip
+    assert ordered == sorted(ordered, reverse=True)
+    assert len(set(ordered)) == len(ordered)
+
+
+def test_nsga2_is_told_reward_and_cost_and_the_constraint() -> None:
+    from optuna.study import StudyDirection
+    from optuna.trial import TrialState
+
+    search = make("nsga2", 8)
+    assert isinstance(search, OptunaSearch)
+    for _ in range(4):
+        search.ask()
+    search.tell(0, Outcome("pruned", 0.5, {"normalized_cost": -0.25}))
+    search.tell(1, Outcome("complete", 0.75, {"normalized_cost": 0.25}))
+    for _ in range(2):
+        search.ask()
+    assert search.study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    pruned, complete = search.study.trials[:2]
+    assert pruned.state == TrialState.PRUNED
+    assert complete.values == [0.75, 0.25]
+    assert complete.constraints == {"normalized_cost": 0.25}
+
+
+def test_failed_and_pruned_outcomes_reach_the_study() -> None:
+    from optuna.trial import TrialState
+
+    search = make_search(options("tpe", 8), BOX, resolve)
+    assert isinstance(search, OptunaSearch)
+    for _ in range(4):
+        search.ask()
+    search.tell(0, Outcome("failed"))
+    search.tell(1, Outcome("pruned", 0.5, {"normalized_cost": -0.25}))
+    search.tell(2, Outcome("complete", 0.75, {"normalized_cost": 0.25}))
+    for _ in range(3):
+        search.ask()
+    states = [trial.state for trial in search.study.trials]
+    assert states[:4] == [
+        TrialState.FAIL,
+        TrialState.PRUNED,
+        TrialState.COMPLETE,
+        TrialState.RUNNING,
+    ]
+    assert search.study.trials[1].value == 0.5
+    assert search.study.trials[1].constraints == {"normalized_cost": -0.25}
+    assert search.study.trials[2].constraints == {"normalized_cost": 0.25}
+
+
+def test_adopted_configurations_replace_suggestions() -> None:
+    adopted = {"unsearched": 1, "x": 0.5, "y": 0.125}
+    left = [adopted, adopted]
+    search = make_search(
+        options("tpe", 3), BOX, resolve, lambda config: left.pop() if left else None
+    )
+    suggestions = run_search(search, constrained)
+    assert suggestions[0] == adopted
+    assert adopted not in suggestions[1:]
+    assert len(suggestions) == 3

@@ -1,0 +1,505 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safesweep.search_spaces import SEARCH_SPACES
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.spec.sweep_spec import (
+    AUTO_COMPILE_STEPS,
+    EarlyStoppingOptions,
+    SweepSpec,
+    shipped_specs,
+)
+
+BASE: dict[str, Any] = {
+    "name": "example",
+    "algorithm": "flrp",
+    "tasks": ["BoatNavigation-v0"],
+    "steps": 100,
+    "space": {"tau_h": [0.7, 0.9]},
+}
+
+
+def spec(**changes: Any) -> SweepSpec:
+    return SweepSpec.from_mapping({**BASE, **changes})
+
+
+def problem_of(**changes: Any) -> str:
+    with pytest.raises(InvalidInput) as problem:
+        spec(**changes)
+    message = str(problem.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_filled_in() -> None:
+    example = spec()
+    assert example.seeds == (0,)
+    assert example.evaluate_every == 100
+    assert example.search.method == "grid"
+    assert example.subject_to == {"normalized_cost": 1.0}
+    assert (example.cpu, example.gpu, example.threads) == (1.0, 0.25, 1)
+    assert example.dataset == "auto"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 3}, "stepz: unknown key"),
+        ({"evaluate": {"evry": 3}}, "evaluate.evry: unknown key"),
+        ({"steps": -1}, "steps: -1 is not allowed; it must be a whole number >= 1"),
+        ({"steps": 1.5}, "steps: 1.5 is not allowed"),
+        ({"steps": True}, "steps: True is not allowed"),
+        ({"steps": "many"}, "steps: 'many' is not allowed"),
+        ({"name": "../up"}, "name: '../up' is not allowed"),
+        ({"algorithm": "flrpp"}, "algorithm: 'flrpp' is not one of flrp"),
+        ({"algorithm": []}, "algorithm: [] is not allowed"),
+        ({"algorithm": ["flrp", "flrp"]}, "algorithm: flrp is given twice"),
+        (
+            {"tasks": ["BoatNavigation-v0", "BoatNavigation-v0"]},
+            "tasks: BoatNavigation-v0 is given",
+        ),
+        ({"seeds": 3}, "seeds: 3 is not allowed; it must be a list"),
+        ({"seeds": [0, 0]}, "seeds: 0 is given twice"),
+        ({"seeds": [-1]}, "seeds: -1 is not allowed"),
+        ({"dataset": "colect"}, "dataset: 'colect' is not one of auto, fetch, collect"),
+        ({"search": {"method": "gird"}}, "search.method: 'gird' is not one of grid, random, tpe"),
+        ({"search": {"method": "tpe"}}, "search.num_configs: is missing; tpe needs it"),
+        ({"search": {"num_configs": 3}}, "search.num_configs: a grid has no such key"),
+        ({"search": ["grid"]}, "search: must hold keys and values"),
+        (
+            {"search": {"method": "cmaes", "num_configs": 3}},
+            "search.method: 'cmaes' is not allowed; it needs a range, {low, high}, in the space",
+        ),
+        ({"search": {"points": [{"tau_h": 0.7}]}}, "search.points: a grid has no such key"),
+        (
+            {"search": {"method": "random", "num_configs": 3, "parallel": 2}},
+            "search.parallel: only tpe, nsga2, cmaes have this key",
+        ),
+        ({"fixed": {"tau_r": 1.2}}, "fixed.tau_r: 1.2 is not allowed; it must be a number in [0.5"),
+        ({"fixed": {"hidden_dim": 1.5}}, "fixed.hidden_dim: 1.5 is not allowed"),
+        ({"fixed": {"hiden_dim": 8}}, "fixed.hiden_dim: not a hyperparameter"),
+        ({"fixed": {"feasibility_expectile": 0.9}}, "space.tau_h: feasibility_expectile is given"),
+        ({"space": {"tau_h": [1.2]}}, "space.tau_h: 1.2 is not allowed"),
+        ({"space": {"tau_h": 0.9}}, "space.tau_h: 0.9 is not allowed; it must be a list"),
+        ({"space": {"tau_h": []}}, "space.tau_h: the list of choices is empty"),
+        ({"space": {"tau_h": [[0.9]]}}, "space.tau_h: [0.9] cannot be a choice"),
+        ({"space": {"tau_h": [0.9, 0.9]}}, "space.tau_h: [0.9, 0.9] names a choice twice"),
+        ({"space": {"tau_h": {"low": 0.6}}}, "space.tau_h.high: is missing"),
+        ({"space": {"tau_h": {"low": 0.6, "hgh": 0.9}}}, "space.tau_h.hgh: unknown key"),
+        ({"space": {"tau_h": {"low": 0.9, "high": 0.6}}}, "space.tau_h: low 0.9 must be below"),
+        ({"space": {"tau_h": {"low": 0.6, "high": 0.9, "log": 1}}}, "space.tau_h.log: 1 is not"),
+        ({"space": {"T": {"low": 1.5, "high": 3}}}, "space.T.low: 1.5 is not allowed"),
+        ({"space": {"safety_signal": {"low": 1, "high": 2}}}, "space.safety_signal: takes a list"),
+        ({"space": {"tau_h": {"low": 0.6, "high": 0.9}}}, "space.feasibility_expectile: a grid"),
+        ({"space": None}, "space.feasibility_expectile: a grid needs a list"),
+        ({"space": ["tau_h"]}, "space: must hold hyperparameters and values, not a list"),
+        ({"evaluate": {"every": 200}}, "evaluate.every: 200 is not allowed"),
+        ({"objective": {"maximize": "reward"}}, "objective.maximize: 'reward' is not one of"),
+        ({"objective": {"subject_to": {"cost": 1}}}, "objective.subject_to.cost: unknown key"),
+        ({"cost_limit": -1}, "cost_limit: -1 is not allowed"),
+        ({"resources": {"cpu": 0}}, "resources.cpu: 0 is not allowed"),
+        ({"resources": {"gpu": 2}}, "resources.gpu: 2 is not allowed"),
+        ({"configs_per_trial": 0}, "configs_per_trial: 0 is not allowed"),
+        ({"compile": "yes please"}, "compile: 'yes please' is not allowed; it must be true, false"),
+        ({"compile": 1}, "compile: 1 is not allowed; it must be true, false or auto"),
+        ({"early_stopping": "halving"}, "early_stopping: must hold keys and values (method, red"),
+        (
+            {"early_stopping": {"eta": 3}},
+            "early_stopping.eta: unknown key; allowed: method, reduct",
+        ),
+        (
+            {"early_stopping": {"method": "asha"}},
+            "early_stopping.method: 'asha' is not one of halv",
+        ),
+        (
+            {"early_stopping": {"reduction": 1}},
+            "early_stopping.reduction: 1 is not allowed; it must be a whole number in [2, 1000]",
+        ),
+        ({"early_stopping": {"min_steps": 0}}, "early_stopping.min_steps: 0 is not allowed"),
+        (
+            {"algorithm": "lspc", "space": {"xi": [0.7]}, "early_stopping": {}},
+            "early_stopping.min_steps: 100 is not allowed; it must be a multiple of evaluate.every "
+            "(100) and below steps (100)",
+        ),
+        (
+            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 85}},
+            "early_stopping.min_steps: 85 is not allowed; it must be a multiple of evaluate.every "
+            "(10) above 75, where the policy's training begins, and below steps (100)",
+        ),
+        (
+            {"evaluate": {"every": 10}, "early_stopping": {"min_steps": 50}},
+            "early_stopping.min_steps: 50 is not allowed",
+        ),
+    ],
+)
+def test_bad_content_is_named_in_one_line(changes: dict[str, Any], message: str) -> None:
+    assert problem_of(**changes).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"stepz": 3}, "'steps'"),
+        ({"algorithm": "flrpp"}, "'flrp'"),
+        ({"tasks": ["BoatNavigatoin-v0"]}, "'BoatNavigation-v0'"),
+        ({"fixed": {"hiden_dim": 8}}, "'hidden_dim'"),
+        ({"space": {"tauh": [0.9]}}, "'tau_h'"),
+        ({"search": {"methd": "grid"}}, "'method'"),
+    ],
+)
+def test_the_nearest_valid_name_is_given(changes: dict[str, Any], hint: str) -> None:
+    assert problem_of(**changes).rpartition("did you mean ")[2].startswith(hint)
+
+
+def pointed(*points: Any, num_configs: int = 3, **changes: Any) -> dict[str, Any]:
+    search = {"method": "random", "num_configs": num_configs, "points": list(points)}
+    return {"search": search, "space": {"tau_h": {"low": 0.6, "high": 0.8}, "T": [0, 3]}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (pointed(0.7), "search.points[0]: must hold hyperparameters and values, not 0.7"),
+        (
+            pointed({"tau_h": 0.7}, {"T": 3}),
+            "search.points[1].feasibility_expectile: is missing, and its default 0.9 is not in "
+            "the space, [0.6, 0.8]",
+        ),
+        (
+            pointed({"tau_h": 0.9}),
+            "search.points[0].tau_h: 0.9 is not allowed; the space holds [0.6, 0.8]",
+        ),
+        (
+            pointed({"tau_h": 0.7, "T": 1}),
+            "search.points[0].T: 1 is not allowed; the space holds {0, 3}",
+        ),
+        (pointed({"tau_h": 7}), "search.points[0].tau_h: 7 is not allowed; it must be a number in"),
+        (
+            pointed({"tauh": 0.7}),
+            "search.points[0].tauh: not a hyperparameter of FLRPConfig; did you mean 'tau_h'?",
+        ),
+        (
+            pointed({"tau_h": 0.7, "feasibility_expectile": 0.7}),
+            "search.points[0].feasibility_expectile: feasibility_expectile is given twice (also "
+            "tau_h)",
+        ),
+        (
+            pointed({"tau_h": 0.7, "hidden_dim": 8}),
+            "search.points[0].hidden_dim: is not in the space, which holds feasibility_expectile, "
+            "refinement_steps",
+        ),
+        (
+            pointed({"T": 0, "reward_weight": 1.0}, space=None),
+            "search.points[0].reward_weight: takes part only where refinement_steps is",
+        ),
+        (
+            pointed({"tau_h": 0.7}, {"tau_h": 0.8}, num_configs=1),
+            "search.points: 2 points are not allowed; num_configs is 1",
+        ),
+    ],
+)
+def test_points_outside_the_space_are_named(changes: dict[str, Any], message: str) -> None:
+    assert problem_of(**changes).startswith(message)
+
+
+def test_points_are_completed_by_the_defaults_and_kept_as_they_were_given() -> None:
+    example = spec(**pointed({"tau_h": 0.7}, {"tau_h": 0.8, "T": 0}))
+    assert example.points_for("flrp") == [
+        {"feasibility_expectile": 0.7, "refinement_steps": 3},
+        {"feasibility_expectile": 0.8, "refinement_steps": 0},
+    ]
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    # Without T nothing is refined, and what a refiner would take is left out.
+    registered = spec(**pointed({"T": 0}, space=None)).points_for("flrp")[0]
+    assert registered["refinement_steps"] == 0 and "reward_weight" not in registered
+
+
+@pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
+def test_required_keys(key: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
+        SweepSpec.from_mapping({name: value for name, value in BASE.items() if name != key})
+
+
+def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
+    assert spec().early_stopping is None and spec().rung_steps == []
+    changes: dict[str, Any] = {"evaluate": {"every": 5}, "early_stopping": {}}
+    assert spec(**changes).early_stopping == EarlyStoppingOptions("halving", 3, 80)
+    assert spec(**changes, fixed={"pretrain_share": 0.2}).rung_steps == [25, 75]
+    # The largest share that is searched counts.
+    changes["space"] = {"pretrain_share": [0.2, 0.7]}
+    assert spec(**changes).rung_steps == [75]
+    changes |= {"algorithm": "lspc", "space": {"xi": [0.7, 0.9]}}
+    assert spec(**changes).rung_steps == [5, 15, 45]
+    assert SweepSpec.from_yaml(spec(**changes).to_yaml()) == spec(**changes)
+
+
+@settings(deadline=None)
+@given(
+    seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
+    steps=st.integers(1, 10**9),
+    cost_limit=st.none() | st.floats(0, 100),
+    method=st.sampled_from(["random", "tpe", "nsga2", "cmaes"]),
+    num_configs=st.integers(1, 1000),
+    configs_per_trial=st.integers(1, 64),
+    low=st.floats(0.5, 0.7),
+    gpu=st.floats(0, 1),
+    compiled=st.sampled_from([True, False, "auto"]),
+)
+def test_a_complete_file_reads_back_as_the_same_sweep(
+    seeds: list[int],
+    steps: int,
+    cost_limit: float | None,
+    method: str,
+    num_configs: int,
+    configs_per_trial: int,
+    low: float,
+    gpu: float,
+    compiled: bool | str,
+) -> None:
+    example = spec(
+        compile=compiled,
+        seeds=seeds,
+        steps=steps,
+        cost_limit=cost_limit,
+        search={"method": method, "num_configs": num_configs},
+        space={"tau_h": {"low": low, "high": 0.9}, "T": [0, 3]},
+        configs_per_trial=configs_per_trial,
+        resources={"gpu": gpu},
+    )
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+
+
+def test_compiling_is_off_unless_asked_for_and_auto_means_long_runs() -> None:
+    assert not spec(steps=10**6).compiled
+    assert spec(steps=1, compile=True).compiled
+    few, many = AUTO_COMPILE_STEPS - 1, AUTO_COMPILE_STEPS
+    assert [spec(steps=steps, compile="auto").compiled for steps in (few, many)] == [False, True]
+
+
+def test_task_aliases_become_canonical() -> None:
+    assert spec(tasks="CarRun").tasks == ("OfflineCarRun-v0",)
+
+
+def test_aliases_become_canonical_and_whole_numbers_take_the_type_of_the_field() -> None:
+    example = spec(space={"lambda_r": [1, 2]}, fixed={"T": 2})
+    entry = example.space_for("flrp").entries["reward_weight"]
+    assert entry.choices == (1.0, 2.0)
+    assert all(isinstance(choice, float) for choice in entry.choices)
+    config = example.resolve("flrp", {"reward_weight": 2.0})
+    assert (config["refinement_steps"], config["reward_weight"]) == (2, 2.0)
+
+
+def test_search_starts_at_the_method_default_when_the_space_holds_it() -> None:
+    assert spec().space_for("flrp").defaults == {"feasibility_expectile": 0.9}
+    assert spec(space={"tau_h": [0.6, 0.7]}).space_for("flrp").defaults == {}
+
+
+def test_registered_space_loses_fixed_entries_and_what_they_switch_off() -> None:
+    search = {"method": "random", "num_configs": 3}
+    registered = set(SEARCH_SPACES["flrp"].entries)
+    example = spec(space=None, search=search, fixed={"tau_h": 0.8})
+    assert set(example.space_for("flrp").entries) == registered - {"feasibility_expectile"}
+    without = spec(space=None, search=search, fixed={"T": 0}).space_for("flrp")
+    assert "reward_weight" not in without.entries and "kl_coefficient" in without.entries
+    refined = spec(space=None, search=search, fixed={"T": 2}).space_for("flrp")
+    assert set(refined.entries) == registered - {"refinement_steps"}
+    assert refined.defaults["reward_weight"] == 1.0
+
+
+def test_scientific_notation_is_a_number() -> None:
+    text = yaml.safe_dump({**BASE, "space": None}).replace(
+        "space: null", "space: {learning_rate: [1e-4, 3E-4, 1.5e-3]}"
+    )
+    entry = SweepSpec.from_yaml(text).space_for("flrp").entries["learning_rate"]
+    assert entry.choices == (1e-4, 3e-4, 1.5e-3)
+
+
+def test_overrides_reach_nested_keys_in_yaml() -> None:
+    example = SweepSpec.from_yaml(
+        yaml.safe_dump(BASE),
+        ["evaluate.every=50", "space.tau_h=[0.6, 0.7, 0.8]", "seeds=[4, 5]", "fixed.T=1"],
+    )
+    assert example.evaluate_every == 50
+    assert example.space_for("flrp").entries["feasibility_expectile"].choices == (0.6, 0.7, 0.8)
+    assert example.seeds == (4, 5)
+    assert example.fixed == {"T": 1}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps", "-o 'steps': must be key=value"),
+        ("=3", "-o '=3': must be key=value"),
+        ("steps.x=3", "-o 'steps.x=3': steps holds a value, not keys"),
+        ("steps=[", "-o 'steps=[': not valid YAML"),
+        ("stepz=3", "stepz: unknown key"),
+    ],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as problem:
+        SweepSpec.from_yaml(yaml.safe_dump(BASE), [override])
+    assert str(problem.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: {", "sweep file: not valid YAML"),
+        ("- a\n- b\n", "sweep file: must hold keys and values, not a list"),
+        ("", "sweep file: must hold keys and values, not nothing"),
+        ("steps: 1\nsteps: 2\n", "steps: is given twice (line 2)"),
+        ("? [a]\n: 1\n", "['a']: cannot be a key (line 1)"),
+    ],
+)
+def test_what_is_no_sweep_file(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as problem:
+        SweepSpec.from_yaml(text)
+    assert str(problem.value).startswith(message)
+    assert "\n" not in str(problem.value)
+
+
+def test_files_are_found_by_path_or_shipped_name(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(BASE))
+    assert SweepSpec.load(path) == spec()
+    assert SweepSpec.load("demo").name == "demo"
+    with pytest.raises(InvalidInput, match=r"spec: no file 'demos'.*did you mean 'demo'\?"):
+        SweepSpec.load("demos")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidInput, match=r"spec: cannot read .*UTF-8"):
+        SweepSpec.load(path)
+
+
+@pytest.mark.parametrize("name", shipped_specs())
+def test_shipped_files_are_valid(name: str) -> None:
+    assert SweepSpec.load(name).name == name
+
+
+def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:
+    path = tmp_path / "data.hdf5"
+    path.write_bytes(b"")
+    assert spec(dataset=str(path)).dataset == str(path)
+    message = problem_of(dataset=str(path), tasks=["BoatNavigation-v0", "CarRun"])
+    assert "cannot serve 2 tasks; name each one's" in message
+
+
+def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "ball.hdf5"
+    path.write_bytes(b"")
+    folder = tmp_path / "minari"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/main_data.hdf5").write_bytes(b"")
+    tasks = ["BallRun", "OfflineCarRun-v0", "BoatNavigation"]
+    given = {"BallRun": str(path), "OfflineCarRun-v0": "minari:safe/car-v0"}
+    example = spec(tasks=tasks, dataset={"BoatNavigation": "collect", **given})
+    assert [example.dataset_of(task) for task in example.tasks] == [
+        str(path), "minari:safe/car-v0", "collect"
+    ]  # fmt: skip
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    assert spec(dataset="fetch").dataset_of("BoatNavigation-v0") == "fetch"
+    assert spec(dataset=str(folder)).dataset == str(folder)
+    changed = SweepSpec.from_yaml(example.to_yaml(), [f"dataset.OfflineCarRun-v0={folder}"])
+    assert changed.dataset_of("OfflineCarRun-v0") == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"BallRun": "auto"}, "dataset.OfflineCarRun-v0: is missing; it must be one of auto"),
+        ({"BalRun": "auto"}, "dataset: task: 'BalRun' is unknown; did you mean 'BallRun'"),
+        ({"AntRun": "auto"}, "dataset.AntRun: is not a task of the sweep, which has OfflineBall"),
+        (
+            {"BallRun": "auto", "OfflineBallRun-v0": "fetch"},
+            "dataset.OfflineBallRun-v0: OfflineBallRun-v0 is given twice",
+        ),
+        ({"BallRun": "colect", "CarRun": "auto"}, "dataset.BallRun: 'colect' is not one of auto"),
+        ({"BallRun": False, "CarRun": "auto"}, "dataset.BallRun: False is not one of auto"),
+        ({"BallRun": ["a"], "CarRun": "auto"}, "dataset.BallRun: ['a'] is not one of auto"),
+        ({True: "auto"}, "dataset: the key True is not text; YAML reads it as a truth value"),
+        ({}, "dataset.OfflineBallRun-v0: is missing"),
+        (["auto", "fetch"], "dataset: ['auto', 'fetch'] is not one of auto, fetch, collect"),
+        ("minari:", "dataset: 'minari:' is not one of auto"),
+        (
+            {"BallRun": "minari:a-v0", "CarRun": "minari:a-v0"},
+            "dataset.CarRun: 'minari:a-v0' cannot serve two tasks",
+        ),
+    ],
+)
+def test_datasets_of_tasks_that_cannot_be(dataset: object, message: str) -> None:
+    assert problem_of(tasks=["BallRun", "CarRun"], dataset=dataset).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("name: no", "a truth value"),
+        ("name: 2024-05-01", "a date"),
+        ("name: 2024-05-01 10:00:00", "a date"),
+        ("name: 12", "a number"),
+        ("name: 1e3", "a number"),
+        ("name: 12:30:45", "a number"),
+        ("name:", "nothing"),
+        ("name: ~", "nothing"),
+        ("algorithm: on", "a truth value"),
+        ("algorithm: [flrp, 2024-05-01]", "a date"),
+        ("tasks: [1]", "a number"),
+        ("tasks: yes", "a truth value"),
+        ("dataset: off", "a truth value"),
+        ("dataset: 2024-05-01", "a date"),
+        ("search: {method: no}", "a truth value"),
+        ("search: {method: 1.5, num_configs: 3}", "a number"),
+        ("search: {method: random, num_configs: 3, points: [{on: 1}]}", "a truth value"),
+        ("objective: {maximize: off}", "a truth value"),
+        ("objective: {subject_to: {no: 1}}", "a truth value"),
+        ("early_stopping: {method: yes}", "a truth value"),
+        ("fixed: {prior: off}", "a truth value"),
+        ("fixed: {prior: null}", "nothing"),
+        ("fixed: {no: 1}", "a truth value"),
+        ("space: {no: [1]}", "a truth value"),
+        ("space: {prior: [flow, no]}", "a truth value"),
+        ("space: {prior: [flow, 2024-05-01]}", "a date"),
+        ("no: 1", "a truth value"),
+        ("2024: 1", "a number"),
+    ],
+)
+def test_text_that_yaml_reads_as_something_else_belongs_in_quotes(change: str, said: str) -> None:
+    kept = {key: value for key, value in BASE.items() if key != change.partition(":")[0]}
+    with pytest.raises(InvalidInput, match=f"YAML reads it as {said}.*belongs in quotes") as bad:
+        SweepSpec.from_yaml(yaml.safe_dump(kept) + change + "\n")
+    assert "\n" not in str(bad.value)
+    assert "datetime" not in str(bad.value)
+
+
+def test_overrides_that_undo_each_other_are_refused() -> None:
+    text = yaml.safe_dump({**BASE, "search": {"method": "random", "num_configs": 4}})
+
+    def overridden(*overrides: str) -> SweepSpec:
+        return SweepSpec.from_yaml(text, overrides)
+
+    assert overridden("steps=50", "steps=50").steps == 50
+    added = overridden("search={method: tpe, num_configs: 2}", "search.seed=3").search
+    assert (added.method, added.num_configs, added.seed) == ("tpe", 2, 3)
+    for one, other in (
+        ("steps=50", "steps=60"),
+        ("search.num_configs=8", "search={method: tpe, num_configs: 2}"),
+        ("search={method: tpe, num_configs: 2}", "search.num_configs=8"),
+        ("seeds=[0, 1]", "seeds=[0]"),
+        ("evaluate.every=5", "evaluate=null"),
+    ):
+        with pytest.raises(InvalidInput) as refusal:
+            overridden("cost_limit=3", one, other)
+        assert str(refusal.value) == f"-o {one!r}: is undone by -o {other!r}; give one"
+
+
+@pytest.mark.parametrize(
+    "text", ["name: 2024-13-45", "name: !!int x", "name: !!timestamp x", "name: " + "[" * 3000]
+)
+def test_what_yaml_stumbles_over_is_one_line(text: str) -> None:
+    with pytest.raises(InvalidInput, match="not valid YAML") as bad:
+        SweepSpec.from_yaml(text)
+    assert "\n" not in str(bad.value)

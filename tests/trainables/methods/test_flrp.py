@@ -1,0 +1,408 @@
+"""FLRP's own facts: its expectations, its experts, its weights."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
+from safesweep.trainables.components.networks import (
+    gaussian_log_density,
+    mlp,
+    standard_normal_log_density,
+)
+from safesweep.trainables.methods.flrp import (
+    FLRP,
+    Critics,
+    FLRPConfig,
+    decode,
+    decode_base,
+    masked_quantile,
+    refinement_schedule,
+    reward_regression_weight,
+    safety_regression_weight,
+    safety_score,
+)
+from safesweep.trainables.methods.method import ProblemSpec
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import Population
+from tests.trainables.conftest import MakeDataset
+
+SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
+BATCH = 16
+
+
+def method_and_state(**changes: Any) -> tuple[FLRP, dict[str, Any], Any]:
+    """A small FLRP with parameters well away from their start, and its hyperparameters."""
+    config = FLRPConfig.resolve({"hidden_dim": 16, "batch_size": BATCH, "latent_dim": 3, **changes})
+    method = FLRP(config, SPEC)
+    generator = torch.Generator().manual_seed(0)
+    state = method.init(generator)
+    for name in ("prior", "posterior"):
+        for layer in state["params"][name]:
+            layer[-1]["weight"] *= 5
+    values = {name: torch.tensor(value) for name, value in config.batched_values().items()}
+    return method, state, config.hyperparameters_type()(**values)
+
+
+def minibatch(seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "observations": normal(BATCH, 3),
+        "next_observations": normal(BATCH, 3),
+        "actions": torch.tanh(normal(BATCH, 2)),
+        "rewards": normal(BATCH),
+        "costs": (normal(BATCH) > 1).float(),
+        "terminals": torch.zeros(BATCH),
+        "safety_margins": normal(BATCH),
+    }
+
+
+def flat_critics(**values: float) -> Critics:
+    filled = {name: values.get(name, 0.0) for name in Critics._fields}
+    return Critics(
+        reward_q=torch.full((2, BATCH), filled["reward_q"]),
+        feasibility_q=torch.full((2, BATCH), filled["feasibility_q"]),
+        reward_v=torch.full((BATCH,), filled["reward_v"]),
+        feasibility_v=torch.full((BATCH,), filled["feasibility_v"]),
+    )
+
+
+def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
+    """Eq. 11 by hand, one sample of z at a time, against the loss with many samples."""
+    samples = 256
+    method, state, hp = method_and_state(posterior_samples=samples, shaping_weight=0.0)
+    params, batch = state["params"], minibatch()
+    critics = flat_critics(feasibility_q=-1.0, feasibility_v=-1.0)
+    noise = torch.randn(samples, BATCH, 3, generator=torch.Generator().manual_seed(5))
+    _, metrics = method.flow_loss(params, critics, batch, hp, {"posterior": noise})
+
+    pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
+    other = torch.Generator().manual_seed(6)
+    log_likelihood, divergence = [], []
+    for _ in range(1000):
+        start = torch.randn(BATCH, 3, generator=other)
+        latent, log_det = flow_forward(params["posterior"], start, pair)
+        back, log_det_back = flow_inverse(params["prior"], latent, batch["observations"])
+        log_q = standard_normal_log_density(start) - log_det
+        log_p = standard_normal_log_density(back) + log_det_back
+        mean = decode(params, batch["observations"], latent)
+        log_likelihood.append(
+            gaussian_log_density(batch["actions"], mean, params["decoder_log_std"])
+        )
+        divergence.append(log_q - log_p)
+    score = torch.sigmoid(torch.tensor(1 / 3.0)) * torch.sigmoid(torch.tensor(1 / 5.0))
+    expected = -score * torch.stack(log_likelihood).mean()
+    expected_kl = hp.kl_coefficient * score * torch.stack(divergence).mean()
+    assert float(metrics["loss/reconstruction"]) == pytest.approx(float(expected), rel=0.03)
+    assert float(metrics["loss/kl"]) == pytest.approx(float(expected_kl), rel=0.08)
+
+
+def test_kl_of_equal_flows_is_zero() -> None:
+    method, state, hp = method_and_state(posterior_samples=64)
+    params = dict(state["params"])
+    # A posterior whose networks ignore their context is the prior itself.
+    for name in ("prior", "posterior"):
+        params[name] = [
+            [{k: torch.zeros_like(v) for k, v in layer.items()} for layer in net]
+            for net in params[name]
+        ]
+    noise = {"posterior": torch.randn(64, BATCH, 3)}
+    _, metrics = method.flow_loss(params, flat_critics(), minibatch(), hp, noise)
+    assert float(metrics["loss/kl"]) == pytest.approx(0.0, abs=1e-6)
+    assert float(metrics["posterior_entropy"]) == pytest.approx(1.4189, abs=0.05)
+
+
+def test_the_entropy_floor_acts_only_below_it() -> None:
+    method, state, hp = method_and_state()
+    noise = {"posterior": torch.randn(1, BATCH, 3, generator=torch.Generator().manual_seed(0))}
+
+    def penalty(floor: float) -> float:
+        raised = hp._replace(entropy_floor=torch.tensor(floor), entropy_weight=torch.tensor(2.0))
+        _, metrics = method.flow_loss(state["params"], flat_critics(), minibatch(), raised, noise)
+        return float(metrics["loss/entropy"])
+
+    assert penalty(-9.0) == 0.0
+    assert penalty(6.0) - penalty(5.0) == pytest.approx(2.0, rel=1e-4)
+
+
+def test_the_safety_score_prefers_feasible_pairs() -> None:
+    _, _, hp = method_and_state()
+    safe = safety_score(flat_critics(feasibility_q=-1.0, feasibility_v=-1.0), hp)
+    unsafe = safety_score(flat_critics(feasibility_q=25.0, feasibility_v=10.0), hp)
+    at_zero = safety_score(flat_critics(), hp)
+    torch.testing.assert_close(at_zero, torch.full((BATCH,), 0.25))
+    assert (safe > at_zero).all()
+    assert (unsafe < 1e-3).all()
+
+
+def test_regression_weights_are_clipped_and_gated() -> None:
+    _, _, hp = method_and_state()
+    rich = reward_regression_weight(flat_critics(reward_q=1e6, feasibility_q=-1.0), hp)
+    torch.testing.assert_close(rich, torch.full((BATCH,), 100.0), rtol=1e-4, atol=0)
+    safer = safety_regression_weight(flat_critics(feasibility_q=-1e6), hp)
+    torch.testing.assert_close(safer, torch.full((BATCH,), 150.0), rtol=1e-4, atol=0)
+    # The boundary itself is feasible (I_feas is Q_h <= 0); beyond it nothing is imitated.
+    edge = reward_regression_weight(flat_critics(feasibility_q=0.0), hp)
+    torch.testing.assert_close(edge, torch.ones(BATCH))
+    for weight in (reward_regression_weight, safety_regression_weight):
+        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp) == 0).all()
+
+
+def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
+    """Eq. 12 prints exp(Q_r - V_r / beta_r): equal Q_r and V_r must weigh 1 whatever their size."""
+    _, _, hp = method_and_state()
+    even = reward_regression_weight(flat_critics(reward_q=7.0, reward_v=7.0), hp)
+    torch.testing.assert_close(even, torch.ones(BATCH))
+    ahead = reward_regression_weight(flat_critics(reward_q=7.5, reward_v=7.0), hp)
+    torch.testing.assert_close(ahead, torch.full((BATCH,), float(np.exp(1.5))))
+
+
+@pytest.mark.parametrize(
+    ("steps", "order"),
+    [
+        (0, []),
+        (1, ["shared"]),
+        (2, ["safety", "shared"]),
+        (3, ["safety", "reward", "shared"]),
+        (6, ["safety", "reward", "safety", "reward", "safety", "shared"]),
+    ],
+)
+def test_safety_acts_first_and_shared_last(steps: int, order: list[str]) -> None:
+    schedule = refinement_schedule("decoupled", "safety-reward-shared", steps)
+    assert schedule == tuple((expert,) for expert in order)
+
+
+def test_other_refiners_and_orders_have_their_own_schedule() -> None:
+    experts = ("safety", "reward", "shared")
+    assert refinement_schedule("decoupled", "reward-safety-shared", 3) == (
+        ("reward",), ("safety",), ("shared",),
+    )  # fmt: skip
+    assert refinement_schedule("decoupled", "random", 2) == (experts, experts)
+    assert refinement_schedule("decoupled", "none", 3) == ()
+    assert refinement_schedule("unified", "safety-reward-shared", 2) == (("unified",),) * 2
+    assert refinement_schedule("averaged", "safety-reward-shared", 3) == (experts,)
+
+
+def test_a_random_order_draws_every_expert() -> None:
+    method, state, _ = method_and_state(refinement_order="random", T=1)
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    choice = torch.tensor([[0.1], [0.4], [0.9]] * 2)
+    refined = method.refine(state["params"], observations, {"base": base, "choice": choice})
+    inputs = torch.cat((observations, base), dim=-1)
+    for row, expert in enumerate(["safety", "reward", "shared"] * 2):
+        move = mlp(state["params"][f"{expert}_expert"], inputs)[row]
+        torch.testing.assert_close(refined[row], base[row] + move)
+
+
+def test_the_averaged_refiner_takes_the_experts_mean_step() -> None:
+    method, state, _ = method_and_state(refiner="averaged")
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    inputs = torch.cat((observations, base), dim=-1)
+    moves = [mlp(state["params"][f"{e}_expert"], inputs) for e in ("safety", "reward", "shared")]
+    refined = method.refine(state["params"], observations, {"base": base})
+    torch.testing.assert_close(refined, base + torch.stack(moves).mean(0))
+
+
+def test_a_gaussian_prior_is_the_identity() -> None:
+    method, state, hp = method_and_state(prior="gaussian", T=0)
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+    acted = method.act("flrp", state, observations, hp, {"base": base})
+    torch.testing.assert_close(acted, decode(state["params"], observations, base))
+
+
+def test_the_masked_quantile_is_numpys_over_the_marked_values() -> None:
+    rng = np.random.default_rng(0)
+    values, mask = rng.normal(size=201), rng.random(201) < 0.4
+    for quantile in (0.0, 0.25, 0.75, 1.0):
+        found = masked_quantile(
+            torch.tensor(values), torch.tensor(mask.astype(float)), torch.tensor(quantile)
+        )
+        expected = np.quantile(values[mask], quantile, method="inverted_cdf")
+        assert float(found) == pytest.approx(expected)
+    empty = masked_quantile(torch.tensor(values), torch.zeros(201), torch.tensor(0.5))
+    assert float(empty) == 0.0
+
+
+def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    config = FLRPConfig.resolve(
+        {"hidden_dim": 16, "batch_size": 64, "feasibility": "cost_quantile"}
+    )
+    dataset = make_dataset(boat_task, episodes=60, length=4)
+    population = Population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
+    population.advance(40)
+    values = population.feasibility_values(dataset.observations)
+    assert values is not None
+    safe = np.repeat(dataset.cost_returns() == 0, dataset.episode_lengths)
+    assert safe.any()
+    assert (values[0][safe] <= 0).mean() == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"prior": "gaussian"},
+        {"feasibility": "cost_quantile"},
+        {"refiner": "unified"},
+        {"refiner": "averaged"},
+        {"refinement_order": "random"},
+        {"refinement_order": "none"},
+        {"decoder": "alternating"},
+    ],
+)
+def test_every_variant_trains_and_acts(
+    boat_task: Task, make_dataset: MakeDataset, variant: dict[str, Any]
+) -> None:
+    configs = [FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, **variant})] * 2
+    population = Population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
+    before = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
+    population.advance(45)
+    middle = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
+    population.advance(60)
+    after = tree_leaves(population.state["params"]["decoder"])
+    assert population.active == [True, True]
+    assert not all(torch.equal(a, b) for a, b in zip(before, middle, strict=True))
+    frozen = all(torch.equal(a, b) for a, b in zip(middle, after, strict=True))
+    trained = variant.get("decoder") == "alternating" or variant.get("refinement_order") == "none"
+    assert frozen != trained
+    actions = population.policy("flrp", 5)(np.zeros((2, 5, 2), dtype=np.float32), 0)
+    assert np.isfinite(actions).all()
+
+
+def test_the_base_kl_of_a_known_shift() -> None:
+    """Experts that add a constant c: u_T = u_0 + c, so KL(q_u || N) = |c|^2 / 2."""
+    method, state, hp = method_and_state(T=1)
+    shift = torch.tensor([1.0, -2.0, 0.5])
+    expert = state["params"]["shared_expert"]
+    for layer in expert:
+        layer["weight"].zero_()
+        layer["bias"].zero_()
+    expert[-1]["bias"] += shift
+    noise = {"base": torch.randn(4, 20_000, 3, generator=torch.Generator().manual_seed(0))}
+    found = method.diagnose(state, torch.randn(4, 3), hp, noise)
+    kl = float(shift.square().sum() / 2)
+    assert float(found["base_kl"]) == pytest.approx(kl, rel=0.05)
+    assert float(found["total_variation_bound"]) == pytest.approx((kl / 2) ** 0.5, rel=0.05)
+    gap = 2 / (1 - 0.99) ** 2 * (kl / 2) ** 0.5
+    assert float(found["policy_gap_bound"]) == pytest.approx(gap, rel=0.05)
+    assert float(found["latents_outside_ball"]) > 0.1
+    for layer in expert:
+        layer["bias"].zero_()
+    still = method.diagnose(state, torch.randn(4, 3), hp, noise)
+    assert float(still["base_kl"]) == pytest.approx(0.0, abs=0.01)
+    assert float(still["latents_outside_ball"]) == pytest.approx(0.01, abs=0.003)
+
+
+def test_no_refinement_samples_the_prior() -> None:
+    method, state, hp = method_and_state(T=0)
+    observations, base = torch.randn(8, 3), torch.randn(8, 3)
+    acted = method.act("flrp", state, observations, hp, {"base": base})
+    latent, _ = flow_forward(state["params"]["prior"], base, observations)
+    torch.testing.assert_close(acted, decode(state["params"], observations, latent))
+    assert [phase.name for phase in method.phases] == ["pretrain"]
+
+
+def refiner_gradient(name: str, **weights: float) -> dict[str, float]:
+    """Size of the gradient that each expert receives under the given weights."""
+    method, state, hp = method_and_state()
+    values = {"reward_weight": 0.0, "safety_weight": 0.0, "shared_weight": 0.0, **weights}
+    hp = hp._replace(**{key: torch.tensor(value) for key, value in values.items()})
+    critics = flat_critics(feasibility_q=-1.0, reward_q=0.1)
+    params = dict(state["params"])
+    experts = ("safety_expert", "reward_expert", "shared_expert")
+    for expert in experts:
+        params[expert] = [
+            {k: v.clone().requires_grad_(True) for k, v in layer.items()}
+            for layer in params[expert]
+        ]
+    losses, _ = method.refiner_loss(
+        params, critics, minibatch(), hp, {"base": torch.randn(BATCH, 3)}
+    )
+    assert isinstance(losses, dict)
+    leaves = [leaf for layer in params[name] for leaf in layer.values()]
+    gradients = torch.autograd.grad(losses[name], leaves, allow_unused=True)
+    return {"size": float(sum(g.abs().sum() for g in gradients if g is not None))}
+
+
+@pytest.mark.parametrize(
+    ("expert", "weight", "reached"),
+    [
+        ("reward_expert", "reward_weight", True),
+        ("reward_expert", "safety_weight", False),
+        ("reward_expert", "shared_weight", True),
+        ("safety_expert", "safety_weight", True),
+        ("safety_expert", "reward_weight", False),
+        ("safety_expert", "shared_weight", True),
+        ("shared_expert", "reward_weight", True),
+        ("shared_expert", "safety_weight", True),
+        ("shared_expert", "shared_weight", True),
+    ],
+)
+def test_each_expert_answers_to_its_own_losses(expert: str, weight: str, reached: bool) -> None:
+    assert (refiner_gradient(expert, **{weight: 1.0})["size"] > 0) == reached
+
+
+def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
+    """Eq. 15 with its printed sign would do the opposite."""
+    method, state, hp = method_and_state(lambda_h=0.0, lambda_sh=0.0)
+    params, batch = state["params"], minibatch()
+    critics = flat_critics(feasibility_q=-1.0)
+    noise = {"base": torch.randn(BATCH, 3)}
+
+    def distance(expert: list[dict[str, Tensor]]) -> Tensor:
+        refined = method.refine({**params, "reward_expert": expert}, batch["observations"], noise)
+        return (decode_base(params, batch["observations"], refined) - batch["actions"]).norm()
+
+    expert = params["reward_expert"]
+    before = float(distance(expert))
+    for _ in range(200):
+        live = [{k: v.clone().requires_grad_(True) for k, v in layer.items()} for layer in expert]
+        losses, _ = method.refiner_loss(
+            {**params, "reward_expert": live}, critics, batch, hp, noise
+        )
+        assert isinstance(losses, dict)
+        leaves = [leaf for layer in live for leaf in layer.values()]
+        gradients = iter(torch.autograd.grad(losses["reward_expert"], leaves))
+        expert = [
+            {k: v.detach() - 1.0 * next(gradients) for k, v in layer.items()} for layer in live
+        ]
+    assert float(distance(expert)) < before - 0.1
+
+
+def test_the_safety_signal_is_made_from_costs_or_taken_from_the_data() -> None:
+    batch = minibatch()
+    sparse, _, hp = method_and_state()
+    expected = torch.where(batch["costs"] > 0, 25.0, -1.0)
+    torch.testing.assert_close(sparse.safety_signal(batch, hp), expected)
+    exact, _, hp = method_and_state(safety_signal="exact")
+    torch.testing.assert_close(exact.safety_signal(batch, hp), batch["safety_margins"])
+
+
+def test_feasibility_critics_find_a_known_feasible_set(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    """Transitions that stay where they are: V_h must take the sign of h itself."""
+    data = make_dataset(boat_task, episodes=40)
+    still = {**vars(data), "next_observations": data.observations}
+    dataset = type(data)(**{k: v for k, v in still.items() if k in data.__dataclass_fields__})
+    config = FLRPConfig.resolve(
+        {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 3e-3,
+         "target_update_rate": 0.05, "T": 0, "coupling_layers": 1, "latent_dim": 2}
+    )  # fmt: skip
+    population = Population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
+    population.advance(400)
+    grid = np.linspace(-2, 2.5, 40)
+    states = np.stack([grid, np.zeros(40)], axis=1).astype(np.float32)
+    values = population.feasibility_values(states)
+    assert values is not None
+    clear = np.abs(grid - 0.8) > 0.4
+    assert ((values[0] > 0) == (grid > 0.8))[clear].mean() > 0.95

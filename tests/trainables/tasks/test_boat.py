@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.tasks import boat
+from safesweep.trainables.tasks.registry import get_task
+
+BOATS = tuple(boat.OBSTACLES)
+
+
+def random_states(count, seed=0):
+    return np.random.default_rng(seed).uniform(boat.LOW, boat.HIGH, (count, 2))
+
+
+def test_one_step_is_the_stated_equation():
+    boats = boat.BoatEnvironment("BoatNavigation-v0", [[0.0, 1.0], [-0.5, 0.5]])
+    observations, rewards, costs = boats.step([[3.0, 4.0], [0.0, -2.0]])
+    np.testing.assert_allclose(
+        observations,
+        [[0.005 * (0.6 + 2 - 0.5), 1 + 0.005 * 0.8], [-0.5 + 0.005 * (2 - 0.125), 0.495]],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(rewards, [-np.hypot(1.5, 1.0), -np.hypot(2.0, 0.5)])
+    # The second boat started inside an obstacle: cost labels the state in which it acts.
+    np.testing.assert_array_equal(costs, [0.0, 1.0])
+
+
+def test_state_is_clipped_to_the_box():
+    boats = boat.BoatEnvironment("BoatNavigation-v0", [[2.0, 2.0], [-3.0, -2.0]])
+    boats.step([[1.0, 1.0], [-1.0, -1.0]])
+    np.testing.assert_array_equal(boats.states[0], [2.0, 2.0])
+    assert (boats.states[1] == [-3.0, -2.0]).any()
+    assert (boats.states >= boat.LOW).all()
+
+
+def test_action_length_does_not_matter():
+    states, actions = random_states(50), np.random.default_rng(1).normal(size=(50, 2))
+    one = boat.BoatEnvironment(BOATS[0], states)
+    other = boat.BoatEnvironment(BOATS[0], states)
+    one.step(actions)
+    other.step(7 * actions)
+    np.testing.assert_allclose(one.states, other.states, atol=1e-9)
+
+
+def test_safety_margin_is_radius_minus_distance():
+    margins = boat.safety_margin([[-0.5, 0.5], [-0.5, 0.9], [-1.0, -0.7], [1.5, 0.0]], BOATS[0])
+    np.testing.assert_allclose(margins[:3], [0.4, 0.0, 0.0], atol=1e-12)
+    assert margins[3] == pytest.approx(0.4 - np.hypot(2.0, 0.5))
+    with pytest.raises(InvalidInput, match="BoatNavigation-v0"):
+        boat.safety_margin([[0, 0]], "BoatNavigation-v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "doomed", "tolerance"),
+    [("BoatNavigation-v0", 0.0062, 0.001), ("BoatNavigationHard-v0", 0.0870, 0.003)],
+)
+def test_feasible_set_does_not_change_when_refined(name, doomed, tolerance):
+    coarse = boat.true_feasible_set(name)
+    fine = boat.true_feasible_set(name, resolution=0.0125, time_step=0.05, actions=32)
+    states = random_states(100_000)
+    labels, finer_labels = coarse.feasible(states), fine.feasible(states)
+    assert np.mean(labels == finer_labels) >= 0.995
+    outside = boat.safety_margin(states, name) <= 0
+    assert np.mean(~labels & outside) == pytest.approx(doomed, abs=tolerance)
+    assert not labels[~outside].any()
+
+
+@pytest.mark.parametrize("name", BOATS)
+def test_feasible_set_agrees_with_simulated_boats(name):
+    """Steering down the value keeps feasible boats safe; doomed ones crash whatever they do."""
+    feasible_set = boat.true_feasible_set(name)
+    states = random_states(4000, seed=3)
+    value = feasible_set.value_at(states)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    boats = boat.BoatEnvironment(name, states)
+    crashed = np.zeros(len(states), dtype=bool)
+    for step in range(600):
+        if step % 10 == 0:
+            candidates = boat.advance(boats.states[:, None], directions[None], 0.1)
+            best = feasible_set.value_at(candidates).argmin(axis=1)
+        boats.step(directions[best])
+        crashed |= boat.safety_margin(boats.states, name) > 0
+    assert crashed[value <= -0.03].mean() <= 0.002
+    assert crashed[value > 0.03].all()
+
+
+def test_feasible_set_is_computed_once():
+    assert boat.true_feasible_set(BOATS[0]) is boat.true_feasible_set(BOATS[0])
+
+
+def test_normalising_constants_are_the_reference_returns():
+    random_return, best_return = boat.reference_returns(episodes=2000)
+    for name in BOATS:
+        task = get_task(name)
+        assert task.normalize_reward(random_return) == pytest.approx(0.0, abs=0.03)
+        assert task.normalize_reward(best_return) == pytest.approx(1.0, abs=0.01)
+
+
+def test_start_depends_only_on_its_seed():
+    together = boat.start_states([5, 6, 7])
+    np.testing.assert_array_equal(together[1], boat.start_states([6])[0])
+    assert len(np.unique(together, axis=0)) == 3
+
+
+@pytest.mark.parametrize("name", BOATS)
+def test_starts_spread_over_the_feasible_set_and_leave_nothing_else_out(name):
+    starts = boat.start_states(range(1500), name)
+    assert boat.true_feasible_set(name).feasible(starts).all()
+    # Against uniform draws that are kept where feasible: the same share in each quarter.
+    anywhere = np.random.default_rng(0).uniform(boat.LOW, boat.HIGH, (40_000, 2))
+    anywhere = anywhere[boat.true_feasible_set(name).feasible(anywhere)]
+    for side in (0, 1):
+        middle = np.median(anywhere[:, side])
+        assert (starts[:, side] <= middle).mean() == pytest.approx(0.5, abs=0.05)

@@ -1,0 +1,135 @@
+import sys
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.data import fetch
+from safesweep.trainables.data.dataset import read_dataset, write_dataset
+from safesweep.trainables.data.fetch import FetchFailed
+from safesweep.trainables.data.sources import find_dataset
+from safesweep.trainables.tasks.dsrl_imports import make_simulator, simulator_installed
+from safesweep.trainables.tasks.ogbench import as_episodes
+from safesweep.trainables.tasks.registry import TASKS, get_task
+from safesweep.trainables.training.trial import train
+
+OGBENCH = [task for task in TASKS.values() if task.suite == "ogbench"]
+installed = pytest.mark.skipif(
+    not simulator_installed(OGBENCH[0]), reason="the extra ogbench is not installed"
+)
+
+
+def transitions(lengths: list[int], reached: list[int], observations: int, actions: int):
+    """Trajectories of so many steps, the goal reached at some steps, as OGBench relabels them."""
+    count, ends = sum(lengths), np.cumsum(lengths) - 1
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((count, observations)).astype(np.float32)
+    following = np.roll(states, -1, axis=0)
+    following[ends] = 9.0
+    masks, terminals = np.ones(count, np.float32), np.zeros(count, np.float32)
+    masks[reached], terminals[ends] = 0.0, 1.0
+    return {
+        "observations": states,
+        "next_observations": following,
+        "actions": rng.uniform(-1, 1, (count, actions)).astype(np.float32),
+        "rewards": -masks,
+        "masks": masks,
+        "terminals": terminals,
+    }
+
+
+def test_goals_end_episodes_and_long_trajectories_are_cut() -> None:
+    found = as_episodes(transitions([7, 4], [4], 3, 2), horizon=3)
+    assert list(np.flatnonzero(found["terminals"])) == [4]
+    # Cut after 3 steps, the rest of the first trajectory after its end, the second one after 3.
+    assert list(np.flatnonzero(found["timeouts"])) == [2, 6, 9, 10]
+    assert not found["costs"].any()
+    assert found["rewards"][4] == 0.0 and found["rewards"][0] == -1.0
+
+
+def test_fetched_data_is_put_into_the_cache(tmp_path, monkeypatch) -> None:
+    task = get_task("cube-single")
+    asked = []
+
+    def make_env_and_datasets(name, dataset_dir):
+        asked.append((name, dataset_dir))
+        data = transitions([500, 300], [450], task.observation_dim, task.action_dim)
+        return None, data, None
+
+    monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(fetch, "simulator_versions", lambda task: {"ogbench": "1"})
+    fake = SimpleNamespace(make_env_and_datasets=make_env_and_datasets)
+    monkeypatch.setitem(sys.modules, "ogbench", fake)
+    path = find_dataset(task, "fetch")
+    assert asked == [(task.name, str(tmp_path / "ogbench"))]
+    data = read_dataset(path, task)
+    assert data.episode_lengths.max() <= task.horizon
+    assert data.terminals.sum() == 1
+    assert data.provenance["source"] == "ogbench"
+    assert find_dataset(task, "auto") == path and len(asked) == 1
+
+
+def test_a_download_that_fails_is_one_line(tmp_path, monkeypatch) -> None:
+    def make_env_and_datasets(name, dataset_dir):
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(fetch, "simulator_versions", lambda task: {"ogbench": "1"})
+    fake = SimpleNamespace(make_env_and_datasets=make_env_and_datasets)
+    monkeypatch.setitem(sys.modules, "ogbench", fake)
+    with pytest.raises(FetchFailed, match=r"cube-single-play.* failed \(no route to host\)"):
+        find_dataset("cube-single", "fetch")
+    with pytest.raises(InvalidInput, match="has no collector"):
+        find_dataset("cube-single", "collect")
+
+
+@pytest.mark.skipif(simulator_installed(OGBENCH[0]), reason="the extra ogbench is installed")
+def test_without_the_extra_the_line_names_it() -> None:
+    with pytest.raises(InvalidInput, match=r"install the extra ogbench \(uv pip install"):
+        make_simulator(OGBENCH[0])
+
+
+@installed
+@pytest.mark.parametrize("task", OGBENCH, ids=lambda task: task.key)
+def test_an_episode_depends_on_its_seed_alone(task) -> None:
+    one, other = make_simulator(task), make_simulator(task)
+    try:
+        action = np.full(task.action_dim, 0.3)
+        paths = []
+        for simulator, seed in ((one, 3), (other, 3), (one, 4), (one, 3)):
+            path = [simulator.reset(seed)]
+            for _ in range(3):
+                observation, reward, cost, terminated = simulator.step(action)
+                path.append(observation)
+                assert (reward, cost, terminated) == (0.0, 0.0, False)
+            paths.append(np.stack(path))
+        assert paths[0].shape == (4, task.observation_dim)
+        np.testing.assert_array_equal(paths[0], paths[1])
+        np.testing.assert_array_equal(paths[0], paths[3])  # the same simulator again
+        assert np.abs(paths[0] - paths[2]).max() > 0
+        assert one._environment.spec.max_episode_steps == task.horizon
+        assert one._environment.action_space.shape == (task.action_dim,)
+    finally:
+        one.close()
+        other.close()
+
+
+@installed
+def test_the_return_of_an_evaluation_is_the_success_rate(tmp_path) -> None:
+    task = get_task("cube-single")
+    data = transitions([200], [], task.observation_dim, task.action_dim)
+    path = write_dataset(tmp_path / "cube.hdf5", as_episodes(data, task.horizon), {})
+    rows = train(
+        "flp",
+        task.name,
+        [{"hidden_dim": 8, "batch_size": 16, "flow_steps": 2}],
+        steps=2,
+        dataset=str(path),
+        episodes=1,
+        device="cpu",
+    ).evaluations
+    assert {row["normalized_reward"] for row in rows} <= {0.0, 1.0}
+    assert {row["normalized_cost"] for row in rows} == {0.0}
+    assert {row["reward_return_mean"] for row in rows} == {row["normalized_reward"] for row in rows}

@@ -1,0 +1,1 @@
+"""Offline datasets: their format, where they are found, fetched, collected."""

@@ -1,0 +1,1 @@
+"""What ablations measure on trained runs, and confirmations."""

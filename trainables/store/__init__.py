@@ -1,0 +1,1 @@
+"""The tables of results: their schema, identities, writing, compaction, imports."""

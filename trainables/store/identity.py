@@ -1,0 +1,72 @@
+"""Names that follow from content: the same request always has the same identity."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def _digest(content: object, length: int) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+ADDED_LATER = {"matmul_precision": "fp32"}
+"""Hyperparameters that there were not always, with what holds where there is none: an identity does
+not tell the two apart, so that stores stay what they are."""
+
+
+def config_id(
+    algorithm: str,
+    config: Mapping[str, object],
+    task: str,
+    dataset_id: str,
+    steps: int,
+    cost_limit: float | None = None,
+) -> str:
+    """Identity of one configuration: 12 hex digits.
+
+    Hashes the fully resolved `config` (every field, defaults included), the method, the task, the
+    dataset's digest, the training budget in gradient steps (phases divide the budget) and the
+    `cost_limit` where one is given, which is where the configuration trains to it. Elsewhere a
+    limit only judges results, and runs serve every limit.
+    """
+    said = {
+        name: value
+        for name, value in config.items()
+        if name not in ADDED_LATER or value != ADDED_LATER[name]
+    }
+    content = [algorithm, said, task, dataset_id, steps]
+    return _digest(content if cost_limit is None else [*content, float(cost_limit)], 12)
+
+
+def run_id(configuration: str, seed: int) -> str:
+    """Identity of one run: its configuration and its seed."""
+    return f"{configuration}-{seed}"
+
+
+def trial_id(run_ids: Iterable[str]) -> str:
+    """Identity of a population: 12 hex digits over its members, whatever their order."""
+    return _digest(sorted(run_ids), 12)
+
+
+@cache
+def code_version() -> str:
+    """Package version, with the commit when the code runs from a git checkout."""
+    try:
+        release = version("safesweep-rl")
+    except PackageNotFoundError:
+        release = "unknown"
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return release
+    described = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return f"{release}+{described}" if described else release

@@ -1,0 +1,117 @@
+"""The tables of a result store: names, columns and types. Every part file is written to these.
+
+A store holds one folder a table, hive-partitioned by sweep; the partition column `sweep` lives in
+the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
+"""
+
+SCHEMA_VERSION = 4
+"""Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
+together, by the names of their columns: one that a part lacks is null there.
+
+1: runs, evaluations, episodes, metrics, sweeps.
+2: adds confirmations, and parts that hold several trials (`trainables.store.compaction`).
+3: adds runs.halvings: how often the population was halved because memory had run out.
+   Adds `run_status` to evaluations: the last evaluation of a stopped run is not a final one.
+   Adds runs.continued_from: the shorter run that a run was carried on from.
+4: adds runs.traceback: what a failed run raised, whole.
+"""
+
+VERSION_KEY = "safesweep.schema_version"
+TRIALS_KEY = "safesweep.trials"
+"""Metadata of a compacted part: the ids of the trials in it, as a JSON list."""
+
+TRIAL_TABLES = ("runs", "evaluations", "episodes", "metrics")
+"""The tables whose parts are one trial's each, named `<trial_id>.parquet`."""
+
+TABLES: dict[str, dict[str, str]] = {
+    "runs": {
+        "run_id": "string",
+        "config_id": "string",
+        "trial_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "status": "string",
+        "steps": "int64",
+        "train_seconds": "float64",
+        "evaluate_seconds": "float64",
+        "device": "string",
+        "population": "int64",
+        "halvings": "int64",
+        "dataset_id": "string",
+        "code_version": "string",
+        "started_at": "timestamp[us, tz=UTC]",
+        "finished_at": "timestamp[us, tz=UTC]",
+        "error": "string",
+        "traceback": "string",
+        "continued_from": "string",
+        "config": "string",
+    },
+    "evaluations": {
+        "run_id": "string",
+        "config_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "step": "int64",
+        "policy": "string",
+        "reward_return_mean": "float64",
+        "cost_return_mean": "float64",
+        "normalized_reward": "float64",
+        "normalized_cost": "float64",
+        "cost_limit": "float64",
+        "violation_rate": "float64",
+        "zero_cost_rate": "float64",
+        "episode_length_mean": "float64",
+        "episodes": "int64",
+        "act_latency_ms": "float64",
+        "run_status": "string",
+    },
+    "episodes": {
+        "run_id": "string",
+        "step": "int64",
+        "policy": "string",
+        "episode": "int64",
+        "reward_return": "float64",
+        "cost_return": "float64",
+        "length": "int64",
+    },
+    "metrics": {
+        "run_id": "string",
+        "step": "int64",
+        "name": "string",
+        "value": "float64",
+    },
+    "sweeps": {
+        "spec": "string",
+        "status": "string",
+        "created_at": "timestamp[us, tz=UTC]",
+        "code_version": "string",
+        "run_ids": "list<string>",
+    },
+    "confirmations": {
+        "confirmation_id": "string",
+        "run_id": "string",
+        "config_id": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "step": "int64",
+        "policy": "string",
+        "kind": "string",
+        "rule": "string",
+        "episode_seed": "int64",
+        "reward_return_mean": "float64",
+        "cost_return_mean": "float64",
+        "normalized_reward": "float64",
+        "normalized_cost": "float64",
+        "cost_limit": "float64",
+        "violation_rate": "float64",
+        "episodes": "int64",
+        "code_version": "string",
+        "confirmed_at": "timestamp[us, tz=UTC]",
+    },
+}
+
+RUN_STATUSES = ("completed", "stopped", "diverged", "failed")
+"""`stopped`: early, on purpose; `error` says why, `steps` when."""

@@ -1,0 +1,1 @@
+"""Tasks and their simulators, one file a suite, and acting in them."""

@@ -1,0 +1,96 @@
+"""OGBench's single-task environments and data (Park et al., 2025), the extra `ogbench`.
+
+They know no costs: every cost is 0. In a simulator the reward is 1 at success, which ends the
+episode, and 0 before, so that an episode's return is whether it succeeded; in the data it is
+OGBench's own, 0 at success and below before.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safesweep.trainables.tasks.registry import Task
+
+FloatArray = NDArray[np.floating]
+
+
+class OGBenchSimulator:
+    """An environment, made anew for each episode: a used one repeats it up to rounding alone.
+
+    Its reset draws the start from numpy's global generator, too, which is put back afterwards;
+    steps draw nothing.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._name = task.name
+        self._environment: Any = None
+
+    def reset(self, seed: int) -> FloatArray:
+        import ogbench
+
+        self.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._environment = ogbench.make_env_and_datasets(self._name, env_only=True)
+        outside = np.random.get_state()  # noqa: NPY002
+        try:
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            observation, _ = self._environment.reset(seed=seed)
+        finally:
+            np.random.set_state(outside)  # noqa: NPY002
+        return np.asarray(observation)
+
+    def step(self, action: FloatArray) -> tuple[FloatArray, float, float, bool]:
+        observation, _, terminated, _, information = self._environment.step(action)
+        success = bool(information["success"])
+        return observation, float(success), 0.0, bool(terminated) or success
+
+    def close(self) -> None:
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
+
+def fetch_ogbench(task: Task, folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:
+    """The data of a task in our layout and where it comes from, by OGBench's own download.
+
+    Args:
+        folder: where OGBench keeps its files.
+
+    Raises:
+        OSError: it cannot be downloaded.
+    """
+    import ogbench
+
+    _, data, _ = ogbench.make_env_and_datasets(task.name, dataset_dir=str(folder))
+    return as_episodes(data, task.horizon), {"source": "ogbench", "task": task.name}
+
+
+def as_episodes(data: dict[str, NDArray[Any]], horizon: int) -> dict[str, NDArray[Any]]:
+    """OGBench's relabelled transitions in DSRL's layout.
+
+    A step after which nothing is to be expected (`masks` 0: the goal is reached) is terminal. What
+    is longer than the horizon is cut there by a timeout; next observations stay the true ones.
+
+    Args:
+        data: `observations, next_observations, actions, rewards, masks, terminals`, where the last
+            marks the end of a recorded trajectory.
+    """
+    terminals = data["masks"] == 0
+    ends = terminals | (data["terminals"] > 0)
+    ends[-1] = True
+    starts = np.concatenate([[0], np.flatnonzero(ends)[:-1] + 1])
+    within = np.arange(len(ends)) - np.repeat(starts, np.diff([*starts, len(ends)]))
+    timeouts = (ends | (within % horizon == horizon - 1)) & ~terminals
+    return {
+        "observations": data["observations"].astype(np.float32),
+        "next_observations": data["next_observations"].astype(np.float32),
+        "actions": data["actions"].astype(np.float32),
+        "rewards": data["rewards"].astype(np.float32),
+        "costs": np.zeros(len(ends), dtype=np.float32),
+        "terminals": terminals,
+        "timeouts": timeouts,
+    }

@@ -1,0 +1,82 @@
+"""How well a method's feasible set {V_h <= 0} agrees with what is known to be feasible."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.tasks import boat
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.population import Population
+
+BoolArray = NDArray[np.bool_]
+DATASET_STATES = 20_000
+TRUTH_GRID = 101
+METHOD_STATES = 64
+METHOD_DRAWS = 64
+
+
+def classification_rates(predicted: BoolArray, actual: BoolArray) -> dict[str, float]:
+    """Recall, precision and specificity of `predicted` against `actual`; NaN where undefined."""
+
+    def share(hits: BoolArray, of: BoolArray) -> float:
+        return float(hits[of].mean()) if of.any() else float("nan")
+
+    return {
+        "recall": share(predicted, actual),
+        "precision": share(actual, predicted),
+        "specificity": share(~predicted, ~actual),
+    }
+
+
+def method_diagnostics(population: Population, dataset: Dataset) -> list[dict[str, float]]:
+    """The method's own diagnostics at evenly spaced states of the dataset, one dictionary a
+    member."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, METHOD_STATES).astype(int))
+    found = population.diagnose(dataset.observations[chosen], METHOD_DRAWS)
+    return [
+        {name: float(values[member]) for name, values in found.items()}
+        for member in range(population.size)
+    ]
+
+
+def feasibility_diagnostics(
+    population: Population, task: Task, dataset: Dataset
+) -> list[dict[str, float]]:
+    """Rates of {V_h <= 0}, one dictionary a member; empty for methods without such a critic.
+
+    `feasible_*`: against the steps of the dataset's zero-cost trajectories (FLRP table 8), on at
+    most 20,000 evenly spaced steps. `true_*`: on a task whose feasible set is known, against it on
+    a uniform grid of states; `true_doomed_recognised` is the specificity over the states that are
+    infeasible though outside every obstacle.
+    """
+    chosen = np.linspace(0, len(dataset.observations) - 1, DATASET_STATES).astype(int)
+    chosen = np.unique(chosen)
+    values = population.feasibility_values(dataset.observations[chosen])
+    if values is None:
+        return [{} for _ in range(population.size)]
+    safe = np.repeat(dataset.cost_returns() == 0, dataset.episode_lengths)[chosen]
+    found = []
+    for member in range(population.size):
+        rates = classification_rates(values[member] <= 0, safe)
+        found.append({f"feasible_{k}": v for k, v in rates.items() if k != "specificity"})
+    if task.suite == "boat":
+        for member, rates in enumerate(_true_rates(population, task)):
+            found[member].update(rates)
+    return found
+
+
+def _true_rates(population: Population, task: Task) -> list[dict[str, float]]:
+    low, high = boat.LOW, boat.HIGH
+    axes = [np.linspace(low[i], high[i], TRUTH_GRID) for i in range(2)]
+    states = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    feasible = boat.true_feasible_set(task.name).feasible(states)
+    doomed = ~feasible & (boat.safety_margin(states, task.name) <= 0)
+    values = population.feasibility_values(states.astype(np.float32))
+    assert values is not None
+    rates = []
+    for member in range(population.size):
+        predicted = values[member] <= 0
+        row = {f"true_{k}": v for k, v in classification_rates(predicted, feasible).items()}
+        row["true_doomed_recognised"] = float((~predicted)[doomed].mean())
+        rates.append(row)
+    return rates

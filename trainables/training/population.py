@@ -1,0 +1,553 @@
+"""A population: runs of one method that share shapes, trained together in one process.
+
+`torch.func.vmap` lifts the method's pure functions over a leading axis of members. Minibatch
+indices and noise come from generators that each run owns and that are seeded by (seed, stream,
+block), so a run's result does not depend on who shares its population, and any step can be
+resumed without generator state.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_leaves, tree_map
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.components.networks import is_large, matmul_precision
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.measurements.lookups import Watched
+from safesweep.trainables.methods.method import Method, MethodConfig, Noise, Phase, ProblemSpec
+from safesweep.trainables.tasks.processes import worthwhile_processes
+from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.training.optimizer import (
+    adam_,
+    differentiable,
+    gradients_of,
+    init_adam,
+    polyak_,
+)
+
+BLOCK_STEPS = 32
+DIVERGENCE_BOUND = 1e12
+CHEAP_TO_ACT = 200e6
+"""Floating-point operations of all policies for one observation each, some milliseconds' work."""
+STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
+
+
+def seeded_generator(seed: int, stream: str, *index: int) -> torch.Generator:
+    """A generator that depends on nothing but its arguments."""
+    sequence = np.random.SeedSequence([seed, STREAMS[stream], *index])
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
+
+
+def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec:
+    """What a method is told of its problem."""
+    return ProblemSpec(
+        observation_dim=dataset.observations.shape[1],
+        action_dim=dataset.actions.shape[1],
+        horizon=task.horizon,
+        reward_scale=task.horizon / (task.max_return - task.min_return),
+        cost_limit=cost_limit,
+    )
+
+
+def dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
+    """The dataset's columns as float32 tensors, with `safe_episodes` marking zero-cost episodes."""
+    columns = {
+        name: getattr(dataset, name)
+        for name in (
+            "observations", "next_observations", "actions", "rewards", "costs",
+            "terminals", "timeouts",
+        )
+    }  # fmt: skip
+    if dataset.safety_margins is not None:
+        columns["safety_margins"] = dataset.safety_margins
+    columns["safe_episodes"] = np.repeat(dataset.cost_returns() == 0, dataset.episode_lengths)
+    return {name: torch.tensor(np.asarray(v, dtype=np.float32)) for name, v in columns.items()}
+
+
+def training_rows(data: Mapping[str, Tensor]) -> Tensor:
+    """Rows that minibatches are drawn from: all but those whose `held_out` is not zero."""
+    if "held_out" in data:
+        return torch.nonzero(data["held_out"] == 0).squeeze(-1)
+    return torch.arange(len(next(iter(data.values()))))
+
+
+class Members(NamedTuple):
+    """Members that step together, or a single one without the members' axis (`size` is None).
+
+    Tensors are those of the population, or views of them: training writes into them.
+    """
+
+    state: Any
+    optimizer: dict[str, Any]
+    hp: Any
+    size: int | None
+
+
+class Population:
+    """Members train in lockstep; `advance`, `evaluate` and `state_dict` are all one needs.
+
+    Args:
+        method_class: the method.
+        configs: one configuration a member; static fields must be equal.
+        seeds: one seed a member.
+        steps: the whole budget in gradient steps, which the phases divide.
+        compiled: whether to compile the gradient step, where members step together.
+    """
+
+    def __init__(
+        self,
+        method_class: type[Method],
+        configs: Sequence[MethodConfig],
+        seeds: Sequence[int],
+        task: Task,
+        dataset: Dataset,
+        steps: int,
+        cost_limit: float,
+        device: str = "cpu",
+        compiled: bool = False,
+    ) -> None:
+        if len({tuple(c.static_values().items()) for c in configs}) != 1:
+            raise ValueError("members of a population must share their static hyperparameters")
+        self.configs, self.seeds, self.task = list(configs), list(seeds), task
+        self.steps, self.step, self.device = steps, 0, torch.device(device)
+        self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
+        tensors = self.method.prepare(dataset_tensors(dataset))
+        self.data = {name: column.to(self.device) for name, column in tensors.items()}
+        self.training_rows = training_rows(tensors)
+        self.hp = configs[0].hyperparameters_type()(
+            **{
+                name: torch.tensor([float(getattr(c, name)) for c in configs], device=self.device)
+                for name in configs[0].field_names("batched")
+            }
+        )
+        states = [self.method.init(seeded_generator(seed, "init")) for seed in self.seeds]
+        self.state = tree_map(lambda *leaves: torch.stack(leaves).to(self.device), *states)
+        self.optimizers = {
+            phase.name: init_adam(self._trained(phase)) for phase in self.method.phases
+        }
+        self.diverged_at: list[int | None] = [None] * self.size
+        self._metric_sums: dict[str, Tensor] = {}
+        self._metric_steps = 0
+        self._known_flops: dict[tuple[str, int], int] = {}
+        self._block: tuple[tuple[int, int], dict[str, Tensor]] | None = None
+        self._compiled = compiled
+        self._compiled_step: Callable[..., dict[str, Tensor]] | None = None
+        self._boundaries = phase_boundaries(self.method, steps)
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.seeds)
+
+    @property
+    def active(self) -> list[bool]:
+        """Which members have not diverged."""
+        return [step is None for step in self.diverged_at]
+
+    def advance(self, until: int) -> None:
+        """Train up to gradient step `until` of the budget."""
+        until = min(until, self.steps)
+        while self.step < until and any(self.active):
+            phase, start, end = next(b for b in self._boundaries if self.step < b[2])
+            block, offset = divmod(self.step - start, BLOCK_STEPS)
+            stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
+            self._run_block(phase, start, block, offset, stop - self.step)
+            if stop == end and phase.concludes:
+                self._finish_phase(phase)
+        self.step = max(self.step, until)
+
+    def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
+        before = tree_map(_copy, self._changing(phase))
+        draws = self._draw(phase.name, start, block)
+        steps = range(offset, offset + count)
+        if self._together:
+            members = Members(self.state, self.optimizers[phase.name], self.hp, self.size)
+            sums = self._train(phase, members, draws, steps)
+        else:
+            sums = self._train_apart(phase, draws, steps)
+            self.optimizers[phase.name]["count"] += count
+        self.step += count
+        self._settle_block(phase, before, sums, count)
+
+    def _changing(self, phase: Phase) -> tuple[Any, ...]:
+        """What a gradient step writes to."""
+        target = self.state.get("target", {})
+        slow = {name: target[name] for name in phase.trains if name in target}
+        return self._trained(phase), slow, self.optimizers[phase.name]
+
+    @property
+    def _together(self) -> bool:
+        """Whether one `vmap` steps all members, or each steps by itself.
+
+        Together they pay for each operation's start once. On a CPU it is the other way round where
+        an operation of one member is work enough: then its results stay in the cache, and members
+        can run side by side.
+        """
+        static = self.method.static
+        large = is_large(static.batch_size, static.hidden_dim) and self.device.type == "cpu"
+        return (self.size > 1 or self._compiled) and not large
+
+    def _train_apart(
+        self, phase: Phase, draws: dict[str, Tensor], steps: range
+    ) -> dict[str, Tensor]:
+        """Train each member by itself, as many at a time as there are threads."""
+
+        def train(member: int) -> dict[str, Tensor]:
+            own = {name: draw[:, member] for name, draw in draws.items()}
+            return self._train(phase, self._member(phase, member), own, steps)
+
+        active = [member for member, well in enumerate(self.active) if well]
+        threads = torch.get_num_threads()
+        if threads == 1 or len(active) == 1:
+            results = [train(member) for member in active]
+        else:
+            torch.set_num_threads(1)
+            try:
+                with ThreadPoolExecutor(threads) as pool:
+                    results = list(pool.map(train, active))
+            finally:
+                torch.set_num_threads(threads)
+        sums = {}
+        for name, example in results[0].items():
+            sums[name] = torch.zeros(self.size, device=example.device)
+            sums[name][active] = torch.stack([result[name] for result in results])
+        return sums
+
+    def _member(self, phase: Phase, member: int) -> "Members":
+        def own(leaf: Any) -> Any:
+            return leaf[member] if isinstance(leaf, Tensor) else leaf
+
+        state, optimizer, hp = tree_map(own, (self.state, self.optimizers[phase.name], self.hp))
+        return Members(state, optimizer, hp, None)
+
+    def _train(
+        self, phase: Phase, members: "Members", draws: dict[str, Tensor], steps: range
+    ) -> dict[str, Tensor]:
+        """Gradient steps in place; returns the sums of their metrics."""
+        sums: dict[str, Tensor] = {}
+        gradient_step = self._step_of(members)
+        for index in steps:
+            rows = draws["indices"][index]
+            batch = {name: gather(column, rows) for name, column in self.data.items()}
+            noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
+            for name, value in gradient_step(phase, members, batch, noise).items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
+
+    def _step_of(self, members: "Members") -> Callable[..., dict[str, Tensor]]:
+        """`_gradient_step`, or what it was compiled to."""
+        if not self._compiled or members.size is None:
+            return self._gradient_step
+        if self._compiled_step is None:
+            from safesweep.trainables.training.compilation import (
+                compiled,  # takes seconds to import
+            )
+
+            self._compiled_step = compiled(self._gradient_step)
+        return self._compiled_step
+
+    def _gradient_step(
+        self,
+        phase: Phase,
+        members: "Members",
+        batch: dict[str, Tensor],
+        noise: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """One step of some members; metrics [P], or [] of a single one, still on the device."""
+
+        def loss(params: Any, state: Any, batch: Any, hp: Any, noise: Any) -> Any:
+            return self.method.loss(phase.name, params, state, batch, hp, noise)
+
+        state, hp = members.state, members.hp
+        trained = {name: state["params"][name] for name in phase.trains}
+        networks = differentiable(trained)
+        params = {**state["params"], **networks}
+        lifted = loss if members.size is None else over_members(loss, members.size)
+        with matmul_precision(self.device.type, self.method.static.matmul_precision):
+            losses, metrics = lifted(params, state, batch, hp, noise)
+        gradients = gradients_of(losses, networks)
+        with torch.no_grad():
+            adam_(trained, gradients, members.optimizer, hp.learning_rate)
+            for name, target in state.get("target", {}).items():
+                if name in trained:
+                    polyak_(target, trained[name], hp.target_update_rate)
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def _trained(self, phase: Phase) -> dict[str, Any]:
+        return {name: self.state["params"][name] for name in phase.trains}
+
+    def _finish_phase(self, phase: Phase) -> None:
+        def finish(state: Any, hp: Any) -> Any:
+            return self.method.finish_phase(phase.name, state, self.data, hp)
+
+        with torch.no_grad():
+            self.state = over_members(finish, self.size)(self.state, self.hp)
+
+    def _settle_block(self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int) -> None:
+        """Freeze the members that left the numbers' range, and take in the block's metrics."""
+        if self._metric_sums.keys() != sums.keys():
+            self._metric_sums, self._metric_steps = {}, 0
+        for name, value in sums.items():
+            self._metric_sums[name] = self._metric_sums.get(name, 0) + value
+        self._metric_steps += count
+        watched = torch.stack([value for name, value in sums.items() if name.startswith("loss/")])
+        healthy = torch.isfinite(watched) & (watched.abs() < DIVERGENCE_BOUND * count)
+        keep = healthy.all(0).cpu() & torch.tensor(self.active)
+        for member, well in enumerate(keep.tolist()):
+            if not well and self.diverged_at[member] is None:
+                self.diverged_at[member] = self.step
+        if not bool(keep.all()):
+            self._restore(phase, ~keep.to(self.device), before)
+
+    def _restore(self, phase: Phase, chosen: Tensor, before: Any) -> None:
+        """Put the chosen members back to where they were; step counts stay the population's."""
+        leaves = zip(tree_leaves(self._changing(phase)), tree_leaves(before), strict=True)
+        for new, old in leaves:
+            if isinstance(new, Tensor):
+                new[chosen] = old[chosen]
+
+    def _draw(self, phase: str, start: int, block: int) -> dict[str, Tensor]:
+        """Indices [K, P, B] and noise [K, P, ...] of a block, each member's from its own seed."""
+        if self._block is not None and self._block[0] == (start, block):
+            return self._block[1]
+        wanted = self.method.noise(phase)
+        batch = (BLOCK_STEPS, self.method.static.batch_size)
+        members = []
+        for seed in self.seeds:
+            generator = seeded_generator(seed, "train", start, block)
+            picks = torch.randint(len(self.training_rows), batch, generator=generator)
+            draw = {"indices": self.training_rows[picks]}
+            for name, noise in wanted.items():
+                draw[name] = draw_noise(noise, (BLOCK_STEPS,), generator)
+            members.append(draw)
+        draws = {
+            name: torch.stack([m[name] for m in members], dim=1).to(self.device)
+            for name in members[0]
+        }
+        self._block = ((start, block), draws)
+        return draws
+
+    def take_metrics(self) -> dict[str, np.ndarray]:
+        """Means [P] of the losses since the last call."""
+        steps = max(self._metric_steps, 1)
+        taken = {name: (v / steps).cpu().numpy() for name, v in self._metric_sums.items()}
+        self._metric_sums, self._metric_steps = {}, 0
+        return taken
+
+    def policy(self, name: str, episodes: int) -> Any:
+        """`act(observations [P, E, o], step, members, chosen) -> actions [P, E, a]`, at once for
+        all members or a slice of them, and for all episodes or the chosen slice of them."""
+        wanted = self.method.act_noise(name)
+
+        def one(state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
+            return self.method.act(name, state, observations, hp, noise)
+
+        whole = self._state_for_acting(name), self.hp
+
+        @cache
+        def some(first: int | None, last: int | None) -> tuple[Any, Any]:
+            return tree_map(lambda leaf: leaf[first:last], whole)
+
+        def act(
+            observations: np.ndarray,
+            step: int,
+            members: slice = slice(None),
+            chosen: slice = slice(None),
+        ) -> np.ndarray:
+            noise = {}
+            if wanted:
+                seeds = self.seeds[members]
+                generators = [seeded_generator(seed, "act", self.step, step) for seed in seeds]
+                for key, n in wanted.items():
+                    drawn = [draw_noise(n, (episodes,), g)[chosen] for g in generators]
+                    noise[key] = torch.stack(drawn)
+            with torch.no_grad():
+                state, hp = some(members.start, members.stop)
+                actions = over_members(one, len(observations))(
+                    state,
+                    torch.as_tensor(observations, device=self.device),
+                    hp,
+                    {key: value.to(self.device) for key, value in noise.items()},
+                )
+            return torch.nan_to_num(actions).clamp(-1, 1).cpu().numpy()
+
+        return act
+
+    def _state_for_acting(self, policy: str) -> Any:
+        """The part of the members' state that a policy looks at.
+
+        What `vmap` is given it takes apart and puts together at every call, and most of the state
+        is for training: with all of it, that is more than half of the time of an action.
+        """
+        watched = Watched(tree_map(lambda leaf: leaf[0], self.state))
+        observation = self.data["observations"][:1]
+        noise = {
+            key: torch.zeros((1, *noise.shape), device=self.device)
+            for key, noise in self.method.act_noise(policy).items()
+        }
+        with torch.no_grad():
+            self.method.act(
+                policy, watched, observation, tree_map(lambda value: value[0], self.hp), noise
+            )
+        return watched.looked_up(self.state)
+
+    def evaluate(self, policy: str, episodes: int) -> Episodes:
+        """Roll every member's policy out in the task's simulator: arrays [P, episodes]."""
+        seeds = np.stack(
+            [
+                np.random.SeedSequence([seed, STREAMS["episodes"]]).generate_state(episodes)
+                for seed in self.seeds
+            ]
+        )
+        act = self.policy(policy, episodes)
+        # A trial's CPUs train and simulate in turn.
+        threads = torch.get_num_threads()
+        processes = worthwhile_processes(self.task, seeds.size, threads)
+        if processes > 1 and self._flops_to_act(policy, act) < CHEAP_TO_ACT:
+            # Several threads stay awake for the next operation, where others have to simulate.
+            torch.set_num_threads(1)
+        try:
+            return rollout(self.task, act, self.size, seeds, processes)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _flops_to_act(self, policy: str, act: Any) -> int:
+        """Floating-point operations of a policy of all members for one observation each."""
+        from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
+
+        key = policy, self.size
+        if key not in self._known_flops:
+            observations = np.zeros((self.size, 1, self.task.observation_dim), dtype=np.float32)
+            with FlopCounterMode(display=False) as counter:
+                act(observations, 0, slice(None), slice(0, 1))
+            self._known_flops[key] = counter.get_total_flops()
+        return self._known_flops[key]
+
+    def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
+        """V_h [P, E] of every member at the same `observations` [E, o]."""
+        shared = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self.device)
+        first = tree_map(lambda leaf: leaf[0], self.state)
+        probe = tree_map(lambda value: value[0], self.hp)
+        with torch.no_grad():
+            if self.method.feasibility_value(first, shared[:1], probe) is None:
+                return None
+
+            def one(state: Any, hp: Any) -> Tensor:
+                value = self.method.feasibility_value(state, shared, hp)
+                assert value is not None
+                return value
+
+            return over_members(one, self.size)(self.state, self.hp).cpu().numpy()
+
+    def diagnose(self, observations: np.ndarray, draws: int) -> dict[str, np.ndarray]:
+        """The method's own diagnostics [P] at `observations` [S, o], with `draws` a state."""
+        states = torch.as_tensor(observations, device=self.device)
+        wanted = self.method.act_noise(self.method.policies[0])
+        generators = [seeded_generator(seed, "diagnose", self.step) for seed in self.seeds]
+        noise = {
+            name: torch.stack([draw_noise(n, (len(states), draws), g) for g in generators])
+            for name, n in wanted.items()
+        }
+
+        def one(state: Any, hp: Any, noise: Any) -> Any:
+            return self.method.diagnose(state, states, hp, noise)
+
+        with torch.no_grad():
+            found = over_members(one, self.size)(
+                self.state, self.hp, tree_map(lambda v: v.to(self.device), noise)
+            )
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, as tensors and plain values."""
+        return {
+            "state": self.state,
+            "optimizers": self.optimizers,
+            "step": self.step,
+            "diverged_at": list(self.diverged_at),
+            "metric_sums": self._metric_sums,
+            "metric_steps": self._metric_steps,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.state, self.optimizers = tree_map(
+            lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf,
+            (saved["state"], saved["optimizers"]),
+        )
+        self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
+        self._metric_sums, self._metric_steps = (dict(saved["metric_sums"]), saved["metric_steps"])
+
+    def part(self, members: Sequence[int]) -> Self:
+        """A population of some of the members, as far as they are trained; it shares the data."""
+        index = torch.tensor(members, device=self.device)
+
+        def pick(leaf: Any) -> Any:
+            return leaf.index_select(0, index) if isinstance(leaf, Tensor) else leaf
+
+        part = copy.copy(self)
+        part.configs = [self.configs[member] for member in members]
+        part.seeds = [self.seeds[member] for member in members]
+        part.diverged_at = [self.diverged_at[member] for member in members]
+        part.hp, part.state, part.optimizers, part._metric_sums = tree_map(
+            pick, (self.hp, self.state, self.optimizers, self._metric_sums)
+        )
+        part._block = part._compiled_step = None
+        return part
+
+    def member_state(self, member: int) -> Any:
+        """One run's plain state, without the population axis."""
+        return tree_map(lambda leaf: leaf[member].clone(), self.state)
+
+
+def over_members(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """Apply a function of one run to stacked arguments; one member alone needs no `vmap`."""
+    if size > 1:
+        return vmap(function)
+
+    def alone(*arguments: Any) -> Any:
+        result = function(*tree_map(lambda leaf: leaf.squeeze(0), arguments))
+        return tree_map(lambda leaf: leaf.unsqueeze(0), result)
+
+    return alone
+
+
+def gather(column: Tensor, rows: Tensor) -> Tensor:
+    """The rows of a column, of any shape: `index_select` is faster where it can be used."""
+    return column.index_select(0, rows) if rows.dim() == 1 else column[rows]
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def draw_noise(noise: Noise, leading: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers of shape [*leading, *noise.shape]."""
+    draw = torch.randn if noise.distribution == "normal" else torch.rand
+    return draw((*leading, *noise.shape), generator=generator)
+
+
+def phase_boundaries(method: Method, steps: int) -> list[tuple[Phase, int, int]]:
+    """(phase, first step, end) along the budget, by the phases' shares, each at least one step."""
+    phases = method.phases
+    boundaries, start, share = [], 0, 0.0
+    for index, phase in enumerate(phases):
+        share += phase.share
+        after = len(phases) - 1 - index
+        end = steps if after == 0 else math.floor(share * steps + 0.5)
+        end = min(max(end, start + 1), steps - after)
+        if end <= start:
+            raise InvalidInput(f"steps: {steps!r} is not allowed; it must be >= {len(phases)}")
+        boundaries.append((phase, start, end))
+        start = end
+    return boundaries

@@ -1,0 +1,474 @@
+"""A trial: one population from its first gradient step to its rows in the store."""
+
+import copy
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.data.sources import load_dataset
+from safesweep.trainables.methods.method import MethodConfig
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store import identity
+from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
+from safesweep.trainables.tasks.dsrl_imports import simulator_versions
+from safesweep.trainables.tasks.registry import Task, get_task
+from safesweep.trainables.tasks.rollout import Episodes
+from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
+from safesweep.trainables.training.population import Population
+
+Rows = list[dict[str, Any]]
+LATENCY_CALLS = 20
+
+
+@dataclass
+class TrialRows:
+    """What a trial has to tell, in the columns of the tables."""
+
+    evaluations: Rows = field(default_factory=list)
+    episodes: Rows = field(default_factory=list)
+    metrics: Rows = field(default_factory=list)
+    runs: Rows = field(default_factory=list)
+
+
+class Trial:
+    """Trains, evaluates and records the members (configuration, seed) of one population.
+
+    With a `writer` it also keeps a checkpoint and a heartbeat in the store, resumes from that
+    checkpoint, and writes its rows when it ends.
+
+    Args:
+        configs: one resolved configuration a run.
+        seeds: one seed a run.
+        evaluate_every: gradient steps between evaluations; the last step is always evaluated.
+        episodes: episodes an evaluation.
+        halvings: how often the population was halved before, for the record.
+        continue_from: `trial_id` and `run_ids` (one a run) of a shorter trial of the store, of
+            which `trainables.training.continuation` says that this one carries it on. Its rows up
+            to its end become rows of these runs, too.
+        compiled: see `Population`.
+    """
+
+    def __init__(
+        self,
+        algorithm: str,
+        task: Task,
+        dataset: Dataset,
+        configs: Sequence[MethodConfig],
+        seeds: Sequence[int],
+        steps: int,
+        evaluate_every: int,
+        episodes: int,
+        cost_limit: float,
+        device: str = "cpu",
+        writer: ResultWriter | None = None,
+        halvings: int = 0,
+        continue_from: Mapping[str, Any] | None = None,
+        compiled: bool = False,
+    ) -> None:
+        if dataset.task != task.name:
+            raise InvalidInput(
+                f"dataset: holds transitions of {dataset.task}, and cannot be used for {task.name}"
+            )
+        self.algorithm, self.task, self.dataset = algorithm, task, dataset
+        self.halvings = halvings
+        self.steps, self.episodes, self.cost_limit = steps, episodes, cost_limit
+        self.rungs = evaluation_steps(steps, evaluate_every)
+        self.writer = writer
+        self.config_ids = [
+            identity.config_id(
+                algorithm,
+                c.to_dict(),
+                task.name,
+                dataset.dataset_id,
+                steps,
+                cost_limit if c.trains_to_cost_limit else None,
+            )
+            for c in configs
+        ]
+        self.run_ids = [
+            identity.run_id(c, seed) for c, seed in zip(self.config_ids, seeds, strict=True)
+        ]
+        self.trial_id = identity.trial_id(self.run_ids)
+        self.rows = TrialRows()
+        # Each member's share; the population may become smaller.
+        self.seconds = {"train": 0.0, "evaluate": 0.0}
+        self.started_at = datetime.now(UTC)
+        self.population = Population(
+            ALGORITHMS[algorithm],
+            configs,
+            seeds,
+            task,
+            dataset,
+            steps,
+            cost_limit,
+            device,
+            compiled,
+        )
+        self.continued_from: list[str] | None = None
+        if not self._resume() and continue_from is not None:
+            self._carry_on(continue_from)
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole budget is spent, or every run was stopped."""
+        return bool(self.rows.runs)
+
+    def advance(self) -> None:
+        """Train to the next evaluation, evaluate, and keep what a resume needs."""
+        rung = next(step for step in self.rungs if step > self.population.step)
+        self._heartbeat()
+        started = time.perf_counter()
+        self.population.advance(rung)
+        trained = time.perf_counter()
+        self._record_metrics()
+        for policy in self.population.method.policies:
+            self._evaluate(policy)
+        size = self.population.size
+        self.seconds["train"] += (trained - started) / size
+        self.seconds["evaluate"] += (time.perf_counter() - trained) / size
+        if rung == self.steps:
+            self.finish()
+        else:
+            self._checkpoint()
+
+    def stop(self, reasons: Mapping[str, str]) -> None:
+        """End some runs here, for the reasons given by run_id; the others can train on.
+
+        The rows of those runs say `stopped`. Both parts are trials of their own from here on, named
+        after their members, each with a checkpoint, so that what was stopped can be continued.
+        """
+        members = range(self.population.size)
+        stopped = [member for member in members if self.run_ids[member] in reasons]
+        others = [member for member in members if self.run_ids[member] not in reasons]
+        if not others:
+            self.finish(reasons)
+        elif stopped:
+            # Killed in between, the checkpoint of the whole is there until both parts have theirs.
+            whole, going = self.trial_id, self._part(others)
+            going._checkpoint()
+            going._heartbeat()
+            self._part(stopped).finish(reasons)
+            if self.writer is not None:
+                self.writer.remove(checkpoint_path(whole))
+                self.writer.remove(heartbeat_path(whole))
+            self.__dict__.update(going.__dict__)
+
+    def pause(self) -> None:
+        """Say in the store that the trial waits at its last evaluation."""
+        self._heartbeat(waiting=True)
+
+    def _part(self, members: Sequence[int]) -> Self:
+        part = copy.copy(self)
+        part.population = self.population.part(members)
+        part.config_ids = [self.config_ids[member] for member in members]
+        part.run_ids = [self.run_ids[member] for member in members]
+        part.trial_id = identity.trial_id(part.run_ids)
+        chosen = set(part.run_ids)
+        part.rows = TrialRows(
+            *(
+                [row for row in rows if row["run_id"] in chosen]
+                for rows in (self.rows.evaluations, self.rows.episodes, self.rows.metrics)
+            )
+        )
+        part.seconds = dict(self.seconds)
+        return part
+
+    def finish(self, stopped: Mapping[str, str] | None = None) -> None:
+        """Write the rows of every run; a run that diverged, or was `stopped`, says so."""
+        self.rows.runs = self._run_rows(stopped or {})
+        if self.writer is not None:
+            self._checkpoint()
+            statuses = {row["run_id"]: row["status"] for row in self.rows.runs}
+            self.writer.write_trial(
+                self.trial_id,
+                self.rows.runs,
+                [{**row, "run_status": statuses[row["run_id"]]} for row in self.rows.evaluations],
+                self.rows.episodes,
+                self.rows.metrics,
+            )
+            self.writer.remove(heartbeat_path(self.trial_id))
+
+    def latest(self) -> Rows:
+        """The evaluation rows of the last rung."""
+        return [r for r in self.rows.evaluations if r["step"] == self.population.step]
+
+    def _run_rows(self, stopped: Mapping[str, str]) -> Rows:
+        rows = []
+        for member in range(self.population.size):
+            status, steps, reason = "completed", self.steps, None
+            diverged_at = self.population.diverged_at[member]
+            if diverged_at is not None:
+                status, steps = "diverged", diverged_at
+                reason = f"a loss was not finite or beyond its bound by step {diverged_at}"
+            elif self.run_ids[member] in stopped:
+                status, steps = "stopped", self.population.step
+                reason = stopped[self.run_ids[member]]
+            rows.append(
+                {
+                    "run_id": self.run_ids[member],
+                    "config_id": self.config_ids[member],
+                    "trial_id": self.trial_id,
+                    "algorithm": self.algorithm,
+                    "task": self.task.name,
+                    "seed": self.population.seeds[member],
+                    "status": status,
+                    "steps": steps,
+                    "train_seconds": self.seconds["train"],
+                    "evaluate_seconds": self.seconds["evaluate"],
+                    "device": str(self.population.device),
+                    "population": self.population.size,
+                    "halvings": self.halvings,
+                    "dataset_id": self.dataset.dataset_id,
+                    "code_version": identity.code_version(),
+                    "started_at": self.started_at,
+                    "finished_at": datetime.now(UTC),
+                    "error": reason,
+                    "continued_from": self.continued_from and self.continued_from[member],
+                    "config": self.population.configs[member].to_dict(),
+                }
+            )
+        return rows
+
+    def _record_metrics(self) -> None:
+        step = self.population.step
+        named = [
+            {name: float(values[member]) for name, values in losses.items()}
+            for losses in [self.population.take_metrics()]
+            for member in range(self.population.size)
+        ]
+        feasibility = feasibility_diagnostics(self.population, self.task, self.dataset)
+        own = method_diagnostics(self.population, self.dataset)
+        for member, active in enumerate(self.population.active):
+            if not active:
+                continue
+            for name, value in {**named[member], **feasibility[member], **own[member]}.items():
+                self.rows.metrics.append(
+                    {"run_id": self.run_ids[member], "step": step, "name": name, "value": value}
+                )
+
+    def _evaluate(self, policy: str) -> None:
+        outcome = self.population.evaluate(policy, self.episodes)
+        latency = self._act_latency_ms(policy)
+        for member, active in enumerate(self.population.active):
+            if active:
+                self._record_evaluation(policy, member, outcome, latency)
+
+    def _record_evaluation(
+        self, policy: str, member: int, outcome: Episodes, latency: float
+    ) -> None:
+        step, run = self.population.step, self.run_ids[member]
+        rewards = outcome.reward_returns[member]
+        costs, lengths = outcome.cost_returns[member], outcome.lengths[member]
+        self.rows.evaluations.append(
+            {
+                "run_id": run,
+                "config_id": self.config_ids[member],
+                "algorithm": self.algorithm,
+                "task": self.task.name,
+                "seed": self.population.seeds[member],
+                "step": step,
+                "policy": policy,
+                "reward_return_mean": float(rewards.mean()),
+                "cost_return_mean": float(costs.mean()),
+                "normalized_reward": float(self.task.normalize_reward(rewards.mean())),
+                "normalized_cost": float(self.task.normalize_cost(costs.mean(), self.cost_limit)),
+                "cost_limit": self.cost_limit,
+                "violation_rate": float((costs > self.cost_limit).mean()),
+                "zero_cost_rate": float((costs == 0).mean()),
+                "episode_length_mean": float(lengths.mean()),
+                "episodes": len(costs),
+                "act_latency_ms": latency,
+            }
+        )
+        for episode, (reward, cost, length) in enumerate(zip(rewards, costs, lengths, strict=True)):
+            self.rows.episodes.append(
+                {
+                    "run_id": run,
+                    "step": step,
+                    "policy": policy,
+                    "episode": episode,
+                    "reward_return": float(reward),
+                    "cost_return": float(cost),
+                    "length": int(length),
+                }
+            )
+
+    def _act_latency_ms(self, policy: str) -> float:
+        """Median wall time of one call that acts once for every member, in milliseconds."""
+        act = self.population.policy(policy, 1)
+        observation = np.repeat(
+            self.dataset.observations[None, :1], self.population.size, axis=0
+        ).astype(np.float32)
+        times = []
+        for step in range(LATENCY_CALLS):
+            started = time.perf_counter()
+            act(observation, step)
+            times.append(time.perf_counter() - started)
+        return float(np.median(times) * 1000)
+
+    def _heartbeat(self, waiting: bool = False) -> None:
+        if self.writer is None:
+            return
+        beat = {
+            "trial_id": self.trial_id,
+            "sweep": self.writer.sweep,
+            "algorithm": self.algorithm,
+            "task": self.task.name,
+            "run_ids": self.run_ids,
+            "step": self.population.step,
+            "steps": self.steps,
+            "waiting": waiting,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "time": datetime.now(UTC).isoformat(),
+        }
+        self.writer.write_bytes(heartbeat_path(self.trial_id), json.dumps(beat).encode())
+
+    def _checkpoint(self) -> None:
+        if self.writer is None:
+            return
+        rows = {name: getattr(self.rows, name) for name in ("evaluations", "episodes", "metrics")}
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "population": self.population.state_dict(),
+                "run_ids": self.run_ids,
+                "rows": json.dumps(rows),
+                "seconds": self.seconds,
+                "continued_from": self.continued_from,
+                "started_at": self.started_at.isoformat(),
+            },
+            buffer,
+        )
+        self.writer.write_bytes(checkpoint_path(self.trial_id), buffer.getvalue())
+
+    def _resume(self) -> bool:
+        """Go on from this trial's own checkpoint; False where there is none."""
+        saved = self._saved(self.trial_id)
+        if saved is None or saved["run_ids"] != self.run_ids:
+            return False
+        self.population.load_state_dict(saved["population"])
+        for name, rows in json.loads(saved["rows"]).items():
+            setattr(self.rows, name, rows)
+        self.seconds = saved["seconds"]
+        self.started_at = datetime.fromisoformat(saved["started_at"])
+        self.continued_from = saved.get("continued_from")
+        if self.population.step >= self.steps:
+            self.finish()
+        return True
+
+    def _carry_on(self, shorter: Mapping[str, Any]) -> None:
+        """Go on from a shorter trial's last checkpoint, if it is what was planned.
+
+        The rows up to there become rows of these runs; the time that they took does not, so that
+        times add up over the runs of a store.
+        """
+        saved = self._saved(shorter["trial_id"])
+        if saved is None or saved["run_ids"] != list(shorter["run_ids"]):
+            return
+        rows = json.loads(saved["rows"])
+        step = saved["population"]["step"]
+        evaluated = sorted({row["step"] for row in rows["evaluations"]})
+        if evaluated != [rung for rung in self.rungs if rung <= step] or step not in evaluated:
+            return
+        self.population.load_state_dict(saved["population"])
+        members = {run: number for number, run in enumerate(saved["run_ids"])}
+        for name, entries in rows.items():
+            for row in entries:
+                member = members[row["run_id"]]
+                row["run_id"] = self.run_ids[member]
+                if "config_id" in row:
+                    row["config_id"] = self.config_ids[member]
+            setattr(self.rows, name, entries)
+        self.continued_from = saved["run_ids"]
+
+    def _saved(self, trial_id: str) -> dict[str, Any] | None:
+        """The content of a trial's checkpoint."""
+        content = self.writer and self.writer.read_bytes(checkpoint_path(trial_id))
+        if not content:
+            return None
+        saved: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+        return saved
+
+
+def evaluation_steps(steps: int, evaluate_every: int) -> list[int]:
+    """Every multiple of `evaluate_every` within the budget, and the last step."""
+    return sorted({*range(evaluate_every, steps, evaluate_every), steps})
+
+
+def train(
+    algorithm: str,
+    task: str,
+    configs: Sequence[Mapping[str, Any]] = ({},),
+    seeds: Sequence[int] = (0,),
+    *,
+    steps: int,
+    dataset: Dataset | str = "auto",
+    evaluate_every: int | None = None,
+    episodes: int = 20,
+    cost_limit: float | None = None,
+    device: str = "auto",
+    on_evaluation: Callable[[Rows], None] | None = None,
+) -> TrialRows:
+    """Train every configuration with every seed as one population, without Ray or a store.
+
+    Args:
+        algorithm: a name in ALGORITHMS.
+        task: a name in TASKS.
+        configs: hyperparameters by name or alias; they must agree in the static ones.
+        steps: gradient steps of each run.
+        dataset: a loaded one, or where to get it (auto, fetch, collect or a path).
+        cost_limit: of an episode; the task's own when not given.
+        device: auto, cpu or cuda.
+        on_evaluation: called with the rows of each evaluation.
+
+    Raises:
+        InvalidInput: an unknown name or a value out of range.
+    """
+    method = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
+    found = get_task(task)
+    simulator_versions(found)
+    require_number("steps", steps, low=1, integer=True)
+    require_number("episodes", episodes, low=1, integer=True)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(found.name, dataset)
+    resolved = [method.config_class.resolve(values) for values in configs]
+    if len({tuple(c.static_values().items()) for c in resolved}) != 1:
+        raise InvalidInput("configs: they differ in static hyperparameters; train them separately")
+    trial = Trial(
+        algorithm,
+        found,
+        data,
+        [c for c in resolved for _ in seeds],
+        [seed for _ in resolved for seed in seeds],
+        steps,
+        evaluate_every or steps,
+        episodes,
+        found.limit_or_own(cost_limit),
+        pick_device(device),
+    )
+    while not trial.done:
+        trial.advance()
+        if on_evaluation is not None:
+            on_evaluation(trial.latest())
+    return trial.rows
+
+
+def pick_device(device: str) -> str:
+    """`device`, or for "auto" the GPU when there is one."""
+    require_choice("device", device, ("auto", "cpu", "cuda"))
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
