@@ -107,5 +107,6 @@ def test_few_modules_touch_ray() -> None:
     assert files == {
         "sweeps.execution.ray_connection",
         "sweeps.execution.ray_tune",
+        "sweeps.execution.worker_output",
         "trainables.trainable",
     }

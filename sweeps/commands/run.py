@@ -42,6 +42,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="KEY=VALUE",
         help="change a key of the sweep file, dotted and in YAML: -o search.num_configs=8",
     )
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="end the sweep at the first run that fails"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     add_format_option(parser)
     parser.set_defaults(handler=run)
@@ -64,14 +67,23 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.dry_run:
         return _print_plan(spec, arguments)
+    from safesweep.sweeps.execution.failures import FirstFailure
     from safesweep.sweeps.execution.ray_tune import run_sweep
     from safesweep.trainables.store.writer import StoreProblem
 
     try:
         with termination_as_interrupt():
             summary = run_sweep(
-                spec, arguments.storage, arguments.address, arguments.num_cpus, arguments.num_gpus
+                spec,
+                arguments.storage,
+                arguments.address,
+                arguments.num_cpus,
+                arguments.num_gpus,
+                fail_fast=arguments.fail_fast,
             )
+    except FirstFailure as failure:
+        say(f"safesweep: {failure}")
+        return 1
     except KeyboardInterrupt:
         say("safesweep: interrupted; the same command resumes the sweep")
         return INTERRUPTED

@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ from safesweep.sweeps.execution.scheduler import (
     Queue,
     SweepSummary,
     previous_spec,
+    require_not_running,
+)
+from safesweep.sweeps.execution.worker_output import (
+    output_of_lost_worker,
+    output_since,
+    output_so_far,
 )
 from safesweep.sweeps.output import say
 from safesweep.sweeps.planning.trials import PlannedTrial
@@ -73,6 +80,7 @@ def run_sweep(
     progress: bool = True,
     *,
     trainable: type[Any] | None = None,
+    fail_fast: bool = False,
 ) -> SweepSummary:
     """Run what a store still lacks of a sweep; running it again resumes it.
 
@@ -85,16 +93,26 @@ def run_sweep(
         num_gpus: GPUs to use on this machine; None means all.
         progress: whether to report on standard error.
         trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
+        fail_fast: whether to end at the first run that fails.
 
     Raises:
-        InvalidInput: bad specification or data, a store that cannot be written, or resources that
-            the machine does not have. Nothing has been run then.
+        FirstFailure: a run has failed, with `fail_fast`. What has ended is kept.
+        InvalidInput: bad specification or data, a store that cannot be written, a sweep that
+            another driver runs, or resources that the machine does not have. Nothing has been run
+            then.
         StoreProblem: the store failed on the way. What is finished is kept; the same call resumes.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
 
     (summary,) = run_sweeps(
-        [spec], storage, address, num_cpus, num_gpus, progress, trainable=trainable
+        [spec],
+        storage,
+        address,
+        num_cpus,
+        num_gpus,
+        progress,
+        trainable=trainable,
+        fail_fast=fail_fast,
     )
     if isinstance(summary, InvalidInput):
         raise summary
@@ -110,6 +128,7 @@ def run_sweeps(
     progress: bool = True,
     *,
     trainable: type[Any] | None = None,
+    fail_fast: bool = False,
 ) -> list[SweepSummary | InvalidInput]:
     """Run what a store still lacks of several sweeps, in one session and side by side.
 
@@ -124,6 +143,8 @@ def run_sweeps(
     data = _Datasets(progress)
     asked = [_as_spec(spec) for spec in specs]
     spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    for spec in asked if len(asked) == 1 else ():
+        require_not_running(storage, spec.name)
     queues: list[Queue] = []
     resources: dict[str, float] = {}
     try:
@@ -146,7 +167,9 @@ def run_sweeps(
             alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
             for place, spec in enumerate(checked):
                 alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
-            queues += [Queue(members, storage, data, progress) for members in alike.values()]
+            queues += [
+                Queue(members, storage, data, progress, fail_fast) for members in alike.values()
+            ]
             for queue in queues:
                 queue.advance()
                 if queue.open:
@@ -412,6 +435,7 @@ def _fit(
             storage_path=folder,
             verbose=0,
             callbacks=[_failure_callback(searcher)],
+            stop=_stopper(queue),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             log_to_file=False,
         ),
@@ -434,22 +458,60 @@ def _failure_callback(searcher: Any) -> Any:
             self._searcher = searcher
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            self._searcher.end(trial.trial_id, self._failure(trial))
+
+        def _failure(self, trial: Any) -> Failure:
+            if trial.pickled_error_file is None:
+                # Neither the trainable nor its worker: Ray could not start one.
+                return Failure("lost", "its worker could not be started", _error_text(trial))
             try:
                 problem = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
             except Exception as unreadable:  # whatever unpickling a foreign error raises
-                problem = unreadable
-            if isinstance(problem, RayTaskError):
-                problem = problem.cause
+                return replace(classify(unreadable), traceback=_error_text(trial))
             if isinstance(problem, RayActorError):
-                failure = Failure("lost", describe_error(problem))
-            else:
-                failure = classify(problem)
-            self._searcher.end(trial.trial_id, failure)
+                whole = str(problem)
+                output = output_of_lost_worker(whole)
+                return Failure("lost", describe_error(problem), whole, output)
+            if isinstance(problem, RayTaskError):
+                return replace(classify(problem.cause), traceback=problem.traceback_str)
+            return classify(problem)
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.
 
     return FailureCallback(searcher)
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune noted of a trial's errors."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return ""
+
+
+def _stopper(queue: Queue) -> Any:
+    """Ends all trials of Tune's once something went wrong that ends the sweep."""
+    from ray.tune import Stopper
+
+    class ProblemStopper(Stopper):
+        def __init__(self, queue: Queue) -> None:
+            self._queue = queue
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            self._queue.check_leases()
+            return self._queue.problem is not None
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> "ProblemStopper":
+            return self
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Nobody unpickles it.
+
+    return ProblemStopper(queue)
 
 
 def trial_resources(spec: SweepSpec, available: Mapping[str, float]) -> dict[str, float]:
@@ -497,10 +559,11 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     class GuardedTrainable(trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self._failure: Failure | None = None
+            self._before = output_so_far()
             try:
                 super().setup(config["trial"].content)
             except Exception as problem:
-                self._failure = classify(problem)
+                self._failure = classify(problem, output_since(self._before))
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -512,7 +575,7 @@ def _guarded(trainable: type[Any]) -> type[Any]:
                     result: dict[str, Any] = super().step()
                     return result
                 except Exception as problem:
-                    self._failure = classify(problem)
+                    self._failure = classify(problem, output_since(self._before))
             return {"step": 0, "done": True, "failure": self._failure}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -612,6 +675,8 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
             """Pass the end of a trial on, once."""
             if trial_id in self._trials:
                 launch, trial = self._trials.pop(trial_id)
+                if self._queue.problem is not None:
+                    return  # Stopped with the others; what it wrote is found by the next launch.
                 with self._queue.problems_kept():
                     launch.ended(trial, failure, paused)
 

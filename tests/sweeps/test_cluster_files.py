@@ -69,7 +69,9 @@ case "$(basename "$0")" in
         "$@" ;;
     hostname) echo "10.0.0.1 10.0.0.9" ;;
     ray) [[ -n "$RAY_AUTH_TOKEN" && $RAY_AUTH_MODE == token ]] || exit 3 ;;
-    python) exit "${NODES_MISSING:-0}" ;;
+    python)
+        until [[ $(grep -c "^ray start" "$CALLS") == 3 ]]; do sleep 0.1; done
+        exit "${NODES_MISSING:-0}" ;;
     safesweep) exit 1 ;;
 esac
 """
