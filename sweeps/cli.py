@@ -13,7 +13,7 @@ from safesweep.sweeps.execution.interruption import INTERRUPTED
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
+    "run", "logs", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
 )  # fmt: skip
 
 

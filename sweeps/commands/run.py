@@ -28,7 +28,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
     parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
-    parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
+    parser.add_argument(
+        "--address",
+        help="a Ray cluster; 'auto' finds one (default: $RAY_ADDRESS if set, else this machine)",
+    )
     parser.add_argument("--num-cpus", type=_count, help="CPUs to use here (default: all)")
     parser.add_argument("--num-gpus", type=_count, help="GPUs to use here (default: all)")
     parser.add_argument(
@@ -38,6 +41,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default=[],
         metavar="KEY=VALUE",
         help="change a key of the sweep file, dotted and in YAML: -o search.num_configs=8",
+    )
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="end the sweep at the first run that fails"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     add_format_option(parser)
@@ -61,14 +67,23 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.dry_run:
         return _print_plan(spec, arguments)
+    from safesweep.sweeps.execution.failures import FirstFailure
     from safesweep.sweeps.execution.ray_tune import run_sweep
     from safesweep.trainables.store.writer import StoreProblem
 
     try:
         with termination_as_interrupt():
             summary = run_sweep(
-                spec, arguments.storage, arguments.address, arguments.num_cpus, arguments.num_gpus
+                spec,
+                arguments.storage,
+                arguments.address,
+                arguments.num_cpus,
+                arguments.num_gpus,
+                fail_fast=arguments.fail_fast,
             )
+    except FirstFailure as failure:
+        say(f"safesweep: {failure}")
+        return 1
     except KeyboardInterrupt:
         say("safesweep: interrupted; the same command resumes the sweep")
         return INTERRUPTED

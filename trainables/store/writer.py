@@ -228,13 +228,14 @@ class ResultWriter:
             yield
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:
-        """Remove the parts, checkpoints and heartbeats of trials, `runs` first."""
+        """Remove the parts, checkpoints, heartbeats and logs of trials, `runs` first."""
         with self._placing():
             for trial in trial_ids:
                 for table in TRIAL_TABLES:
                     self.remove(self._part(table, trial))
                 self.remove(checkpoint_path(trial))
                 self.remove(heartbeat_path(trial))
+                self.remove(log_path(trial))
 
     def remove_runs(self, trial_id: str, run_ids: Iterable[str]) -> None:
         """Remove the rows of some runs from a trial's parts, from `runs` first."""
@@ -328,6 +329,11 @@ def common_type(one: pa.DataType | None, other: pa.DataType) -> pa.DataType:
 def checkpoint_path(trial_id: str) -> str:
     """Where a trial's checkpoint lies within a store."""
     return f"checkpoints/{trial_id}/latest.pt"
+
+
+def log_path(trial_id: str) -> str:
+    """Where the last output of a failed trial's worker lies within a store."""
+    return f"logs/{trial_id}.txt"
 
 
 def heartbeat_path(trial_id: str) -> str:

@@ -1,7 +1,6 @@
 """Rolling out policies of a whole population in a task's environments."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from safesweep.trainables.tasks.boat import HORIZON, BoatEnvironment, start_states
 from safesweep.trainables.tasks.processes import WAITING, Wave, simulate
+from safesweep.trainables.tasks.processors import usable_cpus
 from safesweep.trainables.tasks.registry import Task
 
 FloatArray = NDArray[np.floating[Any]]
@@ -110,7 +110,7 @@ def _part(count: int, parts: int, number: int) -> slice:
 def live_simulators(task: Task) -> int:
     """How many simulators a process may have at a time."""
     most, megabytes = LIVE_SIMULATORS[task.suite]
-    processes = (os.cpu_count() or 1) + WAITING
+    processes = usable_cpus() + WAITING
     share = psutil.virtual_memory().total * MEMORY_SHARE / processes
     return max(1, min(most, int(share / (megabytes * 2**20))))
 
