@@ -109,7 +109,11 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     import pandas
 
     store = open_store(arguments)
-    statuses = dict(store.runs()[["run_id", "status"]].itertuples(index=False, name=None))
+    runs = store.runs(columns=["run_id", "status", "sweep"])
+    lacking = store.incomplete()
+    _warn_of_incomplete(lacking)
+    statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
+    statuses |= dict.fromkeys(lacking["run_id"], _INCOMPLETE)
     rows = []
     plans = store.sweeps().sort_values("created_at")
     for plan in plans.to_dict("records"):
@@ -121,23 +125,39 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
                 "created_at": plan["created_at"],
             }
         )
+    for sweep, group in runs[~runs["sweep"].isin(plans["sweep"])].groupby("sweep"):
+        say(f"{sweep}: its plan is missing; `safesweep run` of the same file writes it again")
+        counts = _counts(list(group["run_id"]), statuses)
+        rows.append({"sweep": sweep, "status": "unplanned", **counts, "created_at": None})
     columns = ["sweep", "status", "runs", *_STATUS_COLUMNS, "created_at"]
     frame = pandas.DataFrame(rows, columns=columns)
     if arguments.format == "table" and rows:
-        frame["created_at"] = [f"{moment:%Y-%m-%d %H:%M}" for moment in frame["created_at"]]
+        frame["created_at"] = [
+            "" if is_missing(moment) else f"{moment:%Y-%m-%d %H:%M}"
+            for moment in frame["created_at"]
+        ]
     print_table(frame, arguments.format)
     return 0
 
 
 _STATUS_COLUMNS = ("completed", "stopped", "diverged", "failed", "open")
+_INCOMPLETE = "incomplete"
 
 
 def _counts(run_ids: list[str], statuses: dict[str, str]) -> dict[str, int]:
-    """How many of these runs ended how; `open`: not yet."""
+    """How many of these runs ended how; `open`: not yet, or rows of theirs are missing."""
     counts = {"runs": len(run_ids), **dict.fromkeys(_STATUS_COLUMNS, 0)}
     for run_id in run_ids:
-        counts[statuses.get(run_id, "open")] += 1
+        status = statuses.get(run_id, "open")
+        counts["open" if status == _INCOMPLETE else status] += 1
     return counts
+
+
+def _warn_of_incomplete(lacking: "pandas.DataFrame", consequence: str = "") -> None:
+    """Say of which sweeps parts were cut or lost."""
+    for (sweep, lacks), runs in lacking.groupby(["sweep", "lacks"]):
+        remedy = consequence or "`safesweep run` of the sweep restores them"
+        say(f"{sweep}: {lacks} for {len(runs):,} of its runs; {remedy}")
 
 
 def print_sweep(arguments: argparse.Namespace) -> int:
@@ -147,6 +167,13 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     """
     store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep)
+    lacking = store.incomplete()
+    lacking = lacking[lacking["run_id"].isin(runs["run_id"])]
+    _warn_of_incomplete(lacking)
+    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
+    affected = runs["run_id"].isin(lacking["run_id"])
+    runs.loc[affected, "error"] = runs.loc[affected, "run_id"].map(reasons)
+    runs.loc[affected, "status"] = _INCOMPLETE
     if arguments.format != "table":
         print_table(runs, arguments.format)
         return 0
@@ -159,7 +186,7 @@ def print_sweep(arguments: argparse.Namespace) -> int:
         doing = "waiting at a rung" if beat.get("waiting") else "training"
         say(f"{doing}: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
     columns = ["run_id", "task", "status", "steps", "error"]
-    for statuses in (["diverged", "failed"], ["stopped"]):
+    for statuses in (["diverged", "failed", _INCOMPLETE], ["stopped"]):
         ended = runs[runs["status"].isin(statuses)]
         if not ended.empty:
             print()
@@ -248,6 +275,8 @@ def choose(
     Raises:
         InvalidInput: an unknown rule, sweep, algorithm or task, or an option out of range.
     """
+    import pandas
+
     from safesweep.analysis.selection.choice import LOST_STATUSES, RULES, select, with_lost_runs
 
     require_choice("rule", arguments.rule, RULES)
@@ -258,9 +287,10 @@ def choose(
         "algorithm": arguments.algorithm,
         "task": _task_name(arguments.task),
     }
+    evaluations = store.to_judge(step, **filters)
     lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
     configurations = store.configurations(**filters)
-    evaluations = store.to_judge(step, **filters)
+    lost = pandas.concat([lost, _incomplete_runs(store, evaluations, filters)])
     for name in ("algorithm", "task"):
         found = evaluations if configurations.empty else configurations
         _require_present(store, name, filters[name], found)
@@ -279,6 +309,25 @@ def choose(
     chosen = _with_hyperparameters(chosen, configurations)
     chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
     return Choice(evaluations, chosen)
+
+
+def _incomplete_runs(
+    store: "ResultStore", evaluations: "pandas.DataFrame", filters: dict[str, str | None]
+) -> "pandas.DataFrame":
+    """The runs that are not judged by what is left of them: rows of theirs are missing."""
+    import pandas
+
+    lacking = store.incomplete()
+    known = store.runs(columns=["run_id"], **filters)["run_id"]
+    lacking = lacking[lacking["run_id"].isin(known)]
+    # Their row of `runs` is what is missing.
+    orphans = evaluations[~evaluations["run_id"].isin(known)].drop_duplicates("run_id")
+    orphans = orphans.assign(sweep="select", lacks="rows of runs are missing")
+    found = pandas.concat([lacking, orphans])[[*_RUN_COLUMNS[:-1], "sweep", "lacks"]]
+    _warn_of_incomplete(
+        found, "they are left out, until `safesweep run` of the sweep restores them"
+    )
+    return found.assign(status="failed")[list(_RUN_COLUMNS)]
 
 
 def _task_name(task: str | None) -> str | None:

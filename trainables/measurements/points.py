@@ -113,7 +113,7 @@ def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> 
 def _plain(value: Any, default: Any) -> Any:
     """A hyperparameter as its own type; columns shared with other methods may widen it."""
     if isinstance(default, bool):
-        return str(value) == "True"
+        return str(value).casefold() == "true"
     return type(default)(value)
 
 

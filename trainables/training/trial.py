@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import logging
 import os
 import socket
 import time
@@ -29,6 +30,8 @@ from safesweep.trainables.training.population import Population
 
 Rows = list[dict[str, Any]]
 LATENCY_CALLS = 20
+
+_log = logging.getLogger("safesweep")
 
 
 @dataclass
@@ -394,13 +397,20 @@ class Trial:
         self.continued_from = saved["run_ids"]
 
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
-        """The content of a trial's checkpoint."""
-        content = self.writer and self.writer.read_bytes(checkpoint_path(trial_id))
+        """The content of a trial's checkpoint; None where there is none, or it is damaged."""
+        path = checkpoint_path(trial_id)
+        content = self.writer and self.writer.read_bytes(path)
         if not content:
             return None
-        saved: dict[str, Any] = torch.load(
-            io.BytesIO(content), map_location="cpu", weights_only=True
-        )
+        try:
+            saved: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
+            json.loads(saved["rows"])
+        # What a damaged file makes torch and the modules below it raise is not documented.
+        except Exception as problem:
+            _log.warning("checkpoint: left out %s, which is damaged (%s)", path, problem)
+            return None
         return saved
 
 
