@@ -334,6 +334,7 @@ TABLE_9A = settings_ablation(
             REWARD,
             "alternating",
             "frozen",
+            tasks=("AntCircle",),
         ),
         larger(
             "alternating-costs-more",
@@ -341,6 +342,7 @@ TABLE_9A = settings_ablation(
             COST,
             "alternating",
             "frozen",
+            tasks=("AntCircle",),
         ),
         close(
             "same-reward",
@@ -349,6 +351,7 @@ TABLE_9A = settings_ablation(
             "alternating",
             "frozen",
             0.03,
+            tasks=("CarRun",),
         ),
         printed_larger(
             "printed-alternating-earns-more",
