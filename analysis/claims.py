@@ -382,8 +382,8 @@ def score(claims: Sequence[Claim], results: pandas.DataFrame) -> pandas.DataFram
             for f in found
         ]
         if claim.quantifier == ON_AVERAGE:
-            for part in dict.fromkeys(f.part for f in found):
-                own = [f for f in found if f.part == part and f.verdict != NOT_TESTED]
+            for part in dict.fromkeys(f.part for f in shown):
+                own = [f for f in shown if f.part == part and f.verdict != NOT_TESTED]
                 if len({f.task for f in own}) > 1 and ALL_TASKS not in {f.task for f in own}:
                     shown.append(_average(claim, own))
         for finding in shown or [whole]:

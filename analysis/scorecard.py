@@ -155,8 +155,8 @@ _HOW_JUDGED = (
     "A claim is said of every task, of the mean over tasks, or of a named task, and is judged on "
     "no other. Its p is one-sided; the verdict is the one after Holm's correction at "
     f"{LEVEL:.0%} over the claims of the paper, for and against. What is found on a task is before "
-    f"the correction, with the {INTERVAL_LEVEL:.0%} interval whose ends are the bounds that decide; "
-    "costs allow for failures that few seeds do not show."
+    f"the correction, with the {INTERVAL_LEVEL:.0%} interval whose ends are the bounds that "
+    "decide; costs allow for failures that few seeds do not show."
 )
 
 

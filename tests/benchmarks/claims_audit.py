@@ -23,7 +23,9 @@ import numpy as np
 import pandas
 
 from safesweep.analysis.ablations.engine.ablation import Ablation
+from safesweep.analysis.ablations.engine.plots import short_name
 from safesweep.analysis.claims import (
+    ALL_TASKS,
     CONTRADICTED,
     EVERY_TASK,
     NOT_TESTED,
@@ -73,11 +75,13 @@ class Judge:
             0 is the edge.
         margin: that of the claim.
         shapes: those that mean something for it.
+        at_edge: an effect of 0 is the edge of the claim and not beyond it.
     """
 
     find: Callable[[Generator, str, int, float], Finding]
     margin: tuple[float, float] = (0.0, np.inf)
     shapes: tuple[str, ...] = (NORMAL, ZERO_INFLATED, UNEQUAL)
+    at_edge: bool = True
 
 
 def _shares(shape: str, count: int) -> FloatArray:
@@ -149,51 +153,57 @@ JUDGES = {
     "paired": Judge(_paired),
     "difference": Judge(_difference),
     "within limit": Judge(_within, (-np.inf, 1.0)),
-    "within limit, 30 % fail": Judge(_far_beyond, (-np.inf, 1.0), (ZERO_INFLATED,)),
+    "within limit, 30 % fail": Judge(_far_beyond, (-np.inf, 1.0), (ZERO_INFLATED,), False),
     "equivalence": Judge(_equivalence, (-MARGIN, MARGIN)),
     "spread": Judge(_spread, shapes=(NORMAL, ZERO_INFLATED)),
 }
 
 
-def rates(
-    judge: Judge, shape: str, tasks: int, seeds: int, quantifier: str, repetitions: int
-) -> tuple[float, float]:
-    """How often the truth at the edge of a claim is called supported, and contradicted.
+def rates(judge: Judge, shape: str, seeds: int, repetitions: int) -> list[dict[str, object]]:
+    """How often the truth at the edge of a claim is called supported, and contradicted: a row for
+    each quantifier and number of tasks.
 
     On average: at the edge on every task. Every task: for "supported", at the edge on one task and
-    the others of a finding that is clearly supported; for "contradicted", at the edge on all.
+    clearly supported on the others; for "contradicted", at the edge on all.
     """
     generator = np.random.default_rng(0)
-    claim = Claim("", "", lambda _: [], quantifier=quantifier, margin=judge.margin)
     clear = Finding("other", SUPPORTED, 0.0, p_value=0.0, p_against=1.0)
-    supported = contradicted = 0
+    claims = [
+        Claim("", "", lambda _: [], quantifier=quantifier, margin=judge.margin)
+        for quantifier in (ON_AVERAGE, EVERY_TASK)
+    ]
+    cases = [(claim, tasks) for claim in claims for tasks in TASKS]
+    counts = np.zeros((len(cases), 2))
     for _ in range(repetitions):
-        found = [judge.find(generator, shape, seeds, 0.0) for _ in range(tasks)]
-        whole = decide(claim, found).verdict
-        contradicted += whole == CONTRADICTED
-        if quantifier == EVERY_TASK:
-            whole = decide(claim, [found[0], *[clear] * (tasks - 1)]).verdict
-        supported += whole == SUPPORTED
-    return supported / repetitions, contradicted / repetitions
+        found = [judge.find(generator, shape, seeds, 0.0) for _ in range(max(TASKS))]
+        for place, (claim, tasks) in enumerate(cases):
+            edge = decide(claim, found[:tasks]).verdict
+            counts[place, 1] += edge == CONTRADICTED
+            if claim.quantifier == EVERY_TASK:
+                edge = decide(claim, [found[0], *[clear] * (tasks - 1)]).verdict
+            counts[place, 0] += edge == SUPPORTED
+    return [
+        {
+            "values": shape,
+            "quantifier": claim.quantifier,
+            "tasks": tasks,
+            "seeds": seeds,
+            "supported": supported / repetitions,
+            "contradicted": contradicted / repetitions if judge.at_edge else np.nan,
+        }
+        for (claim, tasks), (supported, contradicted) in zip(cases, counts, strict=True)
+    ]
 
 
-def error_rates(repetitions: int) -> Iterator[dict[str, object]]:
+def error_rates(repetitions: int) -> pandas.DataFrame:
     """A row for each judge, shape of values, quantifier, and number of tasks and seeds."""
+    rows = []
     for name, judge in JUDGES.items():
         for shape in judge.shapes:
-            for quantifier in (ON_AVERAGE, EVERY_TASK):
-                for tasks in TASKS[quantifier == EVERY_TASK :]:
-                    for seeds in SEEDS:
-                        found = rates(judge, shape, tasks, seeds, quantifier, repetitions)
-                        yield {
-                            "judge": name,
-                            "values": shape,
-                            "quantifier": quantifier,
-                            "tasks": tasks,
-                            "seeds": seeds,
-                            "supported": found[0],
-                            "contradicted": found[1],
-                        }
+            for seeds in SEEDS:
+                found = rates(judge, shape, seeds, repetitions)
+                rows += [{"judge": name, **row} for row in found]
+    return pandas.DataFrame(rows)
 
 
 def power(repetitions: int) -> Iterator[dict[str, object]]:
@@ -210,20 +220,26 @@ def power(repetitions: int) -> Iterator[dict[str, object]]:
             yield {"judge": name, "seeds": seeds, "power": share}
 
 
-def as_results(published: pandas.DataFrame, generator: Generator) -> pandas.DataFrame:
+def as_results(
+    published: pandas.DataFrame, generator: Generator, noise: float = NOISE
+) -> pandas.DataFrame:
     """Printed numbers as results of `PSEUDO_SEEDS` seeds that hardly differ."""
     copies = []
     for seed in range(PSEUDO_SEEDS):
-        noise = generator.normal(0.0, NOISE, len(published))
-        copies.append(published.assign(seed=seed, step=0, value=published["value"] + noise))
+        values = published["value"] + generator.normal(0.0, noise, len(published))
+        copies.append(published.assign(seed=seed, step=0, value=values))
     return pandas.concat(copies, ignore_index=True)
 
 
 def replicate(ablations: dict[str, Ablation]) -> pandas.DataFrame:
-    """The claims about results that printed numbers bear on, with their verdicts, own and after
-    Holm's correction."""
+    """The claims about results that printed numbers bear on.
+
+    Returns:
+        As `claim_verdicts` does, with `own`, the verdict before Holm's correction, and `print`,
+        what the printed numbers themselves say: how the print contradicts the claim, or nothing.
+    """
     generator = np.random.default_rng(0)
-    cards = []
+    cards, said = [], {}
     for ablation in ablations.values():
         published = ablation.published()
         if published.empty:
@@ -231,29 +247,81 @@ def replicate(ablations: dict[str, Ablation]) -> pandas.DataFrame:
         claims = [claim for claim in ablation.claims if claim.about == RESULTS]
         card = score(claims, as_results(published, generator))
         cards.append(card.assign(paper=ablation.paper, ablation=ablation.id))
+        exact = score(claims, as_results(published, generator, noise=0.0))
+        for claim, rows in exact.groupby("claim"):
+            said[ablation.id, claim] = contradicted_by_print(rows)
     findings = pandas.concat(cards, ignore_index=True)
-    claims = claim_verdicts(findings)
-    own = findings.drop_duplicates(["ablation", "claim"])[["ablation", "claim", "claim_verdict"]]
-    claims = claims.merge(own, on=["ablation", "claim"])
-    claims["claim_verdict"] = claims["claim_verdict"].astype(str)
-    return claims[claims["claim_verdict"] != NOT_TESTED].reset_index(drop=True)
+    verdicts = claim_verdicts(findings)
+    own = findings.drop_duplicates(["ablation", "claim"]).set_index(["ablation", "claim"])
+    keys = list(zip(verdicts["ablation"], verdicts["claim"], strict=True))
+    verdicts["own"] = [own.loc[key, "claim_verdict"] for key in keys]
+    verdicts["print"] = [said[key] for key in keys]
+    return verdicts[verdicts["own"] != NOT_TESTED].reset_index(drop=True)
+
+
+def contradicted_by_print(rows: pandas.DataFrame) -> str:
+    """Which printed numbers lie outside a claim's margin: of the mean over tasks for claims about
+    the average, of any task for others."""
+    first = rows.iloc[0]
+    if first["quantifier"] == ON_AVERAGE and ALL_TASKS in set(rows["task"]):
+        rows = rows[rows["task"] == ALL_TASKS]
+    outside = rows[
+        (rows["verdict"] != NOT_TESTED)
+        & (
+            (rows["effect"] < first["margin_low"] - 1e-9)
+            | (rows["effect"] > first["margin_high"] + 1e-9)
+        )
+    ]
+    return ", ".join(
+        f"{short_name(str(row['task']))} {row['effect']:.3g}" for row in outside.to_dict("records")
+    )
+
+
+def failures(errors: pandas.DataFrame, claims: pandas.DataFrame) -> list[str]:
+    """Which requirements are not met, in words."""
+    found = []
+    for column in (SUPPORTED, CONTRADICTED):
+        for row in errors[errors[column] > LARGEST_ERROR].to_dict("records"):
+            found.append(
+                f"{row['judge']}, {row['values']}, {row['quantifier']}, {row['tasks']} tasks, "
+                f"{row['seeds']} seeds: {row[column]:.3f} false {column!r}"
+            )
+    consistent = claims[claims["print"] == ""]
+    share = float((consistent["own"] == SUPPORTED).mean())
+    if share < LEAST_REPLICATED:
+        found.append(f"{share:.1%} of the claims with printed data are supported by the print")
+    for row in consistent[consistent["own"] == CONTRADICTED].to_dict("records"):
+        found.append(f"{row['ablation']} {row['claim']}: contradicted by print that agrees with it")
+    return found
 
 
 def main() -> int:
     """Print all three parts; 1 where a requirement is not met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="what the claims' judges get wrong")
     parser.add_argument("--repetitions", type=int, default=2000)
     repetitions = parser.parse_args().repetitions
-    errors = pandas.DataFrame(error_rates(repetitions))
+    errors = error_rates(repetitions)
     print(f"1. False verdicts at the edge of a claim, {repetitions} repetitions\n")
-    print(errors.to_string(index=False, float_format="%.3f"))
+    print(errors.to_string(index=False, float_format="%.3f", na_rep=""))
     claims = replicate(ABLATIONS)
-    print("\n2. The printed numbers as results\n")
-    shown = ["ablation", "claim", "quantifier", "claim_verdict", "verdict", "p_value", "p_against"]
-    print(claims[shown].to_string(index=False, float_format="%.3g"))
-    print("\n3. Power at one deviation, one task\n")
+    print(f"\n2. The printed numbers as results, {PSEUDO_SEEDS} pseudo-seeds, deviation {NOISE}\n")
+    shown = claims.rename(columns={"verdict": "after Holm"})
+    names = ["ablation", "claim", "quantifier", "own", "after Holm", "p_value", "print"]
+    print(shown[names].to_string(index=False, float_format="%.2g"))
+    consistent = claims[claims["print"] == ""]
+    for label, column in (("", "own"), (" after Holm's correction", "verdict")):
+        count = int((consistent[column] == SUPPORTED).sum())
+        print(f"{count} of {len(consistent)} supported{label}")
+    print("Contradicted by their own print and left out:")
+    for row in claims[claims["print"] != ""].to_dict("records"):
+        print(f"  {row['ablation']} {row['claim']} ({row['statement']}): {row['print']}")
+    print("\n3. Power at one deviation, one task, normal values\n")
     print(pandas.DataFrame(power(repetitions)).to_string(index=False, float_format="%.2f"))
-    return 0
+    problems = failures(errors, claims)
+    print("\nAll requirements are met." if not problems else "\nNot met:")
+    for problem in problems:
+        print(f"  {problem}")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
