@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -20,13 +21,10 @@ _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 10
 
 WriteSweep = Callable[..., list[str]]
 
-# Minutes each: a file belongs to one process, and none should be left with such a one alone.
-LONGEST_FILES = ("test_reproduce_all.py",)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files."""
-    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+# How many examples a property is tried on. Deadlines would measure the machine.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def _scores(config: Mapping[str, Any], seed: int, step: int) -> tuple[float, list[float]]:

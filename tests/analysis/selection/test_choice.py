@@ -1,7 +1,7 @@
 import numpy as np
 import pandas
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.analysis.published import methods_as_candidates
@@ -533,7 +533,6 @@ def mean_costs(candidates: Scores) -> dict[str, float]:
     return {name: float(np.mean([cost for _, cost in seeds])) for name, seeds in candidates.items()}
 
 
-@settings(max_examples=60, deadline=None)
 @given(ANY_SEEDS, ALL_RULES)
 def test_a_rule_never_returns_an_unsafe_candidate_when_a_safe_one_exists(
     candidates: Scores, rule: str
@@ -553,7 +552,6 @@ def test_bounds_shift_with_the_costs_to_the_last_digit() -> None:
     assert shifted - bound == pytest.approx(0.1, rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     THREE_SEEDS,
     ALL_RULES,
@@ -574,7 +572,6 @@ def test_adding_a_dominated_candidate_never_changes_the_choice(
         assert after["front"] == before["front"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(ANY_SEEDS, ALL_RULES, st.randoms(use_true_random=False))
 def test_permuting_rows_never_changes_the_result(candidates, rule, random) -> None:
     frame = frame_of(candidates)
@@ -583,7 +580,6 @@ def test_permuting_rows_never_changes_the_result(candidates, rule, random) -> No
     pandas.testing.assert_frame_equal(select(frame, rule), select(frame.iloc[order], rule))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     ANY_SEEDS,
     # Not for rules that judge by more than the mean: of seeds (0, 0, 9) and (7, 7, 7),
@@ -602,7 +598,6 @@ def test_tightening_the_limit_never_raises_the_chosen_cost(
     assert costs[tight] <= costs[loose] + 1e-9
 
 
-@settings(max_examples=100, deadline=None)
 @given(ANY_SEEDS, st.integers(1, 40), st.integers(1, 39))
 def test_tightening_the_limit_never_raises_what_a_stricter_rule_measures(
     candidates: Scores, limit: int, tighter: int
@@ -623,7 +618,6 @@ def test_tightening_the_limit_never_raises_what_a_stricter_rule_measures(
         assert after <= before + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     ANY_SEEDS,
     st.sampled_from(sorted(set(RULES) - {"safest_within"})),
