@@ -17,7 +17,8 @@ from safesweep.trainables.data.minari_datasets import (
     minari_dataset_in,
     named_minari_dataset,
 )
-from safesweep.trainables.tasks.registry import Task, get_task
+from safesweep.trainables.tasks.registry import get_task, simulator_installed
+from safesweep.trainables.tasks.task import Task
 
 SOURCES = ("auto", "fetch", "collect")
 MINARI_PREFIX = "minari:"
@@ -45,7 +46,6 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     """
     from safesweep.trainables.data.collect import collect_dataset
     from safesweep.trainables.data.fetch import QUICK_TIMEOUT, FetchFailed, fetch_dataset
-    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
 
     task = get_task(task) if isinstance(task, str) else task
     found = local_dataset(task, source)

@@ -16,7 +16,8 @@ from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import Task, get_task
-from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.population import draw_noise, over_members
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations

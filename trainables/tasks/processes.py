@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.trainables.tasks.dsrl_imports import Simulator, make_simulator
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.registry import make_simulator, suite_of
+from safesweep.trainables.tasks.simulator import Simulator
+from safesweep.trainables.tasks.task import Task
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -163,7 +164,7 @@ def local_simulators(task: Task) -> LocalSimulators:
 
 def worthwhile_processes(task: Task, episodes: int, cpus: int) -> int:
     """How many processes it pays to simulate so many episodes in, on so many CPUs."""
-    if task.suite == "boat" or cpus == 1:
+    if suite_of(task).rollout is not None or cpus == 1:
         return 1
     most = cpus + WAITING
     return max(1, min(most, episodes, episodes * task.horizon // MIN_STEPS))

@@ -27,7 +27,8 @@ from safesweep.trainables.measurements.lookups import Watched
 from safesweep.trainables.methods.method import Method, MethodConfig, Noise, Phase, ProblemSpec
 from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.optimizer import (
     adam_,
     differentiable,

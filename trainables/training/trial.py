@@ -22,9 +22,8 @@ from safesweep.trainables.methods.method import MethodConfig
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
-from safesweep.trainables.tasks.dsrl_imports import simulator_versions
-from safesweep.trainables.tasks.registry import Task, get_task
-from safesweep.trainables.tasks.rollout import Episodes
+from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
 from safesweep.trainables.training.population import Population
 
