@@ -23,7 +23,13 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    require_choice,
+    require_number,
+    shown,
+)
 from safesweep.trainables.tasks.registry import Task, get_task
 
 BoolArray = npt.NDArray[np.bool_]
@@ -819,3 +825,13 @@ def _decided(levels: Sequence[Criterion], first: int, second: int) -> tuple[str,
             measure = level.values if level.measure is None else level.measure
             return level.name, abs(float(measure[first] - measure[second]))
     return "", 0.0
+
+
+def _accept_rule(name: str, value: Any, plugin: Entries) -> Rule:
+    if not callable(value):
+        raise InvalidInput(f"must be a function of candidates and settings, not {shown(value)}")
+    rule: Rule = value
+    return rule
+
+
+extended_by_plugins("RULES", RULES, _accept_rule)

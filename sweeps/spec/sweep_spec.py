@@ -99,6 +99,8 @@ class SweepSpec:
     calibrated: bool = False
     # None: where the steps repay it.
     compile: bool | None = False
+    # Modules and files that the sweep needs, loaded when it is read.
+    plugins: tuple[str, ...] = ()
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -115,6 +117,7 @@ class SweepSpec:
                 f"name: {shown(name)} is not allowed; it must be 1 to 100 letters, digits, '.', "
                 f"'_' or '-', and start with a letter or a digit{quotes_hint(name)}"
             )
+        plugins = _plugins(content.get("plugins"))
         algorithms = _algorithms(content["algorithm"])
         tasks = _tasks(content["tasks"])
         steps = int(require_number("steps", content["steps"], 1, integer=True))
@@ -151,6 +154,7 @@ class SweepSpec:
             configs_per_trial=configs_per_trial,
             calibrated=content.get("configs_per_trial") == "auto",
             compile=_compile(content.get("compile", False)),
+            plugins=plugins,
         )
         for algorithm in algorithms:
             spec._check_hyperparameters(algorithm)
@@ -223,6 +227,8 @@ class SweepSpec:
             "configs_per_trial": "auto" if self.calibrated else self.configs_per_trial,
             "compile": "auto" if self.compile is None else self.compile,
         }
+        if self.plugins:
+            content["plugins"] = list(self.plugins)
         if self.space is not None:
             content["space"] = dict(self.space)
         if self.early_stopping is not None:
@@ -452,6 +458,7 @@ _KEYS = (
     "configs_per_trial",
     "early_stopping",
     "compile",
+    "plugins",
 )
 
 
@@ -636,6 +643,19 @@ def _tasks(value: object) -> tuple[str, ...]:
     from safesweep.trainables.tasks.registry import get_task
 
     return _distinct("tasks", [get_task(name).name for name in _names("tasks", value)])
+
+
+def _plugins(value: object) -> tuple[str, ...]:
+    """Load the plugins that a sweep names. Those that are loaded already are recorded, too: what
+    the sweep uses may come from them."""
+    from safesweep.search_spaces.plugins import load_plugin, plugin_sources
+
+    for name in [] if value is None else _names("plugins", value):
+        try:
+            load_plugin(name)
+        except InvalidInput as problem:
+            raise InvalidInput(f"plugins: {problem}") from None
+    return tuple(dict.fromkeys(source.name for source in plugin_sources()))
 
 
 def _config_class(algorithm: str) -> Any:

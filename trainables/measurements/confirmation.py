@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import Task, get_task
@@ -76,7 +76,7 @@ def evaluate_again(
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
-    method_class = ALGORITHMS[algorithm]
+    method_class = find_method(algorithm)
     if policy not in method_class.policies:
         raise InvalidInput(
             f"policy: {policy!r} is not one of {algorithm}'s, {', '.join(method_class.policies)}"

@@ -26,7 +26,7 @@ from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.measurements.bandit import bandit_dataset, bandit_task
 from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
 from safesweep.trainables.methods.flrp import DECODER_LOG_STD_RANGE, EXPERTS, decode_base
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import ALGORITHMS, find_method
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.tasks.rollout import rollout
@@ -95,7 +95,7 @@ def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> 
     if run["run_id"] not in saved["run_ids"]:
         raise InvalidInput(f"checkpoint: {path} does not hold run {run['run_id']}")
     member = saved["run_ids"].index(run["run_id"])
-    method, task = ALGORITHMS[str(run["algorithm"])], get_task(str(run["task"]))
+    method, task = find_method(str(run["algorithm"])), get_task(str(run["task"]))
     fields = method.config_class.field_names()
     config = method.config_class.resolve(
         {name: _plain(run[f"hp_{name}"], getattr(method.config_class, name)) for name in fields}

@@ -6,7 +6,7 @@ Plugins extend it.
 from typing import Any
 
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins
-from safesweep.search_spaces.validation import InvalidInput, shown
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.flrp import FLRP
@@ -31,12 +31,10 @@ def find_method(name: str) -> type[Method]:
     Raises:
         InvalidInput: there is none; a plugin may have to be given.
     """
-    if name in ALGORITHMS:
-        return ALGORITHMS[name]
-    raise InvalidInput(
-        f"algorithm: {shown(name)} is not one of {', '.join(ALGORITHMS)}; if it comes from a "
-        "plugin, give it with --plugin"
-    )
+    try:
+        return ALGORITHMS[require_choice("algorithm", name, ALGORITHMS)]
+    except InvalidInput as problem:
+        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
 
 
 def _accept(name: str, value: Any, plugin: Entries) -> type[Method]:

@@ -118,7 +118,8 @@ def get_task(name: str) -> Task:
     close = nearest(str(name), [*TASKS, *_KEYS])
     hint = f"; did you mean {close!r}?" if close else ""
     raise InvalidInput(
-        f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)})"
+        f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)}; "
+        "one from outside needs its plugin, --plugin)"
     )
 
 
