@@ -39,7 +39,7 @@ def confirmation_id(
     runs: Sequence[ChosenRun], policy: str, episodes: int, episode_seed: int, cost_limit: float
 ) -> str:
     """Identity of a confirmation: the same request always has the same."""
-    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}"
+    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}/common starts"
     return identity.trial_id(f"{run.run_id}/{request}" for run in runs)
 
 
@@ -56,9 +56,10 @@ def evaluate_again(
 ) -> list[dict[str, Any]]:
     """Evaluate runs from their checkpoints and write the rows to the table `confirmations`.
 
-    The episodes' starts and the policy's noise follow from (seed of the run, `episode_seed`), and
-    from streams that training and its evaluations do not use. Checkpoints are read as tensors and
-    plain values only (`weights_only`): one that somebody else made cannot run code.
+    The episodes' starts follow from `episode_seed` alone, so that all runs meet the same, and the
+    policy's noise from (seed of the run, `episode_seed`); both from streams that training and its
+    evaluations do not use. Checkpoints are read as tensors and plain values only
+    (`weights_only`): one that somebody else made cannot run code.
 
     Args:
         writer: of the sweep that the runs belong to.
@@ -168,8 +169,9 @@ def _evaluate(
             actions = lifted(state, torch.as_tensor(observations), hyperparameters, noise)
         return torch.nan_to_num(actions).clamp(-1, 1).numpy()
 
-    seeds = np.random.SeedSequence([*streams, 0]).generate_state(episodes)
-    return rollout(task, act, 1, seeds[None])
+    # Common to all runs, as in training, and others than there.
+    starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
+    return rollout(task, act, 1, starts)
 
 
 def _number(entropy: Sequence[int]) -> int:
