@@ -17,7 +17,10 @@ DEFAULT_STORAGE = "./results"
 STEPS = ("last", "best")
 
 _RUN_COLUMNS = ("run_id", "config_id", "algorithm", "task", "seed", "status")
-_WIDE_COLUMNS = ("step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin")
+_WIDE_COLUMNS = (
+    "step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin", "few_seeds",
+    "online_episodes", "budget",
+)  # fmt: skip
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +89,17 @@ def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True)
     )
     parser.add_argument(
         "--confidence", type=float, default=0.95, help="level of confidence rules (default: 0.95)"
+    )
+    parser.add_argument(
+        "--unsafe-share",
+        type=float,
+        help="confident_safe: the share of seeds above the limit that is tolerable (default: 0.25)",
+    )
+    parser.add_argument(
+        "--worst-cost",
+        type=float,
+        metavar="TIMES",
+        help="confident_safe, instead: the most that a seed can cost, as a multiple of the limit",
     )
 
 
@@ -273,6 +287,8 @@ def choose(
         cost_limit=arguments.cost_limit,
         step=step,
         confidence=arguments.confidence,
+        unsafe_share=arguments.unsafe_share,
+        worst_cost=arguments.worst_cost,
         episodes=episodes,
         min_seeds=min_seeds,
     )
@@ -315,15 +331,19 @@ def _with_hyperparameters(
 
 
 def describe_step(step: str | int) -> str:
-    """What the choice of a step means for what is chosen, in words."""
+    """What the choice of a step means for what is chosen, in words.
+
+    Whatever the step, scores come from episodes in the simulator: no choice by them is offline.
+    """
+    online = "chosen online, by episodes in the simulator"
     if step == "best":
         return (
             "step best: each configuration at the step that the rule prefers. This is online "
-            "checkpoint selection, which an offline method does not have"
+            f"checkpoint selection, which an offline method does not have; {online}"
         )
     if step == "last":
-        return "step last: each configuration at its last evaluation (offline)"
-    return f"step {step}: each configuration at that evaluation (offline)"
+        return f"step last: each configuration at its last evaluation; {online}"
+    return f"step {step}: each configuration at that evaluation; {online}"
 
 
 def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
@@ -345,6 +365,7 @@ def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -
     for row in range(len(chosen)):
         entry = chosen.iloc[row]
         print(f"{entry['algorithm']} {entry['task']}: {entry['reason']}")
+        print(f"  {entry['budget']}")
         if settings[row]:
             print(f"  {settings[row]}")
         if arguments.rule == "pareto" and len(entry["front"]):
