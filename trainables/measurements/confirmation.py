@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
@@ -53,6 +53,7 @@ def evaluate_again(
     episode_seed: int = 1,
     cost_limit: float | None = None,
     rule: str | None = None,
+    kind: str = "evaluated",
 ) -> list[dict[str, Any]]:
     """Evaluate runs from their checkpoints and write the rows to the table `confirmations`.
 
@@ -68,6 +69,7 @@ def evaluate_again(
         episode_seed: another number gives other episodes.
         cost_limit: what costs are normalised by; the task's own when None.
         rule: by which the configuration was chosen, for the record.
+        kind: "evaluated" for the runs that were chosen by, "retrained" for fresh seeds.
 
     Raises:
         InvalidInput: a checkpoint is missing, is not one of these runs', or does not load.
@@ -76,7 +78,7 @@ def evaluate_again(
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
-    method_class = ALGORITHMS[algorithm]
+    method_class = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
     if policy not in method_class.policies:
         raise InvalidInput(
             f"policy: {policy!r} is not one of {algorithm}'s, {', '.join(method_class.policies)}"
@@ -97,7 +99,7 @@ def evaluate_again(
                 "seed": run.seed,
                 "step": step,
                 "policy": policy,
-                "kind": "evaluated",
+                "kind": kind,
                 "rule": rule,
                 "episode_seed": episode_seed,
                 **_scores(found, outcome, limit),
