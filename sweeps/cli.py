@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from safesweep.search_spaces.plugins import load_plugins
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
-from safesweep.sweeps.execution.interruption import INTERRUPTED
+from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
@@ -100,16 +100,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if arguments.plugin:
             load_plugins(arguments.plugin)
-        code = int(arguments.handler(arguments))
+        with termination_as_interrupt():
+            code = int(arguments.handler(arguments))
         sys.stdout.flush()
         return code
     except InvalidInput as problem:
         line = " ".join(str(problem).split())
         say(shortened(f"safesweep: {line}"))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted")
-        return INTERRUPTED
+        return exit_code(interrupt)
     except BrokenPipeError:
         # The reader of a pipe (head, less) left early. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

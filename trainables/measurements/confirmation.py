@@ -40,7 +40,7 @@ def confirmation_id(
     runs: Sequence[ChosenRun], policy: str, episodes: int, episode_seed: int, cost_limit: float
 ) -> str:
     """Identity of a confirmation: the same request always has the same."""
-    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}"
+    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}/common starts"
     return identity.trial_id(f"{run.run_id}/{request}" for run in runs)
 
 
@@ -54,12 +54,14 @@ def evaluate_again(
     episode_seed: int = 1,
     cost_limit: float | None = None,
     rule: str | None = None,
+    kind: str = "evaluated",
 ) -> list[dict[str, Any]]:
     """Evaluate runs from their checkpoints and write the rows to the table `confirmations`.
 
-    The episodes' starts and the policy's noise follow from (seed of the run, `episode_seed`), and
-    from streams that training and its evaluations do not use. Checkpoints are read as tensors and
-    plain values only (`weights_only`): one that somebody else made cannot run code.
+    The episodes' starts follow from `episode_seed` alone, so that all runs meet the same, and the
+    policy's noise from (seed of the run, `episode_seed`); both from streams that training and its
+    evaluations do not use. Checkpoints are read as tensors and plain values only
+    (`weights_only`): one that somebody else made cannot run code.
 
     Args:
         writer: of the sweep that the runs belong to.
@@ -68,6 +70,7 @@ def evaluate_again(
         episode_seed: another number gives other episodes.
         cost_limit: what costs are normalised by; the task's own when None.
         rule: by which the configuration was chosen, for the record.
+        kind: "evaluated" for the runs that were chosen by, "retrained" for fresh seeds.
 
     Raises:
         InvalidInput: a checkpoint is missing, is not one of these runs', or does not load.
@@ -97,7 +100,7 @@ def evaluate_again(
                 "seed": run.seed,
                 "step": step,
                 "policy": policy,
-                "kind": "evaluated",
+                "kind": kind,
                 "rule": rule,
                 "episode_seed": episode_seed,
                 **_scores(found, outcome, limit),
@@ -169,8 +172,9 @@ def _evaluate(
             actions = lifted(state, torch.as_tensor(observations), hyperparameters, noise)
         return torch.nan_to_num(actions).clamp(-1, 1).numpy()
 
-    seeds = np.random.SeedSequence([*streams, 0]).generate_state(episodes)
-    return rollout(task, act, 1, seeds[None])
+    # Common to all runs, as in training, and others than there.
+    starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
+    return rollout(task, act, 1, starts)
 
 
 def _number(entropy: Sequence[int]) -> int:

@@ -22,13 +22,13 @@ def rollout(
 ) -> Episodes:
     """Run one episode per member and seed, until the environment ends it or the horizon.
 
-    Every (member, episode) has an environment of its own, which depends only on the episode's
-    seed, so that no outcome depends on who else is there. Actions are clipped to [-1, 1]; episodes
-    that have ended keep receiving actions, which are ignored.
+    Every (member, episode) has an environment of its own, which depends only on the seeds of
+    episodes, so that no outcome depends on who else is there. Actions are clipped to [-1, 1];
+    episodes that have ended keep receiving actions, which are ignored.
 
     Args:
-        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
-            [members, episodes].
+        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts; on the
+            boats these are spread evenly, as the first seed has it) or [members, episodes].
         processes: how many simulate at a time; see `simulators.worthwhile_processes`.
 
     Raises:
@@ -38,7 +38,7 @@ def rollout(
     seeds = np.broadcast_to(given, (members, given.shape[-1]))
     at_once = suite_of(task).rollout
     if at_once is not None:
-        return at_once(task, act, seeds)
+        return at_once(task, act, members, given)
     episodes = seeds.shape[1]
     outcomes = Episodes(
         np.zeros((members, episodes)),
