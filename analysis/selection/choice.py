@@ -141,6 +141,18 @@ def register_rule(name: str) -> Callable[[Rule], Rule]:
     return register
 
 
+def find_rule(name: str) -> Rule:
+    """The rule of that name.
+
+    Raises:
+        InvalidInput: there is none; names the nearest.
+    """
+    try:
+        return RULES[require_choice("rule", name, RULES)]
+    except InvalidInput as problem:
+        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+
+
 def _means(candidates: pandas.DataFrame) -> tuple[FloatArray, FloatArray]:
     rewards = candidates["normalized_reward"].to_numpy(np.float64)
     return rewards, candidates["normalized_cost"].to_numpy(np.float64)
@@ -641,7 +653,7 @@ def select(
     Raises:
         InvalidInput: a missing column, an unknown rule, a bad limit, step or level; one line.
     """
-    chosen_rule = RULES[require_choice("rule", rule, RULES)]
+    chosen_rule = find_rule(rule)
     share, worst = _confident_options(rule, unsafe_share, worst_cost)
     settings = Settings(
         confidence=float(require_number("confidence", confidence, 0.5, 0.999999)),

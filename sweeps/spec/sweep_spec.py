@@ -651,10 +651,9 @@ def _distinct(field: str, names: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _algorithms(value: object) -> tuple[str, ...]:
-    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.methods.registry import find_method
 
-    chosen = [require_choice("algorithm", name, ALGORITHMS) for name in _names("algorithm", value)]
-    return _distinct("algorithm", chosen)
+    return _distinct("algorithm", [find_method(name).name for name in _names("algorithm", value)])
 
 
 def _tasks(value: object) -> tuple[str, ...]:
