@@ -74,7 +74,11 @@ def collect_dataset(
     }
     suite = suite_of(task)
     if not suite.collectable:
-        source = "its data is fetched" if task.dataset_urls else "give a file of its data"
+        source = (
+            "its data is fetched"
+            if task.dataset_urls
+            else "give a file of its data (dataset: path.hdf5)"
+        )
         raise InvalidInput(f"collect: {task.name} has no collector; {source}")
     versions = simulator_versions(task)
     arrays, said = (suite.collect or _search_policies)(task, count, seed, progress)

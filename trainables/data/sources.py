@@ -87,6 +87,12 @@ def local_dataset(task: Task, source: str) -> Path | None:
         raise InvalidInput(
             f"dataset: {shown(source)} is neither {', '.join(SOURCES)} nor a file that exists{hint}"
         )
+    if source == "auto" and task.dataset_path is not None:
+        if not os.path.isfile(task.dataset_path):
+            raise InvalidInput(
+                f"dataset: {shown(task.dataset_path)}, the data of {task.name}, is not there"
+            )
+        return Path(task.dataset_path)
     if source != "collect":
         published = published_file(task)
         if published is not None:

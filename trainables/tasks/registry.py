@@ -2,12 +2,14 @@
 OGBench (Park et al., 2025), which have no costs. A new suite is one file, and one line here."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins
 from safesweep.search_spaces.validation import InvalidInput, nearest, shown
 from safesweep.trainables.tasks.boat_suite import BOAT
 from safesweep.trainables.tasks.bullet import BULLET
+from safesweep.trainables.tasks.gymnasium_task import suite_of_file
 from safesweep.trainables.tasks.metadrive import METADRIVE
 from safesweep.trainables.tasks.ogbench import OGBENCH
 from safesweep.trainables.tasks.safety_gymnasium import NAVIGATION, VELOCITY
@@ -51,6 +53,8 @@ def _index() -> None:
 
 
 def _accept(name: str, value: Any, plugin: Entries) -> Suite:
+    if isinstance(value, Mapping):
+        value = suite_of_file(value)
     if not isinstance(value, Suite):
         raise InvalidInput(f"must be a Suite, not {shown(value)}")
     if value.name != name:
