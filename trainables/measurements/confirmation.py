@@ -1,6 +1,5 @@
 """Evaluating runs again from their checkpoints, on episodes and noise that no one has seen."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
-from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.training.checkpoints import run_state
 from safesweep.trainables.training.population import draw_noise, over_members
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations
@@ -59,8 +58,7 @@ def evaluate_again(
 
     The episodes' starts follow from `episode_seed` alone, so that all runs meet the same, and the
     policy's noise from (seed of the run, `episode_seed`); both from streams that training and its
-    evaluations do not use. Checkpoints are read as tensors and plain values only
-    (`weights_only`): one that somebody else made cannot run code.
+    evaluations do not use.
 
     Args:
         writer: of the sweep that the runs belong to.
@@ -87,7 +85,7 @@ def evaluate_again(
     moment = datetime.now(UTC)
     rows = []
     for run in runs:
-        state, step = _run_state(writer, run)
+        state, step = run_state(writer, run.trial_id, run.run_id)
         outcome = _evaluate(method_class, found, run, state, policy, episodes, episode_seed, limit)
         rows.append(
             {
@@ -109,26 +107,6 @@ def evaluate_again(
         )
     writer.write_confirmation(identifier, rows)
     return rows
-
-
-def _run_state(writer: ResultWriter, run: ChosenRun) -> tuple[Any, int]:
-    """One run's state [1, ...] from its trial's checkpoint, and the step at which it was made."""
-    path = checkpoint_path(run.trial_id)
-    content = writer.read_bytes(path)
-    if content is None:
-        raise InvalidInput(f"checkpoint: run {run.run_id} has none ({path} is not in the store)")
-    try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        member = saved["run_ids"].index(run.run_id)
-        population = saved["population"]
-        state = tree_map(lambda leaf: leaf[member : member + 1], population["state"])
-        return state, int(population["step"])
-    except Exception as problem:
-        # Unpickling fails in many ways, and every one means that this is no checkpoint of ours.
-        reason = " ".join(str(problem).split())[:200]
-        raise InvalidInput(
-            f"checkpoint: {path} cannot be read for {run.run_id} ({reason})"
-        ) from problem
 
 
 def _evaluate(
