@@ -105,13 +105,15 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
             _print_readable(done[-1])
     if not done:
         raise InvalidInput(f"reproduce: none of {len(ablations)} ablations could be reproduced")
+    from safesweep.analysis.scorecard import all_findings
+
     findings = all_findings(done)
     if arguments.format != "table":
         print_table(findings, arguments.format)
     if len(ablations) > 1:
         _report_scorecard(findings, arguments)
     if arguments.page:
-        _write_page(done, findings, store, remarks, arguments)
+        _write_page(done, store, remarks, arguments)
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -182,17 +184,6 @@ def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Nam
         measure_points(arguments.storage, request, runs)
 
 
-def all_findings(done: "Sequence[Reproduction]") -> "pandas.DataFrame":
-    """The scorecards of several ablations, with their paper and id."""
-    import pandas
-
-    cards = [
-        entry.scorecard.assign(paper=entry.ablation.paper, ablation=entry.ablation.id)
-        for entry in done
-    ]
-    return pandas.concat(cards, ignore_index=True)
-
-
 def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
     """Claims by verdict, paper by paper; in full as CSV beside the figures."""
     from safesweep.analysis.reproduction import paper_scorecard
@@ -215,7 +206,6 @@ def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespac
 
 def _write_page(
     done: "Sequence[Reproduction]",
-    findings: "pandas.DataFrame",
     store: "ResultStore",
     remarks: "Remarks",
     arguments: argparse.Namespace,
@@ -224,7 +214,7 @@ def _write_page(
 
     folder = Path(arguments.page).expanduser()
     command = _command(arguments.ids, arguments)
-    paths = write_page(done, findings, store, remarks, folder, command)
+    paths = write_page(done, store, remarks, folder, command)
     say(f"reproduce: {len(paths)} files in {folder}")
     silent = unexplained(done, remarks)
     if silent:
@@ -285,6 +275,9 @@ def _print_list(format: str) -> None:
 
 
 def _print_readable(reproduction: "Reproduction") -> None:
+    from safesweep.analysis.claims import INTERVAL_LEVEL, LEVEL, claim_verdicts
+    from safesweep.analysis.scorecard import all_findings
+
     ablation = reproduction.ablation
     print(f"{ablation.id}, {reproduction.scale}: ours beside the published numbers")
     print()
@@ -294,7 +287,15 @@ def _print_readable(reproduction: "Reproduction") -> None:
     print()
     card = reproduction.scorecard
     shown = card.assign(task=[_short_name(task) for task in card["task"]])
-    print_table(shown[["claim", "task", "verdict", "effect", "low", "high", "p_value"]])
+    print_table(shown[["claim", "task", "part", "verdict", "effect", "low", "high", "p_value"]])
+    print()
+    print(
+        f"Verdicts, after Holm's correction over these claims at {LEVEL:.0%}; intervals above are "
+        f"of {INTERVAL_LEVEL:.0%}"
+    )
+    print()
+    verdicts = claim_verdicts(all_findings([reproduction]))
+    print_table(verdicts[["claim", "quantifier", "verdict", "p_value", "p_against"]])
     print()
     for (claim, statement), rows in card.groupby(["claim", "statement"], sort=False):
         print(f"{claim}: {statement}")

@@ -112,10 +112,12 @@ def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
 
 
 def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
+    from safesweep.sweeps.evaluation import with_episodes
     from safesweep.sweeps.execution.population_size import as_begun
     from safesweep.sweeps.execution.scheduler import make_plan, previous_spec
 
-    spec = as_begun(spec, previous_spec(arguments.storage, spec.name))
+    previous = previous_spec(arguments.storage, spec.name)
+    spec, episodes = with_episodes(as_begun(spec, previous), arguments.storage, previous)
     dataset_ids = {task: _local_dataset_id(task, spec.dataset_of(task)) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
@@ -130,7 +132,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
     )
     shortfalls = [arm.shortfall for arm in plan.arms if arm.shortfall is not None]
-    for line in [*shortfalls, *describe_rungs(plan)]:
+    for line in [*episodes, *shortfalls, *describe_rungs(plan)]:
         say(f"{spec.name}: {line}")
     if spec.calibrated:
         say(

@@ -1,7 +1,6 @@
 """The sweeps of a session: what each of them still has to train, and whose turn it is."""
 
 import contextlib
-import io
 import json
 import re
 import shlex
@@ -149,6 +148,7 @@ class Launch:
         self._next_arm = 0
         self._arm_of: dict[str, Arm] = {}
         self._losses: Counter[str] = Counter()
+        self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
         self._studies_written = float("-inf")
         exhausted = [arm.exhausted for arm in plan.arms]
@@ -435,24 +435,34 @@ class Launch:
         self.writer.remove(heartbeat_path(trial.trial_id))
 
     def _forget_failures(self, arm: Arm, trial: PlannedTrial) -> None:
-        """Drop the `failed` rows of runs that are tried again, where the new rows would not."""
+        """Drop the rows of failed and incomplete runs that are tried again, where the new rows
+        would not take their place."""
         from safesweep.trainables.store.writer import ResultWriter, log_path
 
         retried = {run.run_id for run in trial.runs}
-        parts = {
-            (arm.failed_before[run].sweep, arm.failed_before[run].trial_id)
-            for run in retried & arm.failed_before.keys()
-        }
+        before = [arm.failed_before[run] for run in retried & arm.failed_before.keys()]
+        for sweep in sorted({outcome.sweep for outcome in before if outcome.compacted}):
+            self._open_compacted(sweep)
+        parts = {(outcome.sweep, outcome.trial_id) for outcome in before if not outcome.compacted}
         if (self.spec.name, trial.trial_id) in parts:
             parts.remove((self.spec.name, trial.trial_id))
             self.writer.remove(log_path(trial.trial_id))
         for sweep, trial_id in sorted(parts):
             writer = ResultWriter(self.writer.storage, sweep)
-            rows = [row for row in _run_rows(writer, trial_id) if row["run_id"] not in retried]
-            if rows:
-                writer.write_trial(trial_id, rows)
-            else:
+            writer.remove_runs(trial_id, retried)
+            if writer.read_bytes(f"runs/sweep={sweep}/{trial_id}.parquet") is None:
                 writer.remove_trials([trial_id])
+
+    def _open_compacted(self, sweep: str) -> None:
+        """Take all incomplete trials out of a partition's merged parts, once: each time the parts
+        are written anew."""
+        from safesweep.trainables.store.writer import ResultWriter
+
+        if sweep not in self._opened:
+            self._opened.add(sweep)
+            outcomes = [run for arm in self.plan.arms for run in arm.failed_before.values()]
+            trials = {run.trial_id for run in outcomes if run.compacted and run.sweep == sweep}
+            ResultWriter(self.writer.storage, sweep).remove_compacted(trials)
 
     def _forget_stopped(self, arm: Arm, trial: PlannedTrial) -> None:
         """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
@@ -472,6 +482,7 @@ class Launch:
         self.writer.remove_partial()
         if not self.exhausted:
             return
+        self.writer.remove_orphans()
         for name in self.writer.names("heartbeats"):
             trial_id = name.removesuffix(".json")
             content = self.writer.read_bytes(heartbeat_path(trial_id))
@@ -640,22 +651,3 @@ def _of_the_store(problem: InvalidInput) -> bool:
     from safesweep.trainables.store.writer import StoreProblem
 
     return isinstance(problem, StoreProblem)
-
-
-def _run_rows(writer: Any, trial_id: str) -> list[dict[str, Any]]:
-    """The rows of a part of `runs`, in the form in which the writer takes them."""
-    import pandas
-
-    content = writer.read_bytes(f"runs/sweep={writer.sweep}/{trial_id}.parquet")
-    if content is None:
-        return []
-    frame = pandas.read_parquet(io.BytesIO(content))
-    rows: list[dict[str, Any]] = []
-    for record in frame.to_dict("records"):
-        row = {
-            str(name): None if pandas.isna(value) else value
-            for name, value in record.items()
-            if not str(name).startswith("hp_")
-        }
-        rows.append({**row, "config": json.loads(str(row["config"]))})
-    return rows

@@ -87,7 +87,9 @@ class SweepSpec:
     fixed: Mapping[str, Any]
     steps: int
     evaluate_every: int
-    evaluate_episodes: int
+    # One number for every task, each task's own by its id, or None: `auto`, which a launch settles
+    # (safesweep.sweeps.evaluation).
+    evaluate_episodes: int | Mapping[str, int] | None
     maximize: str
     subject_to: Mapping[str, float]
     cost_limit: float | None
@@ -138,9 +140,7 @@ class SweepSpec:
             evaluate_every=int(
                 require_number("evaluate.every", evaluate.get("every", steps), 1, steps, True)
             ),
-            evaluate_episodes=int(
-                require_number("evaluate.episodes", evaluate.get("episodes", 20), 1, 10_000, True)
-            ),
+            evaluate_episodes=_episodes(evaluate.get("episodes", 20), tasks),
             maximize=require_choice(
                 "objective.maximize", objective.get("maximize", "normalized_reward"), OBJECTIVES
             ),
@@ -216,7 +216,7 @@ class SweepSpec:
             "search": {key: value for key, value in search.items() if value is not None},
             "fixed": dict(self.fixed),
             "steps": self.steps,
-            "evaluate": {"every": self.evaluate_every, "episodes": self.evaluate_episodes},
+            "evaluate": {"every": self.evaluate_every, "episodes": self._episodes_content},
             "objective": {"maximize": self.maximize, "subject_to": dict(self.subject_to)},
             "cost_limit": self.cost_limit,
             "resources": {"cpu": self.cpu, "gpu": self.gpu},
@@ -253,6 +253,24 @@ class SweepSpec:
     def dataset_of(self, task: str) -> str:
         """Where the data of one of the sweep's tasks (its id) comes from."""
         return self.dataset if isinstance(self.dataset, str) else self.dataset[task]
+
+    def episodes_of(self, task: str) -> int:
+        """Episodes of an evaluation on one of the sweep's tasks (its id).
+
+        Raises:
+            InvalidInput: the number is to be chosen (`auto`) and has not been yet.
+        """
+        episodes = self.evaluate_episodes
+        if episodes is None:
+            raise InvalidInput("evaluate.episodes: auto has not been settled yet")
+        return episodes if isinstance(episodes, int) else episodes[task]
+
+    @property
+    def _episodes_content(self) -> int | str | dict[str, int]:
+        episodes = self.evaluate_episodes
+        if episodes is None:
+            return "auto"
+        return episodes if isinstance(episodes, int) else dict(episodes)
 
     def cost_limit_of(self, task: str) -> float:
         """The sweep's cost limit of an episode, or the task's own."""
@@ -717,6 +735,38 @@ def _configs_per_trial(value: object) -> int:
             f"configs_per_trial: {shown(value)} is not allowed; it must be a whole number or auto"
         )
     return int(require_number("configs_per_trial", value, 1, 4096, True))
+
+
+def _episodes(value: object, tasks: Sequence[str]) -> int | dict[str, int] | None:
+    """The number, each task's own by its id, or None for `auto`."""
+    from safesweep.trainables.tasks.registry import get_task
+
+    if value == "auto":
+        return None
+    if isinstance(value, str) or value is None or isinstance(value, list | tuple):
+        raise InvalidInput(
+            f"evaluate.episodes: {shown(value)} is not allowed; it must be a whole number in "
+            f"[1, 10000], auto, or {{task: number}}{quotes_hint(value)}"
+        )
+    if not isinstance(value, Mapping):
+        return int(require_number("evaluate.episodes", value, 1, 10_000, True))
+    _require_text_keys("evaluate.episodes", value)
+    found: dict[str, int] = {}
+    for given, number in value.items():
+        field = f"evaluate.episodes.{given}"
+        try:
+            task = get_task(given).name
+        except InvalidInput as problem:
+            raise InvalidInput(f"evaluate.episodes: {problem}") from None
+        if task not in tasks:
+            raise InvalidInput(f"{field}: is not a task of the sweep, which has {listed(tasks)}")
+        if task in found:
+            raise InvalidInput(f"{field}: {task} is given twice")
+        found[task] = int(require_number(field, number, 1, 10_000, True))
+    for task in tasks:
+        if task not in found:
+            raise InvalidInput(f"evaluate.episodes.{task}: is missing; each task needs a number")
+    return {task: found[task] for task in tasks}
 
 
 def _compile(value: object) -> bool | None:

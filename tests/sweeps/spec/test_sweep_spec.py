@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.search_spaces import SEARCH_SPACES
@@ -238,7 +238,6 @@ def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     assert SweepSpec.from_yaml(spec(**changes).to_yaml()) == spec(**changes)
 
 
-@settings(deadline=None)
 @given(
     seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
     steps=st.integers(1, 10**9),
