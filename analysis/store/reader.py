@@ -613,6 +613,17 @@ def hyperparameter_columns(runs: pandas.DataFrame) -> list[str]:
     ]
 
 
+def with_incomplete(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:
+    """`runs`, where those that lack rows (`ResultStore.incomplete`) say so instead of how they had
+    ended."""
+    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
+    affected = runs["run_id"].isin(lacking["run_id"])
+    return runs.assign(
+        status=runs["status"].mask(affected, "incomplete"),
+        error=runs["error"].mask(affected, runs["run_id"].map(reasons)),
+    )
+
+
 def _is_part(names: Sequence[str]) -> bool:
     """Whether a path below a table's folder is a part's: no part of it is hidden."""
     return names[-1].endswith(".parquet") and not any(name[0] in "._" for name in names if name)
