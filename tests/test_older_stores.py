@@ -25,6 +25,7 @@ from tests import fixture_store
 FOLDER = Path(__file__).parent / "stores" / "version3"
 ANSWERS: list[dict[str, Any]] = json.loads((FOLDER / "answers.json").read_text())
 # Intervals are computed in another way now.
+_KEYS = ("statistic", "metric", "run_id", "algorithm", "task", "policy", "step", "name")
 _COLUMNS_THAT_MAY_DIFFER = {"low", "high", "seeds"}
 
 
@@ -44,7 +45,7 @@ def test_answers_as_json(entry: dict[str, Any], capfd: pytest.CaptureFixture[str
     assert main([*command, "--format", "json", "--storage", str(FOLDER / "store")]) == 0
     rows = json.loads(capfd.readouterr().out)
     ignored = _COLUMNS_THAT_MAY_DIFFER if command[0] == "statistics" else set()
-    keys = [key for key in ("statistic", "metric", "run_id") if key in entry["answer"][0]]
+    keys = [key for key in _KEYS if key in entry["answer"][0]]
     for number, old in enumerate(entry["answer"]):
         # There may be more rows and columns than there were.
         new = rows[number]
