@@ -204,15 +204,14 @@ def print_sweep(arguments: argparse.Namespace) -> int:
 
     With `--format` other than `table`: one row per run of the sweep.
     """
+    from safesweep.analysis.store.reader import with_incomplete
+
     store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep)
     lacking = store.incomplete()
     lacking = lacking[lacking["run_id"].isin(runs["run_id"])]
     _warn_of_incomplete(lacking)
-    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
-    affected = runs["run_id"].isin(lacking["run_id"])
-    runs.loc[affected, "error"] = runs.loc[affected, "run_id"].map(reasons)
-    runs.loc[affected, "status"] = _INCOMPLETE
+    runs = with_incomplete(runs, lacking)
     if arguments.format != "table":
         print_table(runs, arguments.format)
         return 0
@@ -479,7 +478,9 @@ def choose(
     evaluations = store.to_judge(step, **filters)
     lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
     configurations = store.configurations(**filters)
-    lost = pandas.concat([lost, _incomplete_runs(store, evaluations, filters)])
+    incomplete = _incomplete_runs(store, evaluations, filters)
+    evaluations = evaluations[~evaluations["run_id"].isin(incomplete["run_id"])]
+    lost = pandas.concat([lost, incomplete])
     if arguments.sweep is None:
         # What was trained to confirm a choice is not chosen from.
         fresh = store.confirmations(columns=["run_id"], kind="retrained")["run_id"].unique()
