@@ -103,6 +103,27 @@ def test_statistics_of_what_was_chosen(safesweep: Run, trained, show: str) -> No
     assert len({row["config_id"] for row in json.loads(each)}) == 2
 
 
+def test_statistics_and_confirm_agree_and_statistics_use_confirmations(
+    safesweep: Run, trained
+) -> None:
+    summary = ("statistics", "--format", "json")
+    before = {(row["metric"], row["statistic"]): row for row in json.loads(safesweep(*summary)[1])}
+    out = safesweep("confirm", "--episodes", "4", "--format", "json")[1]
+    confirmed = {row["metric"]: row for row in json.loads(out)}
+    after = {(row["metric"], row["statistic"]): row for row in json.loads(safesweep(*summary)[1])}
+    for metric, row in confirmed.items():
+        for found, name, evidence in (
+            (before, "selected", "as chosen"), (after, "confirmed", "fresh episodes"),
+        ):  # fmt: skip
+            mean = found[metric, "mean"]
+            assert mean["evidence"] == evidence and mean["few_seeds"]
+            assert [mean[end] for end in ("value", "low", "high")] == pytest.approx(
+                [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+            )
+    code, out, err = safesweep("statistics")
+    assert "scores: fresh episodes" in out and "few seeds" in out and "flatter" not in err
+
+
 def test_statistics_compare_methods(safesweep: Run, write_sweep) -> None:
     write_sweep("a", [{"feasibility_expectile": 0.6}])
     write_sweep("b", [{"feasibility_expectile": 0.9}], algorithm="lspc")
