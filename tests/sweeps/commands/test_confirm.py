@@ -120,7 +120,7 @@ def test_statistics_and_confirm_agree_and_statistics_use_confirmations(
             assert [mean[end] for end in ("value", "low", "high")] == pytest.approx(
                 [row[name], row[f"{name}_low"], row[f"{name}_high"]]
             )
-    code, out, err = safesweep("statistics")
+    _, out, err = safesweep("statistics")
     assert "scores: fresh episodes" in out and "few seeds" in out and "flatter" not in err
 
 
