@@ -218,6 +218,8 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     _print_plan(store, arguments.sweep, runs)
     if not runs.empty:
         print_table(_progress(runs))
+    for line in _evaluation_noise(store, arguments.sweep):
+        print(line)
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
@@ -253,6 +255,26 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
         print()
+
+
+def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:
+    """Per task, how much of what sets the runs of a configuration apart is their episodes."""
+    from safesweep.analysis.variance import episode_variances, noise_share
+
+    found = episode_variances(store, sweep=sweep)
+    lines = []
+    for task, rows in found.groupby("task", sort=True):
+        episodes = round(rows["episodes"].iloc[0] / rows["runs"].iloc[0])
+        shares = ", ".join(
+            f"{noise_share(within, between, episodes):.0%} of the {metric}'s"
+            for metric, within, between in rows[["metric", "within", "between"]].itertuples(
+                index=False
+            )
+        )
+        lines.append(
+            f"{task}: {episodes} episodes an evaluation, which make {shares} variance over seeds"
+        )
+    return ["", *lines] if lines else []
 
 
 def _progress(runs: "pandas.DataFrame") -> "pandas.DataFrame":
