@@ -60,7 +60,10 @@ from safesweep.trainables.methods.method import (
     Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    jointly,
     static,
 )
 
@@ -179,24 +182,21 @@ class FLP(Method):
             "next": Noise((self.static.candidates, batch, action)),
         }
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        if phase == "flow":
-            error = flow_matching_error(
-                params["flow"],
-                batch["actions"],
-                noise["start"],
-                noise["time"],
-                batch["observations"],
-            ).mean()
-            return error, {"loss/flow": error}
+    @property
+    def losses(self) -> Losses:
+        return {"flow": self.flow_loss, "policy": self.latent_loss}
+
+    def flow_loss(self, inputs: StepInputs) -> StepOutputs:
+        """Eq. 3."""
+        params, _, batch, _, noise, _ = inputs
+        error = flow_matching_error(
+            params["flow"], batch["actions"], noise["start"], noise["time"], batch["observations"]
+        )
+        return jointly({"loss/flow": error.mean()})
+
+    def latent_loss(self, inputs: StepInputs) -> StepOutputs:
+        """The critics and the policy, each by its own loss."""
+        params, state, batch, hp, noise, _ = inputs
         critic_losses, critic_metrics = self.critic_loss(params, state, batch, hp, noise)
         policy_losses, policy_metrics = self.policy_loss(params, batch, hp, noise)
         metrics = {
@@ -204,7 +204,7 @@ class FLP(Method):
             **policy_metrics,
             "inversion_error": state["inversion_error"],
         }
-        return {**critic_losses, **policy_losses}, metrics
+        return StepOutputs({**critic_losses, **policy_losses}, metrics)
 
     def critic_loss(
         self, params: Parameters, state: State, batch: Batch, hp: Hyperparameters, noise: Batch

@@ -37,12 +37,14 @@ from safesweep.trainables.methods.method import (
     Losses,
     Method,
     MethodConfig,
-    Metrics,
     Noise,
     Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    jointly,
     static,
 )
 
@@ -181,15 +183,12 @@ class LSPC(Method):
         shape = (self.static.batch_size, self.static.latent_dim)
         return {"posterior": Noise(shape), "encoder": Noise(shape)}
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
+    @property
+    def losses(self) -> Losses:
+        return {"train": self.joint_loss}
+
+    def joint_loss(self, inputs: StepInputs) -> StepOutputs:
+        params, state, batch, hp, noise, _ = inputs
         values = self.evaluate_critics(params, state["target"], batch)
         cost_weight = self.cost_weight(values, hp)
         reward_weight = self.reward_weight(values, hp)
@@ -202,12 +201,11 @@ class LSPC(Method):
             "loss/divergence": divergence,
             "loss/encoder": self.encoder_loss(params, encoder_weight, batch, hp, noise),
         }
-        metrics = {
-            **losses,
+        weight_means = {
             "cost_weight_mean": cost_weight.mean(),
             "reward_weight_mean": reward_weight.mean(),
         }
-        return torch.stack(list(losses.values())).sum(), metrics
+        return jointly(losses, weight_means)
 
     def evaluate_critics(self, params: Parameters, target: Parameters, batch: Batch) -> Values:
         """The smaller target Q_r, the larger target Q_c (A.3), and the state values."""

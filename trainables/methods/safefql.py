@@ -71,6 +71,7 @@ from safesweep.trainables.methods.method import (
     Parameters,
     Phase,
     State,
+    StepOutputs,
     batched,
     static,
 )
@@ -207,18 +208,16 @@ class SafeFQL(Method):
         start = {"start": Noise((batch, action))}
         return {**start, "time": Noise((batch,), "uniform")} if phase == "critics" else start
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        if phase == "actor":
-            return self.actor_loss(params, state, batch, hp, noise)
-        return self.critic_loss(params, state["target"], batch, hp, noise)
+    @property
+    def losses(self) -> Losses:
+        return {
+            "critics": lambda s: StepOutputs(
+                *self.critic_loss(s.params, s.target, s.batch, s.hp, s.noise)
+            ),
+            "actor": lambda s: StepOutputs(
+                *self.actor_loss(s.params, s.state, s.batch, s.hp, s.noise)
+            ),
+        }
 
     def safety_signal(self, batch: Batch, hp: Hyperparameters) -> Tensor:
         """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""

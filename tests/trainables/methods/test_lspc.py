@@ -17,6 +17,7 @@ from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=4.0, cost_limit=10.0)
 BATCH = 16
@@ -175,7 +176,8 @@ def gradient_sizes(**changes: Any) -> dict[str, float]:
     """Size of the whole loss's gradient in each network."""
     method, state, hp = method_and_state(**changes)
     params = tree_map(lambda leaf: leaf.clone().requires_grad_(True), state["params"])
-    loss, _ = method.loss("train", params, state, minibatch(), hp, latent_noise())
+    inputs = step_inputs(params, state, minibatch(), hp, latent_noise())
+    loss = method.losses["train"](inputs).losses
     assert isinstance(loss, Tensor)
     loss.backward()
     return {
