@@ -7,7 +7,7 @@ takes its randomness as input.
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from types import SimpleNamespace
@@ -367,8 +367,25 @@ class Method:
     def mlp(self, generator: torch.Generator, inputs: int, outputs: int, **options: Any) -> Layers:
         """Fresh parameters of a perceptron with this configuration's hidden layers; `options` are
         those of `init_mlp`."""
-        sizes = hidden_sizes(inputs, self.static.hidden_dim, self.static.hidden_layers, outputs)
-        return init_mlp(generator, sizes, **options)
+        return init_mlp(generator, hidden_sizes(inputs, *self.hidden, outputs), **options)
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Width and number of hidden layers."""
+        return self.static.hidden_dim, self.static.hidden_layers
+
+    def in_sample_networks(
+        self, generator: torch.Generator, *names: str, action_dim: int | None = None
+    ) -> Parameters:
+        """Fresh critics `<name>_q`, two networks of a state and an action, and `<name>_v`, one of a
+        state; `action_dim` is the task's unless given."""
+        state = self.spec.observation_dim
+        pair = state + (self.spec.action_dim if action_dim is None else action_dim)
+        params: Parameters = {}
+        for name in names:
+            params[f"{name}_q"] = self.mlp(generator, pair, 1, ensemble=2)
+            params[f"{name}_v"] = self.mlp(generator, state, 1)
+        return params
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -480,6 +497,11 @@ def _abstract(method: Method, function: str) -> TypeError:
 def rows_of(column: Tensor, rows: Tensor) -> Tensor:
     """The rows of a column, of any shape: `index_select` is faster where it can be used."""
     return column.index_select(0, rows) if rows.dim() == 1 else column[rows]
+
+
+def in_parts(size: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Columns [N, ...] side by side, at most `size` rows at a time."""
+    return zip(*(torch.split(column, size) for column in columns), strict=True)
 
 
 def policies_by_limit(policies: Sequence[str], spec: ProblemSpec) -> tuple[str, ...]:
