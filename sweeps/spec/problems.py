@@ -32,31 +32,28 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
     What a validator of the model raises is an InvalidInput, whose lines are taken as they are.
     """
     schema, problems = model.model_json_schema(), Problems()
-    said: set[Location] = set()
     errors = error.errors(include_url=False)
+    said: set[Location] = set()
     for found in sorted(errors, key=lambda each: each["type"] not in _KEY_ERRORS):
         location, raised = found["loc"], found.get("ctx", {}).get("error")
         if isinstance(raised, InvalidInput):
             problems.add(*raised.problems)
         elif found["type"] in _KEY_ERRORS:
             steps, path, node = _follow(schema, location[:-1])
-            section = content
+            section: Any = content
             for step in steps:
-                section = section[step]  # type: ignore[index]
-            assert isinstance(section, Mapping)
-            allowed, required = node["properties"], node.get("required", ())
-            problems.add(*key_problems(path, section, allowed, required))
-        elif location and location[-1] == _KEY:
+                section = section[step]
+            problems.add(*key_problems(path, section, node["properties"], node.get("required", ())))
+        elif location[-1:] == (_KEY,):
             _, path, node = _follow(schema, location[:-2])
             problems.add(*_bad_key(path, node, found["input"]))
         else:
+            # A union says what each of its members wanted, a list that it lacks its bad entries.
             steps, path, node = _follow(schema, location)
-            if steps not in said:  # A union says what each of its members wanted.
+            deeper = any(location == each["loc"][:-1] for each in errors)
+            if steps not in said and not deeper:
                 said.add(steps)
-                explained = isinstance(raised, ValueError)
-                problems.add(
-                    f"{path}: {raised}" if explained else _refusal(path, node, found["input"])
-                )
+                problems.add(_refusal(path, node, found["input"]))
     return InvalidInput(*problems.lines)
 
 

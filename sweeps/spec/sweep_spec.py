@@ -327,7 +327,7 @@ class SweepSpec(Section, validate_default=True):
                 allowed.
         """
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(dict(content) if isinstance(content, Mapping) else content)
         except ValidationError as error:
             raise invalid_input(error, content, cls) from None
 

@@ -215,6 +215,55 @@ def test_points_are_completed_by_the_defaults_and_kept_as_they_were_given() -> N
     assert registered["refinement_steps"] == 0 and "reward_weight" not in registered
 
 
+def test_all_problems_are_said_together_and_those_that_follow_from_others_are_not() -> None:
+    with pytest.raises(InvalidInput) as found:
+        spec(
+            name="../up",
+            steps=-1,
+            seeds=[0, -1, "a"],
+            tasks=["BallRun", "BalRun"],
+            dataset={"CarRun": "auto"},
+            configs_per_trial="many",
+            search={"method": "gird", "num_config": 3},
+            fixed={"hiden_dim": 3, "T": 99},
+            space={"tauh": [1], "tau_r": [2.0]},
+            evaluate={"every": 1.5, "episodes": 0},
+            objective={"maximize": "reward", "subject_to": {"cost": 1, "violation_rate": -1}},
+            resources=[1],
+            early_stopping={"method": "asha", "min_steps": 3},
+            compile="y",
+            more=1,
+        )
+    assert [line.partition(": ")[0] for line in found.value.problems] == [
+        "search.num_config", "more", "name", "task", "seeds", "seeds", "steps",
+        "configs_per_trial", "search.method", "fixed.hiden_dim", "fixed.T", "space.tauh",
+        "space.tau_r", "evaluate.every", "evaluate.episodes", "objective.maximize",
+        "objective.subject_to.cost", "objective.subject_to.violation_rate", "resources",
+        "early_stopping.method", "compile",
+    ]  # fmt: skip
+    assert str(found.value) == "\n".join(found.value.problems)
+
+
+def test_a_key_that_is_misspelt_is_not_missing_too() -> None:
+    with pytest.raises(InvalidInput) as found:
+        SweepSpec.from_mapping({**{key: BASE[key] for key in BASE if key != "steps"}, "stepz": 3})
+    (line,) = found.value.problems
+    assert line.startswith("stepz: unknown key") and line.endswith("did you mean 'steps'?")
+
+
+def test_what_two_methods_refuse_alike_is_said_once() -> None:
+    changes = {"algorithm": ["flrp", "lspc"], "space": {"learning_rate": [1e-4]}}
+    assert problem_of(**changes, fixed={"hidden_dim": 1.5}).startswith("fixed.hidden_dim: 1.5 is")
+
+
+def test_each_task_without_data_is_named() -> None:
+    with pytest.raises(InvalidInput) as found:
+        spec(tasks=["BallRun", "CarRun"], dataset={})
+    assert [line.partition(": is missing")[0] for line in found.value.problems] == [
+        "dataset.OfflineBallRun-v0", "dataset.OfflineCarRun-v0"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
 def test_required_keys(key: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
@@ -340,6 +389,14 @@ def test_bad_overrides(override: str, message: str) -> None:
     with pytest.raises(InvalidInput) as problem:
         SweepSpec.from_yaml(yaml.safe_dump(BASE), [override])
     assert str(problem.value).startswith(message)
+
+
+def test_all_bad_overrides_are_said_together() -> None:
+    with pytest.raises(InvalidInput) as found:
+        SweepSpec.from_yaml(yaml.safe_dump(BASE), ["steps", "seeds=[", "cost_limit=3"])
+    assert [line.partition(": ")[0] for line in found.value.problems] == [
+        "-o 'steps'", "-o 'seeds=['"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
