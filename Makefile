@@ -36,12 +36,15 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# Tests that start Ray share a process by file: a file starts its cluster once.
+QUICK := not slow and not gpu and not network
+
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 2 --dist loadfile \
-		--no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/pytest -m "$(QUICK) and not ray" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "$(QUICK) and ray" --numprocesses 2 --dist loadfile
 
 test-all: lint types
-	$(BIN)/pytest
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,7 +91,7 @@ def _choice(row: Mapping[Any, Any], configurations: pandas.DataFrame) -> dict[st
     settings = {} if of_config.empty else of_config.iloc[0].filter(like="hp_").dropna().to_dict()
     return {
         "title": f"{row['algorithm']} on {row['task']}",
-        "reason": row["reason"],
+        "reason": f"{row['reason']}; {row['budget']}",
         "settings": {name.removeprefix("hp_"): _cell(value) for name, value in settings.items()},
     }
 

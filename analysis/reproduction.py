@@ -13,13 +13,11 @@ from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import configurations
 from safesweep.analysis.ablations.flp import comparisons as flp
 from safesweep.analysis.ablations.safefql import comparisons as safefql
-from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, overall_verdict, score
+from safesweep.analysis.claims import OUR_DATA, PRINT, RESULTS, VERDICTS, claim_verdicts, score
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.measurements.point_tables import PointRequest, read_points
-
-VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 
 ABLATIONS: dict[str, Ablation] = {
     ablation.id: ablation
@@ -99,28 +97,26 @@ def missing_points(store: ResultStore, ablation: Ablation, scale: str) -> list[P
 
 
 def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
-    """Claims by verdict: a row for each paper, and for claims about results and about print.
-
-    A claim about results is supported or contradicted where its findings on tasks say so and none
-    says otherwise, else undecided. A claim about printed numbers holds on every task or not.
+    """Claims by verdict (`analysis.claims.claim_verdicts`): a row for each paper, and for claims
+    about results, about our own data and about print.
 
     Args:
         findings: scorecards of ablations with the columns `paper` and `ablation`.
     """
-    rows: dict[tuple[str, str], dict[str, int]] = {}
-    for keys, claim in findings.groupby(["paper", "ablation", "about", "claim"], sort=False):
-        paper, _, about, _ = map(str, keys)
-        verdicts = claim["verdict"].tolist()
-        verdict = overall_verdict(verdicts)
-        if about == "print" and CONTRADICTED in verdicts:
-            verdict = CONTRADICTED
-        counts = rows.setdefault((paper, about), {name: 0 for name in VERDICTS})
-        counts[verdict] += 1
+    claims = claim_verdicts(findings)
     card = [
-        {"paper": paper, "about": about, "claims": sum(counts.values()), **counts}
-        for (paper, about), counts in rows.items()
+        {
+            "paper": paper,
+            "about": about,
+            "claims": len(rows),
+            **{verdict: int((rows["verdict"] == verdict).sum()) for verdict in VERDICTS},
+        }
+        for (paper, about), rows in claims.groupby(["paper", "about"], sort=False)
     ]
-    return pandas.DataFrame(card).sort_values(["about", "paper"], ascending=[False, True])
+    order = {about: place for place, about in enumerate((RESULTS, OUR_DATA, PRINT))}
+    frame = pandas.DataFrame(card)
+    frame = frame.assign(place=frame["about"].map(order)).sort_values(["place", "paper"])
+    return frame.drop(columns="place").reset_index(drop=True)
 
 
 def _require_complete(

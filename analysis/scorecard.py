@@ -1,6 +1,7 @@
 """Everything that was reproduced at a scale on one page: figures, verdicts, and why."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas
 
-from safesweep.analysis.claims import SUPPORTED, overall_verdict
+from safesweep.analysis.claims import INTERVAL_LEVEL, LEVEL, SUPPORTED, claim_verdicts
 from safesweep.analysis.reproduction import Reproduction, paper_scorecard
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, is_missing
@@ -69,18 +70,23 @@ def load_remarks(folder: Path) -> Remarks:
 
 def unexplained(done: Sequence[Reproduction], remarks: Remarks) -> list[tuple[str, str]]:
     """Ablation and name of each claim that is not supported and has no remark."""
-    return [
-        (entry.ablation.id, str(claim))
+    claims = claim_verdicts(all_findings(done))
+    silent = claims[claims["verdict"] != SUPPORTED]
+    pairs = zip(silent["ablation"].astype(str), silent["claim"].astype(str), strict=True)
+    return [pair for pair in pairs if not remarks.get(pair)]
+
+
+def all_findings(done: Sequence[Reproduction]) -> pandas.DataFrame:
+    """The scorecards of several ablations, with their paper and id."""
+    cards = [
+        entry.scorecard.assign(paper=entry.ablation.paper, ablation=entry.ablation.id)
         for entry in done
-        for claim, findings in entry.scorecard.groupby("claim", sort=False)
-        if overall_verdict(findings["verdict"].tolist()) != SUPPORTED
-        and not remarks.get((entry.ablation.id, str(claim)))
     ]
+    return pandas.concat(cards, ignore_index=True)
 
 
 def write_page(
     done: Sequence[Reproduction],
-    findings: pandas.DataFrame,
     store: ResultStore,
     remarks: Remarks,
     folder: Path,
@@ -90,7 +96,6 @@ def write_page(
 
     Args:
         done: what was reproduced, at one scale.
-        findings: their scorecards with the columns `paper` and `ablation`.
         store: where their runs are.
         remarks: what to say on claims.
         command: what makes the page again.
@@ -109,14 +114,30 @@ def write_page(
     completed = runs[runs["status"] == "completed"]
     digest = store_digest(store, sorted(completed["run_id"].unique()))
     versions = ", ".join(sorted(completed["code_version"].dropna().unique()))
+    made = (
+        f"Made by `{command}` from a store of {completed['run_id'].nunique():,} completed runs "
+        f"(code {versions}). Digest of their results: `{digest}`."
+    )
+    text = page_text(done, remarks, made, {path.name for path in paths})
+    paths[0].write_text(text, encoding="utf-8")
+    return paths
+
+
+def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str, there: Set[str]) -> str:
+    """The page in Markdown.
+
+    Args:
+        done: what was reproduced, at one scale.
+        remarks: what to say on claims.
+        made: what the page was made from, in a sentence or two.
+        there: the names of the files beside it.
+    """
+    findings = all_findings(done)
+    claims = claim_verdicts(findings)
     lines = [
         f"# The ablations at scale {done[0].scale}",
         "",
-        f"Made by `{command}` from a store of {completed['run_id'].nunique():,} completed runs "
-        f"(code {versions}). Digest of their results: "
-        f"`{digest}`. Hollow markers are printed numbers; "
-        "bands and ± are one standard deviation over seeds. A claim is judged on each "
-        "task; it is supported or contradicted where some task says so and none says otherwise.",
+        f"{made} {_HOW_JUDGED}",
         "",
         *_table(paper_scorecard(findings)),
     ]
@@ -124,24 +145,43 @@ def write_page(
         lines += ["", f"## {TITLES.get(paper, paper)}"]
         for entry in done:
             if entry.ablation.paper == paper:
-                lines += ["", *_section(entry, remarks, {path.name for path in paths})]
-    paths[0].write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return paths
+                own = claims[claims["ablation"] == entry.ablation.id]
+                lines += ["", *_section(entry, own, remarks, there)]
+    return "\n".join(lines) + "\n"
 
 
-def _section(entry: Reproduction, remarks: Remarks, there: Set[str]) -> list[str]:
-    """A section of the page; `there` names the files beside it."""
+_HOW_JUDGED = (
+    "Hollow markers are printed numbers; bands and ± are one standard deviation over seeds. "
+    "A claim is said of every task, of the mean over tasks, or of a named task, and is judged on "
+    "no other. Its p is one-sided; the verdict is the one after Holm's correction at "
+    f"{LEVEL:.0%} over the claims of the paper, for and against. What is found on a task is before "
+    f"the correction, with the {INTERVAL_LEVEL:.0%} interval whose ends are the bounds that "
+    "decide; costs allow for failures that few seeds do not show."
+)
+
+
+def _section(
+    entry: Reproduction, claims: pandas.DataFrame, remarks: Remarks, there: Set[str]
+) -> list[str]:
+    """A section of the page.
+
+    Args:
+        claims: those of the ablation, as from `claim_verdicts`.
+        there: the files beside the page.
+    """
     ablation = entry.ablation
     name = f"{ablation.id}-{entry.scale}"
     rows = []
-    for claim, findings in entry.scorecard.groupby("claim", sort=False):
-        verdict = overall_verdict(findings["verdict"].tolist())
+    for claim in claims.to_dict("records"):
+        findings = entry.scorecard[entry.scorecard["claim"] == claim["claim"]]
         rows.append(
             {
-                "claim": findings["statement"].iloc[0],
-                "verdict": verdict,
+                "claim": claim["statement"],
+                "said of": claim["quantifier"],
+                "verdict": claim["verdict"],
+                "p": _p_values(claim),
                 "found": "; ".join(_finding(row) for row in findings.to_dict("records")),
-                "why": remarks.get((ablation.id, str(claim)), ""),
+                "why": remarks.get((ablation.id, str(claim["claim"])), ""),
             }
         )
     return [
@@ -163,16 +203,29 @@ def _linked(there: Set[str], name: str, suffix: str) -> str:
     return f"[{what}]({file})" if file in there else f"{what} (in the store)"
 
 
+def _p_values(claim: Mapping[Any, Any]) -> str:
+    """The p of a claim, and of its contrary where that is the smaller."""
+    claimed, contrary = (float(claim[key]) for key in ("p_value", "p_against"))
+    if is_missing(claimed):
+        return ""
+    return f"{claimed:.2g}" if claimed <= contrary else f"{contrary:.2g} against"
+
+
 def _finding(row: Mapping[Any, Any]) -> str:
-    """A task's verdict with its effect and interval: `BallRun supported, 0.12 (0.03 to 0.21)`."""
-    task = str(row["task"])
+    """A task's verdict with its effect and interval: `BallRun supported, 0.12 (0.03 to 0.21)`; an
+    end that nothing bounds is left open."""
+    task, part = str(row["task"]), str(row["part"] or "")
     name = TASKS[task].key if task in TASKS else task
-    text = f"{name} {row['verdict']}".strip()
+    text = " ".join(filter(None, [name, part and f"[{part}]", str(row["verdict"])]))
     effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
     if not is_missing(effect):
         text += f", {effect:.3g}"
-    if not is_missing(low):
+    if math.isfinite(low) and math.isfinite(high):
         text += f" ({low:.3g} to {high:.3g})"
+    elif math.isfinite(low):
+        text += f" ({low:.3g} or more)"
+    elif math.isfinite(high):
+        text += f" ({high:.3g} or less)"
     remark = str(row["remark"] or "")
     return f"{text}: {remark}" if remark else text
 

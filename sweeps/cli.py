@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
-from safesweep.sweeps.execution.interruption import INTERRUPTED
+from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
+    "run", "logs", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
 )  # fmt: skip
 
 
@@ -79,16 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        code = int(arguments.handler(arguments))
+        with termination_as_interrupt():
+            code = int(arguments.handler(arguments))
         sys.stdout.flush()
         return code
     except InvalidInput as problem:
         for line in problem.problems:
             say(shortened(f"safesweep: {' '.join(line.split())}"))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted")
-        return INTERRUPTED
+        return exit_code(interrupt)
     except BrokenPipeError:
         # The reader of a pipe (head, less) left early. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

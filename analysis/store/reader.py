@@ -6,24 +6,33 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pandas
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safesweep.analysis import published
 from safesweep.search_spaces.validation import InvalidInput, nearest, require_choice
-from safesweep.trainables.store.schema import TABLES, VERSION_KEY
-from safesweep.trainables.store.writer import ARROW_TYPES, common_type, store_problems
+from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
+from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
+from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
+from safesweep.trainables.store.writer import (
+    ARROW_TYPES,
+    common_type,
+    hyperparameter_types,
+    seals_of,
+    store_problems,
+)
 
-VIEWS = (*TABLES, "published")
+VIEWS = (*TABLES, "finals", "published")
 
 _SQL_TYPES = {
     "string": "VARCHAR",
@@ -33,8 +42,16 @@ _SQL_TYPES = {
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
     "list<string>": "VARCHAR[]",
 }
+_HYPERPARAMETER_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+}
 _PARTITIONING = ds.partitioning(pa.schema([("sweep", pa.string())]), flavor="hive")
 _HYPERPARAMETER = "hp_"
+_PATTERN_SIGNS = frozenset("*?[]=")
+"""In a path, DuckDB takes these for a pattern or a partition."""
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.02
 _CHUNK_BYTES = 2**20
@@ -57,14 +74,6 @@ _QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 Result = TypeVar("Result")
 
 _log = logging.getLogger("safesweep")
-
-
-class Part(NamedTuple):
-    """A file of a table as it was listed; a part that replaces it is another."""
-
-    path: str
-    size: int
-    modified: int
 
 
 class _UnreadablePart(Exception):
@@ -137,6 +146,33 @@ class ResultStore:
         """One row per run and policy that was evaluated again after it had been chosen."""
         return self._frame("confirmations", filters, columns)
 
+    def hyperparameters(
+        self, columns: Sequence[str] | None = None, **filters: object
+    ) -> pandas.DataFrame:
+        """One row per configuration and hyperparameter, in long form; what `runs` has as columns.
+
+        A configuration that was trained in several trials stands there as often.
+        """
+        return self._frame("hyperparameters", filters, columns)
+
+    def finals(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per completed run and policy at its last step: the columns of its evaluation,
+        those of its run, and `hp_<name>`. Arguments as in `runs`."""
+        return self._while_parts_move(lambda: self._finals(filters, columns))
+
+    def incomplete(self, thorough: bool = False) -> pandas.DataFrame:
+        """The runs of which rows are missing in some table, a part having been cut or lost.
+
+        Args:
+            thorough: compare what the parts of a local store hold with what was written, instead
+                of their lengths.
+
+        Returns:
+            `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `compacted`, whether the
+            run's row is in a part of several trials; `lacks`, what is missing in words.
+        """
+        return self._while_parts_move(lambda: self._incomplete(thorough))
+
     def configurations(self, **filters: object) -> pandas.DataFrame:
         """One row per configuration of the runs: `config_id` and the columns `hp_<name>`."""
         return self._while_parts_move(lambda: self._configurations(filters))
@@ -171,8 +207,8 @@ class ResultStore:
         return published.load_published()
 
     def sql(self, query: str) -> pandas.DataFrame:
-        """Answer one SQL query (DuckDB's dialect) over the views `runs`, `evaluations`,
-        `episodes`, `metrics`, `sweeps` and `published`.
+        """Answer one SQL query (DuckDB's dialect) over the views `runs`, `finals`, `evaluations`,
+        `episodes`, `metrics`, `hyperparameters`, `sweeps`, `confirmations` and `published`.
 
         The connection is closed to files, network, extensions and settings. The column `sweep`
         is the sweep that trained a run; what a sweep comprises is `sweeps.run_ids`.
@@ -219,7 +255,8 @@ class ResultStore:
                 "python_enable_replacements": "false",
             }
         )
-        parts = {table: self._parts(table) for table in TABLES if table in views}
+        needed = {*views, *(("runs", "evaluations") if "finals" in views else ())}
+        parts = {table: self._parts(table) for table in TABLES if table in needed}
         paths = [part.path for found in parts.values() for part in found]
         try:
             connection.execute("SET parquet_metadata_cache = true")
@@ -227,11 +264,17 @@ class ResultStore:
             connection.execute("SET enable_progress_bar = false")
             connection.execute("SET allowed_paths = ?", [paths if self._local else []])
             connection.execute("SET enable_external_access = false")
+            odd = bool(_PATTERN_SIGNS & set(self._root))
             for table, found in parts.items():
-                if self._local and found:
-                    _create_view(connection, table, found)
+                if self._local and found and not odd:
+                    source = _parts_source(found)
                 else:
-                    connection.register(table, self._dataset(table))
+                    source = f"stored_{table}"
+                    connection.register(source, self._dataset(table))
+                types = self._hyperparameter_types(found) if table == "runs" else {}
+                _create_view(connection, table, source, types)
+            if "finals" in views:
+                _create_finals(connection)
             if "published" in views:
                 connection.register("published", _published_table())
             if members is not None:
@@ -254,9 +297,14 @@ class ResultStore:
         with self._connection(["runs"], members) as connection:
             columns = connection.execute("SELECT * FROM runs LIMIT 0").fetch_df().columns
             names = sorted(name for name in columns if name.startswith(_HYPERPARAMETER))
-            chosen = "".join(f', any_value("{name}") AS "{name}"' for name in names)
-            query = f"SELECT config_id{chosen} FROM runs WHERE {condition} "
-            return connection.execute(query + "GROUP BY config_id ORDER BY 1", values).fetch_df()
+            chosen = "".join(f", {_identifier(name)}" for name in names)
+            # Of each configuration one row, so that its values are looked up once.
+            query = (
+                f"SELECT config_id{chosen} FROM (SELECT * FROM runs WHERE {condition} "
+                "QUALIFY row_number() OVER (PARTITION BY config_id ORDER BY run_id) = 1) "
+                "ORDER BY 1"
+            )
+            return connection.execute(query, values).fetch_df()
 
     def _where(
         self, table: str, filters: dict[str, object]
@@ -264,8 +312,11 @@ class ResultStore:
         """A condition in SQL, its parameters, and the view `members` that it may speak of."""
         given = {name: value for name, value in filters.items() if value is not None}
         sweep = given.pop("sweep", None)
+        columns = (
+            {**TABLES["runs"], **TABLES["evaluations"]} if table == "finals" else TABLES[table]
+        )
         for name in given:
-            require_choice("filter", name, (*TABLES[table], "sweep"))
+            require_choice("filter", name, (*columns, "sweep"))
         terms = [f"{name} IN (SELECT unnest(?))" for name in given]
         if sweep is not None:
             terms.append(
@@ -273,6 +324,70 @@ class ResultStore:
             )
         members = None if sweep is None else self._member_table(sweep)
         return " AND ".join(terms) or "true", [_listed(v) for v in given.values()], members
+
+    def _finals(
+        self, filters: dict[str, object], columns: Sequence[str] | None
+    ) -> pandas.DataFrame:
+        given = dict(filters)
+        extra = {name: given.pop(name) for name in list(given) if name.startswith(_HYPERPARAMETER)}
+        condition, values, members = self._where("finals", given)
+        with self._connection(["finals"], members) as connection:
+            described = connection.execute("SELECT * FROM finals LIMIT 0").fetch_df()
+            names = list(map(str, described.columns))
+            for name, wanted in extra.items():
+                condition += f" AND {_identifier(require_choice('filter', name, names))}"
+                condition += " IN (SELECT unnest(?))"
+                values.append(_listed(wanted))
+            chosen = names if columns is None else _matching(columns, names)
+            listed = ", ".join(map(_identifier, chosen))
+            query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
+            return connection.execute(query, values).fetch_df()
+
+    def _incomplete(self, thorough: bool) -> pandas.DataFrame:
+        dataset = self._dataset("runs")
+        known = {part.path: part for part in self._parts("runs")}
+        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if known else [])]
+        runs = dataset.to_table(columns=columns).to_pandas()
+        runs["part"] = runs.pop("__filename").map(known) if known else None
+        reader = PartReader(
+            seals=lambda part: seals_of(self._footer(part)),
+            rows=self._rows_of,
+            owners=self._owners_in,
+            content=self._content_of,
+        )
+        parts = {table: self._parts(table) for table in COUNT_COLUMNS}
+        return find_incomplete(runs, parts, reader, thorough)
+
+    def _rows_of(self, part: Part) -> int | None:
+        with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
+            return int(pq.read_metadata(stream).num_rows)
+        return None
+
+    def _owners_in(self, part: Part, column: str, whole: bool) -> pandas.Series | None:
+        with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
+            file = pq.ParquetFile(stream)
+            groups = (
+                file.read_row_group(group, columns=None if whole else [column])[column]
+                for group in range(file.num_row_groups)
+            )
+            return pandas.concat(
+                [pandas.Series(dtype=object), *(values.to_pandas() for values in groups)]
+            )
+        return None
+
+    def _content_of(self, part: Part) -> bytes | None:
+        """The bytes of a part of a local store; from elsewhere they would have to be sent."""
+        return Path(part.path).read_bytes() if self._local else None
+
+    @contextlib.contextmanager
+    def _read_or_none(self, part: Part) -> Iterator[None]:
+        """Leave out a part that proves not to be whole within."""
+        try:
+            yield
+        except FileNotFoundError:
+            return
+        except (pa.ArrowInvalid, OSError) as error:
+            self._leave_out(part, error)
 
     def _judged(self, step: str | int, filters: dict[str, object]) -> pandas.DataFrame:
         condition, values, members = self._where("evaluations", filters)
@@ -307,18 +422,54 @@ class ResultStore:
         self, table: str, filters: dict[str, object], columns: Sequence[str] | None
     ) -> pandas.DataFrame:
         dataset = self._dataset(table)
-        names = None if columns is None else _matching(columns, dataset.schema.names)
+        types = self._hyperparameter_types(self._parts(table)) if table == "runs" else {}
+        known = [
+            *dataset.schema.names,
+            *(name for name in types if name not in dataset.schema.names),
+        ]
+        names = None if columns is None else _matching(columns, known)
         condition: ds.Expression | None = None
+        later: dict[str, object] = {}
         for column, wanted in filters.items():
             if wanted is None:
                 continue
-            require_choice("filter", column, dataset.schema.names)
+            require_choice("filter", column, known)
             if column == "sweep" and table != "sweeps":
                 term = self._membership(wanted)
+            elif column in types:
+                later[column] = wanted
+                continue
             else:
                 term = ds.field(column).isin(_listed(wanted))
             condition = term if condition is None else condition & term
-        return dataset.to_table(columns=names, filter=condition).to_pandas()
+        if not types:
+            return dataset.to_table(columns=names, filter=condition).to_pandas()
+        chosen = names or known
+        wanted_types = {name: types[name] for name in types if name in {*chosen, *later}}
+        stored = [name for name in dataset.schema.names if name in {*chosen, *wanted_types}]
+        if wanted_types and "config" not in stored:
+            stored.append("config")
+        rows = dataset.to_table(columns=stored, filter=condition)
+        rows = _with_hyperparameters(rows, wanted_types)
+        for column, wanted in later.items():
+            rows = rows.filter(pc.is_in(rows[column], value_set=pa.array(_listed(wanted))))
+        return rows.select(chosen).to_pandas()
+
+    def _hyperparameter_types(self, parts: Sequence[Part]) -> dict[str, pa.DataType]:
+        """The columns `hp_<name>` of `runs` with their types, by name; what the parts say of their
+        hyperparameters, and the columns that parts of older versions have."""
+        found: dict[str, pa.DataType] = {}
+        for part in parts:
+            schema = self._footer(part)
+            said = {
+                _HYPERPARAMETER + name: kind for name, kind in hyperparameter_types(schema).items()
+            }
+            for field in schema:
+                if field.name.startswith(_HYPERPARAMETER):
+                    said[field.name] = field.type
+            for name, kind in said.items():
+                found[name] = common_type(found.get(name), kind)
+        return dict(sorted(found.items()))
 
     def _membership(self, wanted: object) -> ds.Expression:
         run_ids, unplanned = self._members(wanted)
@@ -339,7 +490,7 @@ class ResultStore:
         """The runs that the sweeps comprise; and the sweeps without a plan: their own folders."""
         plans = self._dataset("sweeps").to_table(columns=["sweep", "run_ids"]).to_pandas()
         members = dict(zip(plans["sweep"], plans["run_ids"], strict=True))
-        partitions = {_sweep_of(part.path) for part in self._parts("runs")}
+        partitions = {part.sweep for part in self._parts("runs")}
         run_ids: list[str] = []
         unplanned: list[str] = []
         for name in map(str, _listed(wanted)):
@@ -381,12 +532,20 @@ class ResultStore:
                 except FileNotFoundError:
                     continue
                 except (pa.ArrowInvalid, OSError) as error:
-                    self._require_bytes(part)
                     found = True
-                    self._broken.add(part)
-                    reason = " ".join(str(error).split())
-                    _log.warning("storage: left out %s, not a whole part (%s)", part.path, reason)
+                    self._leave_out(part, error)
         return found
+
+    def _leave_out(self, part: Part, error: Exception) -> None:
+        """Read no more of a part that is not whole.
+
+        Raises:
+            OSError: its bytes cannot be read, so that it is not the part that is broken.
+        """
+        self._require_bytes(part)
+        self._broken.add(part)
+        reason = " ".join(str(error).split())
+        _log.warning("storage: left out %s, not a whole part (%s)", part.path, reason)
 
     def _require_bytes(self, part: Part) -> None:
         """Read a part's bytes.
@@ -493,13 +652,22 @@ def _list_into(root: str, folder: str, folders: dict[str, int], parts: list[Part
                 parts.append(Part(entry.path, state.st_size, state.st_mtime_ns))
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, table: str, parts: Sequence[Part]) -> None:
-    """A view of the parts in which the table's own columns are there and have their types."""
+def _parts_source(parts: Sequence[Part]) -> str:
     paths = ", ".join(_quoted(part.path) for part in parts)
-    source = (
+    return (
         f"read_parquet([{paths}], union_by_name = true, hive_partitioning = true, "
         "hive_types = {'sweep': VARCHAR})"
     )
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    source: str,
+    hyperparameters: Mapping[str, pa.DataType],
+) -> None:
+    """A view of the parts in which the table's own columns are there and have their types, and the
+    hyperparameters are columns: of parts of older versions, or out of `config`."""
     connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
     found = {
         str(name): str(kind)
@@ -508,17 +676,70 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: str, parts: Seque
         ).fetchall()
     }
     wanted = {name: _SQL_TYPES[kind] for name, kind in TABLES[table].items()}
-    if all(found.get(name) == kind for name, kind in wanted.items()):
+    if not hyperparameters and all(found.get(name) == kind for name, kind in wanted.items()):
         return
     replaced = [
-        f'CAST("{name}" AS {kind}) AS "{name}"'
+        f"CAST({_identifier(name)} AS {kind}) AS {_identifier(name)}"
         if name in found
-        else f'CAST(NULL AS {kind}) AS "{name}"'
+        else f"CAST(NULL AS {kind}) AS {_identifier(name)}"
         for name, kind in wanted.items()
     ]
-    others = [f'"{name}"' for name in found if name not in wanted]
+    others = [_identifier(name) for name in found if name not in {**wanted, **hyperparameters}]
+    config = "CAST(config AS VARCHAR)" if "config" in found else "NULL"
+    for name, kind in hyperparameters.items():
+        sql_type = _HYPERPARAMETER_SQL_TYPES.get(kind, "VARCHAR")
+        path = f'$."{name.removeprefix(_HYPERPARAMETER)}"'
+        value = f"json_extract_string({config}, {_quoted(path)})"
+        if name in found:
+            value = f"coalesce(CAST({_identifier(name)} AS VARCHAR), {value})"
+        others.append(f"CAST({value} AS {sql_type}) AS {_identifier(name)}")
     columns = ", ".join([*replaced, *others])
     connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}")
+
+
+def _create_finals(connection: duckdb.DuckDBPyConnection) -> None:
+    """The view `finals`, from `runs` and `evaluations`."""
+    evaluated = [name for name in TABLES["evaluations"] if name != "run_status"]
+    columns = [f"e.{name}" for name in evaluated]
+    columns.insert(2, "e.sweep")
+    described = connection.execute("SELECT * FROM runs LIMIT 0").fetch_df().columns
+    columns += [f"r.{_identifier(name)}" for name in described if name not in (*evaluated, "sweep")]
+    connection.execute(
+        f"CREATE VIEW finals AS SELECT {', '.join(columns)} FROM evaluations e "
+        "JOIN runs r ON r.run_id = e.run_id AND r.sweep = e.sweep WHERE r.status = 'completed' "
+        "QUALIFY e.step = max(e.step) OVER (PARTITION BY e.run_id, e.sweep, e.policy)"
+    )
+
+
+def _with_hyperparameters(runs: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Runs with columns `hp_<name>` of these types: what parts of older versions have in such
+    columns, and the values in the column `config` of the others."""
+    if not types:
+        return runs
+    encoded = runs["config"].combine_chunks().dictionary_encode()
+    configs = [json.loads(text) if text else {} for text in encoded.dictionary.to_pylist()]
+    for column, kind in types.items():
+        name = column.removeprefix(_HYPERPARAMETER)
+        values = pa.array([_typed(config.get(name), kind) for config in configs], kind)
+        taken = values.take(encoded.indices) if len(values) else pa.nulls(runs.num_rows, kind)
+        if column in runs.column_names:
+            place = runs.column_names.index(column)
+            taken = pc.coalesce(runs[column].cast(kind), pa.chunked_array([taken]))
+            runs = runs.set_column(place, column, taken)
+        else:
+            runs = runs.append_column(column, taken)
+    return runs
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    """A hyperparameter as a value of a column that other methods may share."""
+    if value is None or not pa.types.is_string(kind) or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _quoted(text: str) -> str:
@@ -562,10 +783,6 @@ def _listed(wanted: object) -> list[Any]:
     if isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes):
         return list(wanted)
     return [wanted]
-
-
-def _sweep_of(path: str) -> str:
-    return next((part[6:] for part in path.split("/") if part.startswith("sweep=")), "")
 
 
 def _unknown_sweep(name: str, uri: str, known: set[str]) -> InvalidInput:

@@ -21,20 +21,35 @@ spec=${1:?usage: sbatch slurm.sh SWEEP_FILE STORAGE}
 storage=${2:?usage: sbatch slurm.sh SWEEP_FILE STORAGE}
 bin=${SAFESWEEP_BIN:-$SLURM_SUBMIT_DIR/.venv/bin}
 
+# Ray asks everybody who connects for a token, which only this job knows. Unset, each of Ray's
+# programs would decide for itself, by what an earlier one has left in the home directory.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+unset RAY_ADDRESS RAY_AUTH_TOKEN_PATH
+# The path of a job's own TMPDIR is often too long for Ray's sockets.
+export RAY_TMPDIR=${RAY_TMPDIR:-/tmp}
+
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 20000))
-address=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname --ip-address)
+# In a shell of its own each time, which `exec` makes the step.
+step() { exec srun --export=ALL --nodes=1 --ntasks=1 --overlap --nodelist="$@"; }
+address=$(step "${nodes[0]}" hostname --ip-address)
 address=${address%% *}:$port
-resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
+cpus=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:?is not set: is this a job of Slurm?}}
+# Since Slurm 22.05 a step does not take this from the job, and would get a single CPU.
+export SRUN_CPUS_PER_TASK=$cpus
+resources=(--num-cpus="$cpus" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
 # `--block` keeps each step, and with it Slurm's hold on the processes, alive.
-srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" --overlap \
-    "$bin/ray" start --head --port="$port" "${resources[@]}" --block &
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+step "${nodes[0]}" "$bin/ray" start --head --port="$port" --include-dashboard=false \
+    "${resources[@]}" --block &
 for node in "${nodes[@]:1}"; do
-    srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap \
-        "$bin/ray" start --address="$address" "${resources[@]}" --block &
+    step "$node" "$bin/ray" start --address="$address" "${resources[@]}" --block &
 done
-until "$bin/ray" status --address="$address" >/dev/null 2>&1; do sleep 2; done
+"$bin/python" -P -m safesweep.sweeps.execution.ray_connection "$address" --nodes "${#nodes[@]}" \
+    --seconds "${SAFESWEEP_CLUSTER_SECONDS:-300}"
 
 "$bin/safesweep" run "$spec" --address "$address" --storage "$storage" &
 driver=$!

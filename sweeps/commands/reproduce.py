@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
 from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
-from safesweep.sweeps.execution.interruption import INTERRUPTED, termination_as_interrupt
+from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -73,11 +73,10 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
     try:
-        with termination_as_interrupt():
-            return _reproduce_all(ablations, arguments)
-    except KeyboardInterrupt:
+        return _reproduce_all(ablations, arguments)
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted; the same command goes on where it stopped")
-        return INTERRUPTED
+        return exit_code(interrupt)
 
 
 def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:
@@ -106,13 +105,15 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
             _print_readable(done[-1])
     if not done:
         raise InvalidInput(f"reproduce: none of {len(ablations)} ablations could be reproduced")
+    from safesweep.analysis.scorecard import all_findings
+
     findings = all_findings(done)
     if arguments.format != "table":
         print_table(findings, arguments.format)
     if len(ablations) > 1:
         _report_scorecard(findings, arguments)
     if arguments.page:
-        _write_page(done, findings, store, remarks, arguments)
+        _write_page(done, store, remarks, arguments)
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -183,17 +184,6 @@ def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Nam
         measure_points(arguments.storage, request, runs)
 
 
-def all_findings(done: "Sequence[Reproduction]") -> "pandas.DataFrame":
-    """The scorecards of several ablations, with their paper and id."""
-    import pandas
-
-    cards = [
-        entry.scorecard.assign(paper=entry.ablation.paper, ablation=entry.ablation.id)
-        for entry in done
-    ]
-    return pandas.concat(cards, ignore_index=True)
-
-
 def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
     """Claims by verdict, paper by paper; in full as CSV beside the figures."""
     from safesweep.analysis.reproduction import paper_scorecard
@@ -216,7 +206,6 @@ def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespac
 
 def _write_page(
     done: "Sequence[Reproduction]",
-    findings: "pandas.DataFrame",
     store: "ResultStore",
     remarks: "Remarks",
     arguments: argparse.Namespace,
@@ -225,7 +214,7 @@ def _write_page(
 
     folder = Path(arguments.page).expanduser()
     command = _command(arguments.ids, arguments)
-    paths = write_page(done, findings, store, remarks, folder, command)
+    paths = write_page(done, store, remarks, folder, command)
     say(f"reproduce: {len(paths)} files in {folder}")
     silent = unexplained(done, remarks)
     if silent:
@@ -286,6 +275,9 @@ def _print_list(format: str) -> None:
 
 
 def _print_readable(reproduction: "Reproduction") -> None:
+    from safesweep.analysis.claims import INTERVAL_LEVEL, LEVEL, claim_verdicts
+    from safesweep.analysis.scorecard import all_findings
+
     ablation = reproduction.ablation
     print(f"{ablation.id}, {reproduction.scale}: ours beside the published numbers")
     print()
@@ -295,7 +287,15 @@ def _print_readable(reproduction: "Reproduction") -> None:
     print()
     card = reproduction.scorecard
     shown = card.assign(task=[_short_name(task) for task in card["task"]])
-    print_table(shown[["claim", "task", "verdict", "effect", "low", "high", "p_value"]])
+    print_table(shown[["claim", "task", "part", "verdict", "effect", "low", "high", "p_value"]])
+    print()
+    print(
+        f"Verdicts, after Holm's correction over these claims at {LEVEL:.0%}; intervals above are "
+        f"of {INTERVAL_LEVEL:.0%}"
+    )
+    print()
+    verdicts = claim_verdicts(all_findings([reproduction]))
+    print_table(verdicts[["claim", "quantifier", "verdict", "p_value", "p_against"]])
     print()
     for (claim, statement), rows in card.groupby(["claim", "statement"], sort=False):
         print(f"{claim}: {statement}")

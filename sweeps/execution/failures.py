@@ -10,27 +10,64 @@
 A run that diverges has not failed: it is a result, with rows of its own.
 """
 
-from dataclasses import dataclass
+import re
+import traceback
+from dataclasses import dataclass, field
 
 from safesweep.trainables.store.writer import StoreProblem
+
+LONGEST_TRACEBACK = 64 * 2**10
+_SHOWN_FRAME_LINES = 6
+
+
+class FirstFailure(Exception):
+    """A sweep that was to end at its first failure has; what had ended is in the store."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial ended without results: a kind of the table above, and one line."""
+    """Why a trial ended without results: a kind of the table above, and one line; where they are
+    known, the whole traceback and the last output of the worker."""
 
     kind: str
     reason: str
+    traceback: str = field(default="", compare=False)
+    output: str = field(default="", compare=False)
+
+    @property
+    def alike(self) -> str:
+        """The same for failures that differ in numbers alone."""
+        return re.sub(r"\d+", "#", self.reason)
+
+    @property
+    def last_frames(self) -> list[str]:
+        """The lines of the traceback that name where it was raised."""
+        lines = self.traceback.rstrip().splitlines()
+        frames = [line for line in lines if line.startswith("  ")]
+        return frames[-_SHOWN_FRAME_LINES:]
 
 
-def classify(problem: BaseException) -> Failure:
-    """The failure that an exception of a trial means."""
+def classify(problem: BaseException, output: str = "") -> Failure:
+    """The failure that an exception of a trial means.
+
+    Args:
+        output: what the worker printed last.
+    """
     from safesweep.trainables.training.memory import is_out_of_memory
 
+    whole = shortened_text("".join(traceback.format_exception(problem)), LONGEST_TRACEBACK)
     if isinstance(problem, StoreProblem):
-        return Failure("store", str(problem))
+        return Failure("store", str(problem), whole, output)
     kind = "memory" if is_out_of_memory(problem) else "error"
-    return Failure(kind, describe_error(problem))
+    return Failure(kind, describe_error(problem), whole, output)
+
+
+def shortened_text(text: str, longest: int) -> str:
+    """A text without its middle, where it is longer than so many characters."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters ...\n{text[-half:]}"
 
 
 def describe_error(problem: BaseException) -> str:

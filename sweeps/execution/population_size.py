@@ -1,13 +1,13 @@
 """`configs_per_trial: auto`: how many configurations share a population, measured."""
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.tasks.processors import usable_cpus
 
 SECONDS = 2.0
 LARGEST_POPULATION = 64
@@ -62,7 +62,7 @@ def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:
 
 def _concurrent(spec: SweepSpec, cpus: int | None, gpus: int | None, device: str) -> int:
     """Trials that run at a time on this machine."""
-    fit = (os.cpu_count() if cpus is None else cpus or 1) / spec.cpu  # type: ignore[operator]
+    fit = (usable_cpus() if cpus is None else cpus or 1) / spec.cpu
     if device == "cuda":
         import torch
 

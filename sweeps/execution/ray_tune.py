@@ -1,4 +1,5 @@
-"""Launching a sweep through Ray Tune: the only module of `sweeps` that touches ray.
+"""Launching a sweep through Ray Tune: the only module of `sweeps` that touches ray, but for
+`safesweep.sweeps.execution.ray_connection`, which says how to come to it.
 
 One Tune trial is one population. What Tune would keep (results, checkpoints, its own state) is
 switched off or goes to a temporary folder: the store is written by the workers, and a launch finds
@@ -15,30 +16,47 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, classify, describe_error
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
+from safesweep.sweeps.execution.ray_connection import (
+    authentication,
+    find_cluster,
+    session_folder,
+    wanted_address,
+)
 from safesweep.sweeps.execution.scheduler import (
     Launch,
     PauseReport,
     Queue,
     SweepSummary,
     previous_spec,
+    require_not_running,
+)
+from safesweep.sweeps.execution.worker_output import (
+    output_of_lost_worker,
+    output_since,
+    output_so_far,
 )
 from safesweep.sweeps.output import say
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, SweepSpec
+from safesweep.trainables.tasks.processors import usable_cpus
 
 # Ray reads these when it is imported or started.
 RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A driver started by `uv run` would have every worker rebuild the environment.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Where /dev/shm is small, as in most containers, data lie in Ray's folder: slower, but there.
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Trials get processes of their own; those started beforehand would only take time from them.
     "RAY_prestart_worker_first_driver": "0",
@@ -63,27 +81,39 @@ def run_sweep(
     progress: bool = True,
     *,
     trainable: type[Any] | None = None,
+    fail_fast: bool = False,
 ) -> SweepSummary:
     """Run what a store still lacks of a sweep; running it again resumes it.
 
     Args:
         spec: a checked sweep, its content, a sweep file, or the name of one that ships.
         storage: local folder, or URI of a store.
-        address: of a Ray cluster ("auto" finds one); None starts Ray on this machine.
-        num_cpus: CPUs to use on this machine; None means all.
+        address: of a Ray cluster ("auto" finds one); None is that of RAY_ADDRESS where it is set,
+            else Ray started on this machine.
+        num_cpus: CPUs to use on this machine; None means all that the process may use.
         num_gpus: GPUs to use on this machine; None means all.
         progress: whether to report on standard error.
         trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
+        fail_fast: whether to end at the first run that fails.
 
     Raises:
-        InvalidInput: bad specification or data, a store that cannot be written, or resources that
-            the machine does not have. Nothing has been run then.
+        FirstFailure: a run has failed, with `fail_fast`. What has ended is kept.
+        InvalidInput: bad specification or data, a store that cannot be written, a sweep that
+            another driver runs, or resources that the machine does not have. Nothing has been run
+            then.
         StoreProblem: the store failed on the way. What is finished is kept; the same call resumes.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
 
     (summary,) = run_sweeps(
-        [spec], storage, address, num_cpus, num_gpus, progress, trainable=trainable
+        [spec],
+        storage,
+        address,
+        num_cpus,
+        num_gpus,
+        progress,
+        trainable=trainable,
+        fail_fast=fail_fast,
     )
     if isinstance(summary, InvalidInput):
         raise summary
@@ -99,6 +129,7 @@ def run_sweeps(
     progress: bool = True,
     *,
     trainable: type[Any] | None = None,
+    fail_fast: bool = False,
 ) -> list[SweepSummary | InvalidInput]:
     """Run what a store still lacks of several sweeps, in one session and side by side.
 
@@ -111,8 +142,10 @@ def run_sweeps(
     its InvalidInput in place of a summary, and the others are run.
     """
     data = _Datasets(progress)
-    asked = [_as_spec(spec) for spec in specs]
+    asked = [_with_episodes(_as_spec(spec), storage, progress) for spec in specs]
     spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    for spec in asked if len(asked) == 1 else ():
+        require_not_running(storage, spec.name)
     queues: list[Queue] = []
     resources: dict[str, float] = {}
     try:
@@ -135,7 +168,9 @@ def run_sweeps(
             alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
             for place, spec in enumerate(checked):
                 alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
-            queues += [Queue(members, storage, data, progress) for members in alike.values()]
+            queues += [
+                Queue(members, storage, data, progress, fail_fast) for members in alike.values()
+            ]
             for queue in queues:
                 queue.advance()
                 if queue.open:
@@ -155,6 +190,16 @@ def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
     if isinstance(spec, Mapping):
         return SweepSpec.from_mapping(spec)
     return SweepSpec.load(spec)
+
+
+def _with_episodes(spec: SweepSpec, storage: str, progress: bool) -> SweepSpec:
+    """The sweep with the numbers that stand for `evaluate: {episodes: auto}`."""
+    if spec.evaluate_episodes is not None:
+        return spec
+    spec, lines = with_episodes(spec, storage, previous_spec(storage, spec.name))
+    for line in lines if progress else ():
+        say(f"{spec.name}: {line}")
+    return spec
 
 
 def _calibrated(
@@ -282,38 +327,56 @@ def _ray(
     num_gpus: int | None,
     store_bytes: int,
 ) -> Iterator[dict[str, float]]:
-    """A Ray session; yields the resources that it has."""
+    """A Ray session; yields the resources that it has.
+
+    Raises:
+        InvalidInput: the cluster cannot be joined, or Ray cannot be started on this machine.
+    """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address is None:
-            options |= {
-                "address": "local",
-                "num_cpus": num_cpus,
-                "num_gpus": num_gpus,
-                "include_dashboard": False,
-                "object_store_memory": store_bytes,
-            }
-        else:
-            options["address"] = address
-        # Ray's processes take seconds to start, the trainable's module to import.
-        threading.Thread(
-            target=import_module, args=("safesweep.trainables.trainable",), daemon=True
-        ).start()
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    wanted, cluster = wanted_address(address), None
+    if wanted is None:
+        options |= {
+            "address": "local",
+            "num_cpus": usable_cpus() if num_cpus is None else num_cpus,
+            "num_gpus": num_gpus,
+            "include_dashboard": False,
+            "object_store_memory": store_bytes,
+            "_temp_dir": session_folder(),
+        }
+        refused = "Ray cannot be started here"
+    else:
+        source = "" if address else " (RAY_ADDRESS)"
+        for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+            if count is not None:
+                raise InvalidInput(
+                    f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
+                    "nodes say themselves what they have"
+                )
+        if source:
+            say(f"joining the Ray cluster at {wanted}, which RAY_ADDRESS names")
+        cluster = find_cluster(wanted)
+        options["address"] = cluster.address
+        refused = f"address: {wanted!r} cannot be joined"
+    # Ray's processes take seconds to start, the trainable's module to import.
+    threading.Thread(
+        target=import_module, args=("safesweep.trainables.trainable",), daemon=True
+    ).start()
+    with authentication(cluster):
         try:
             with _own_termination():
                 ray.init(**options)
-        except (ConnectionError, ValueError) as problem:
-            reason = str(problem).strip().splitlines()[0]
-            raise InvalidInput(f"address: {address!r} cannot be reached: {reason}") from problem
-    try:
-        yield ray.cluster_resources()
-    finally:
-        if ours:
+        except Exception as problem:  # whatever a machine may lack
+            raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
+        try:
+            yield ray.cluster_resources()
+        finally:
             with _own_termination():
                 ray.shutdown()
 
@@ -383,6 +446,7 @@ def _fit(
             storage_path=folder,
             verbose=0,
             callbacks=[_failure_callback(searcher)],
+            stop=_stopper(queue),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             log_to_file=False,
         ),
@@ -405,22 +469,60 @@ def _failure_callback(searcher: Any) -> Any:
             self._searcher = searcher
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            self._searcher.end(trial.trial_id, self._failure(trial))
+
+        def _failure(self, trial: Any) -> Failure:
+            if trial.pickled_error_file is None:
+                # Neither the trainable nor its worker: Ray could not start one.
+                return Failure("lost", "its worker could not be started", _error_text(trial))
             try:
                 problem = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
             except Exception as unreadable:  # whatever unpickling a foreign error raises
-                problem = unreadable
-            if isinstance(problem, RayTaskError):
-                problem = problem.cause
+                return replace(classify(unreadable), traceback=_error_text(trial))
             if isinstance(problem, RayActorError):
-                failure = Failure("lost", describe_error(problem))
-            else:
-                failure = classify(problem)
-            self._searcher.end(trial.trial_id, failure)
+                whole = str(problem)
+                output = output_of_lost_worker(whole)
+                return Failure("lost", describe_error(problem), whole, output)
+            if isinstance(problem, RayTaskError):
+                return replace(classify(problem.cause), traceback=problem.traceback_str)
+            return classify(problem)
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.
 
     return FailureCallback(searcher)
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune noted of a trial's errors."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return ""
+
+
+def _stopper(queue: Queue) -> Any:
+    """Ends all trials of Tune's once something went wrong that ends the sweep."""
+    from ray.tune import Stopper
+
+    class ProblemStopper(Stopper):
+        def __init__(self, queue: Queue) -> None:
+            self._queue = queue
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            self._queue.check_leases()
+            return self._queue.problem is not None
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> "ProblemStopper":
+            return self
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Nobody unpickles it.
+
+    return ProblemStopper(queue)
 
 
 def trial_resources(spec: SweepSpec, available: Mapping[str, float]) -> dict[str, float]:
@@ -468,10 +570,11 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     class GuardedTrainable(trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self._failure: Failure | None = None
+            self._before = output_so_far()
             try:
                 super().setup(config["trial"].content)
             except Exception as problem:
-                self._failure = classify(problem)
+                self._failure = classify(problem, output_since(self._before))
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -483,7 +586,7 @@ def _guarded(trainable: type[Any]) -> type[Any]:
                     result: dict[str, Any] = super().step()
                     return result
                 except Exception as problem:
-                    self._failure = classify(problem)
+                    self._failure = classify(problem, output_since(self._before))
             return {"step": 0, "done": True, "failure": self._failure}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -514,7 +617,7 @@ def _trial_config(
         "stop": dict(trial.stop),
         "stop_at": trial.since,
         "evaluate_every": spec.evaluate_every,
-        "episodes": spec.evaluate_episodes,
+        "episodes": spec.episodes_of(trial.task),
         "cost_limit": spec.cost_limit,
         "sweep": spec.name,
         "storage": storage,
@@ -583,6 +686,8 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
             """Pass the end of a trial on, once."""
             if trial_id in self._trials:
                 launch, trial = self._trials.pop(trial_id)
+                if self._queue.problem is not None:
+                    return  # Stopped with the others; what it wrote is found by the next launch.
                 with self._queue.problems_kept():
                     launch.ended(trial, failure, paused)
 

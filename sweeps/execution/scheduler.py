@@ -1,17 +1,19 @@
 """The sweeps of a session: what each of them still has to train, and whose turn it is."""
 
 import contextlib
-import io
 import json
+import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.execution.failures import Failure
+from safesweep.sweeps.execution.failures import Failure, FirstFailure
+from safesweep.sweeps.execution.lease import Lease, refusal
 from safesweep.sweeps.execution.progress import Progress, Tally, describe_scores
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.early_stopping import expected_share
@@ -23,6 +25,8 @@ from safesweep.sweeps.spec.sweep_spec import SweepSpec
 WORKER_LOSSES = 3
 ROW_INTERVAL_SECONDS = 1.0
 STUDY_INTERVAL_SECONDS = 10.0
+FAILURES_TOLD = 5
+"""Failures that differ, of which a launch says how they came about."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,19 @@ def previous_spec(storage: str, sweep: str) -> str | None:
     return previous.spec if previous else None
 
 
+def require_not_running(storage: str, sweep: str) -> None:
+    """Before anything is loaded or started; who runs a sweep is settled when it is launched.
+
+    Raises:
+        InvalidInput: another driver runs the sweep.
+        StoreProblem: the store cannot be read or written.
+    """
+    from safesweep.trainables.store.writer import ResultWriter, storage_location
+
+    if _exists(storage_location(storage)):
+        Lease(ResultWriter(storage, sweep)).require_free()
+
+
 def _exists(location: str) -> bool:
     from pyarrow import fs
 
@@ -112,8 +129,17 @@ class Launch:
         exhausted: whether every trial has been handed out.
     """
 
-    def __init__(self, plan: SweepPlan, writer: Any, progress: Progress) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        writer: Any,
+        progress: Progress,
+        fail_fast: bool = False,
+        lease: Lease | None = None,
+    ) -> None:
         self.plan, self.spec, self.writer, self.progress = plan, plan.spec, writer, progress
+        self._fail_fast, self.lease = fail_fast, lease
+        self._failures_told: set[str] = set()
         self.created_at = plan.previous.created_at if plan.previous else datetime.now(UTC)
         self.trials = 0
         self._started = time.monotonic()
@@ -122,6 +148,7 @@ class Launch:
         self._next_arm = 0
         self._arm_of: dict[str, Arm] = {}
         self._losses: Counter[str] = Counter()
+        self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
         self._studies_written = float("-inf")
         exhausted = [arm.exhausted for arm in plan.arms]
@@ -147,10 +174,18 @@ class Launch:
         """Say in the store that it was broken off."""
         from safesweep.trainables.store.writer import StoreProblem
 
+        if self.lease is not None and self.lease.taken_by is not None:
+            return  # Another driver runs it.
         # A store that has failed may not take this row either.
         with contextlib.suppress(StoreProblem):
             self.write_row("interrupted", force=True)
             self.write_studies(force=True)
+        self.give_up_lease()
+
+    def give_up_lease(self) -> None:
+        """Let other drivers run the sweep."""
+        if self.lease is not None:
+            self.lease.release()
 
     def finish(self) -> SweepSummary:
         """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
@@ -164,6 +199,7 @@ class Launch:
         self.write_row(status, force=True)
         self.write_studies(force=True)
         self._remove_stale_trials()
+        self.give_up_lease()
         return SweepSummary(
             sweep=self.spec.name,
             storage=self.writer.storage,
@@ -205,6 +241,7 @@ class Launch:
 
         Raises:
             StoreProblem: the store failed the worker, or fails now.
+            FirstFailure: a run has failed, and the sweep is to end then.
         """
         from safesweep.trainables.store.writer import StoreProblem
 
@@ -221,7 +258,8 @@ class Launch:
             reason = failure.reason if failure else "the trial ended without rows"
             if failure is not None and failure.kind == "lost":
                 reason = f"its worker was lost {self._losses[trial.trial_id]} times"
-            self._write_failure(failed, reason)
+            failure = replace(failure or Failure("error", reason), reason=reason)
+            self._write_failure(failed, failure)
             results |= history.read_trial(self.writer, failed.trial_id, self.spec.cost_limit)
         if paused is not None:
             arm.wait(trial.going)
@@ -235,7 +273,33 @@ class Launch:
         self.tally.statuses.update(status for status in statuses if status != "paused")
         self.write_studies()
         self._show(arm)
+        if failure is not None and lost:
+            self._tell(failed, failure)
         self.progress.update()
+        if lost and self._fail_fast:
+            raise FirstFailure(
+                f"{self.spec.name}: run {lost[0].run_id} has failed: {reason}; the sweep ends here "
+                "(--fail-fast), and the same command goes on with what is missing"
+            )
+
+    def _tell(self, trial: PlannedTrial, failure: Failure) -> None:
+        """Say what a failure was, the first time that there is one of its kind."""
+        if failure.alike in self._failures_told or len(self._failures_told) == FAILURES_TOLD:
+            return
+        self._failures_told.add(failure.alike)
+        run = trial.runs[0].run_id
+        # Without the password that an object store's location may hold.
+        storage = shlex.quote(re.sub(r"(?<=://)[^/@]*@", "", self.writer.storage))
+        self.progress.note(
+            "\n".join(
+                [
+                    f"{self.spec.name}: {trial.algorithm} on {trial.task} has failed: "
+                    f"{failure.reason}",
+                    *failure.last_frames,
+                    f"  all of it: safesweep logs {run} --storage {storage}",
+                ]
+            )
+        )
 
     def _results_of(
         self, trial: PlannedTrial, paused: PauseReport | None
@@ -337,9 +401,9 @@ class Launch:
             label = arm.task if len(self.spec.algorithms) == 1 else f"{arm.task} {arm.algorithm}"
             self.tally.best[label] = describe_scores(best[1], self.spec.maximize, best[0])
 
-    def _write_failure(self, trial: PlannedTrial, problem: str) -> None:
+    def _write_failure(self, trial: PlannedTrial, failure: Failure) -> None:
         from safesweep.trainables.store.identity import code_version
-        from safesweep.trainables.store.writer import heartbeat_path
+        from safesweep.trainables.store.writer import heartbeat_path, log_path
 
         now = datetime.now(UTC)
         arm = self._arm_of[trial.trial_id]
@@ -358,30 +422,47 @@ class Launch:
                 "dataset_id": arm.dataset_id,
                 "code_version": code_version(),
                 "finished_at": now,
-                "error": problem,
+                "error": failure.reason,
+                "traceback": failure.traceback or None,
                 "config": run.config,
             }
             for run in trial.runs
         ]
+        if failure.output:
+            content = failure.output.encode("utf-8", errors="replace")
+            self.writer.write_bytes(log_path(trial.trial_id), content)
         self.writer.write_trial(trial.trial_id, rows)
         self.writer.remove(heartbeat_path(trial.trial_id))
 
     def _forget_failures(self, arm: Arm, trial: PlannedTrial) -> None:
-        """Drop the `failed` rows of runs that are tried again, where the new rows would not."""
-        from safesweep.trainables.store.writer import ResultWriter
+        """Drop the rows of failed and incomplete runs that are tried again, where the new rows
+        would not take their place."""
+        from safesweep.trainables.store.writer import ResultWriter, log_path
 
         retried = {run.run_id for run in trial.runs}
-        parts = {
-            (arm.failed_before[run].sweep, arm.failed_before[run].trial_id)
-            for run in retried & arm.failed_before.keys()
-        } - {(self.spec.name, trial.trial_id)}
+        before = [arm.failed_before[run] for run in retried & arm.failed_before.keys()]
+        for sweep in sorted({outcome.sweep for outcome in before if outcome.compacted}):
+            self._open_compacted(sweep)
+        parts = {(outcome.sweep, outcome.trial_id) for outcome in before if not outcome.compacted}
+        if (self.spec.name, trial.trial_id) in parts:
+            parts.remove((self.spec.name, trial.trial_id))
+            self.writer.remove(log_path(trial.trial_id))
         for sweep, trial_id in sorted(parts):
             writer = ResultWriter(self.writer.storage, sweep)
-            rows = [row for row in _run_rows(writer, trial_id) if row["run_id"] not in retried]
-            if rows:
-                writer.write_trial(trial_id, rows)
-            else:
+            writer.remove_runs(trial_id, retried)
+            if writer.read_bytes(f"runs/sweep={sweep}/{trial_id}.parquet") is None:
                 writer.remove_trials([trial_id])
+
+    def _open_compacted(self, sweep: str) -> None:
+        """Take all incomplete trials out of a partition's merged parts, once: each time the parts
+        are written anew."""
+        from safesweep.trainables.store.writer import ResultWriter
+
+        if sweep not in self._opened:
+            self._opened.add(sweep)
+            outcomes = [run for arm in self.plan.arms for run in arm.failed_before.values()]
+            trials = {run.trial_id for run in outcomes if run.compacted and run.sweep == sweep}
+            ResultWriter(self.writer.storage, sweep).remove_compacted(trials)
 
     def _forget_stopped(self, arm: Arm, trial: PlannedTrial) -> None:
         """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
@@ -401,6 +482,7 @@ class Launch:
         self.writer.remove_partial()
         if not self.exhausted:
             return
+        self.writer.remove_orphans()
         for name in self.writer.names("heartbeats"):
             trial_id = name.removesuffix(".json")
             content = self.writer.read_bytes(heartbeat_path(trial_id))
@@ -430,14 +512,19 @@ class Queue:
     """
 
     def __init__(
-        self, specs: Mapping[int, SweepSpec], storage: str, data: SessionData, show: bool
+        self,
+        specs: Mapping[int, SweepSpec],
+        storage: str,
+        data: SessionData,
+        show: bool,
+        fail_fast: bool = False,
     ) -> None:
         self.open: dict[int, Launch] = {}
         self.summaries: dict[int, SweepSummary | InvalidInput] = {}
         self.problem: Exception | None = None
         self.progress = Progress(show)
         self._waiting = dict(specs)
-        self._storage, self._data = storage, data
+        self._storage, self._data, self._fail_fast = storage, data, fail_fast
         self._planned: dict[int, frozenset[str] | None] = {}
 
     @property
@@ -498,6 +585,14 @@ class Queue:
         for launch in self.open.values():
             launch.interrupt()
 
+    def check_leases(self) -> None:
+        """End where another driver has taken a sweep over, which it does when this one has not been
+        heard of for long."""
+        for launch in self.open.values():
+            holder = launch.lease.taken_by if launch.lease is not None else None
+            if holder is not None:
+                self.problem = self.problem or InvalidInput(refusal(launch.spec.name, holder))
+
     @contextlib.contextmanager
     def problems_kept(self) -> Iterator[None]:
         """Keep an exception for after the run; Tune would log and forget it."""
@@ -512,11 +607,18 @@ class Queue:
         from safesweep.trainables.tasks.registry import get_task
 
         writer = ResultWriter(self._storage, spec.name)
-        plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec))
-        launch = Launch(plan, writer, self.progress)
-        if not launch.exhausted:
-            for task in spec.tasks:
-                simulator_versions(get_task(task))
+        lease = Lease(writer)
+        # What another driver has trained until now is planned with.
+        lease.acquire()
+        try:
+            plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec))
+            launch = Launch(plan, writer, self.progress, self._fail_fast, lease)
+            if not launch.exhausted:
+                for task in spec.tasks:
+                    simulator_versions(get_task(task))
+        except BaseException:
+            lease.release()
+            raise
         return launch
 
     def _has_to_wait(self, place: int, spec: SweepSpec) -> bool:
@@ -549,22 +651,3 @@ def _of_the_store(problem: InvalidInput) -> bool:
     from safesweep.trainables.store.writer import StoreProblem
 
     return isinstance(problem, StoreProblem)
-
-
-def _run_rows(writer: Any, trial_id: str) -> list[dict[str, Any]]:
-    """The rows of a part of `runs`, in the form in which the writer takes them."""
-    import pandas
-
-    content = writer.read_bytes(f"runs/sweep={writer.sweep}/{trial_id}.parquet")
-    if content is None:
-        return []
-    frame = pandas.read_parquet(io.BytesIO(content))
-    rows: list[dict[str, Any]] = []
-    for record in frame.to_dict("records"):
-        row = {
-            str(name): None if pandas.isna(value) else value
-            for name, value in record.items()
-            if not str(name).startswith("hp_")
-        }
-        rows.append({**row, "config": json.loads(str(row["config"]))})
-    return rows

@@ -2,8 +2,9 @@
 
 import io
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
     from safesweep.trainables.store.writer import ResultWriter
 
 FINISHED = ("completed", "stopped", "diverged")
+INCOMPLETE = "incomplete"
 SCORES = (*OBJECTIVES, *CONSTRAINTS)
+_RUN_COLUMNS = ("run_id", "config_id", "status", "trial_id", "steps", "sweep", "config")
+_EVALUATION_COLUMNS = tuple(
+    dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", *SCORES))
+)
 
 
 @dataclass(frozen=True)
 class RunOutcome:
     """How one run ended, and its scores at its last evaluation (empty where it has none).
 
+    A run that lacks rows in some table (a part was cut or lost) has the status `incomplete`, and is
+    not finished; nor are the others of its trial then, since the trial's checkpoint gives all their
+    rows again.
     `rungs` holds the scores at evaluations where early stopping decides, by step. A run that waits
     for such a decision has the status `paused`, which is not finished and in no table.
     """
@@ -35,6 +44,7 @@ class RunOutcome:
     scores: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     rungs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    compacted: bool = False
 
     @property
     def finished(self) -> bool:
@@ -113,10 +123,12 @@ def _scores(
     """Run, step and scores, of each run and step the policy that comes first."""
     first = evaluations.drop_duplicates(["run_id", "step"])
     for row in _rows(first, ("run_id", "task", "step", *SCORES)):
-        task = TASKS[row["task"]]
-        limit = task.limit_or_own(cost_limit)
-        values = {name: float(row[name]) for name in SCORES}
-        values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
+        values = {name: math.nan if is_missing(row[name]) else float(row[name]) for name in SCORES}
+        # A task that was imported under a name of its own is no task of ours.
+        task = TASKS.get(row["task"])
+        if task is not None and not is_missing(row["cost_return_mean"]):
+            limit = task.limit_or_own(cost_limit)
+            values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
         yield row["run_id"], int(row["step"]), values
 
 
@@ -133,14 +145,32 @@ def read_store(
     from safesweep.analysis.store.reader import ResultStore
 
     store = ResultStore(storage)
-    runs = store.runs()
+    # First the evaluations: a run whose rows come in between is then seen whole or not at all.
+    evaluations = store.evaluations(columns=_EVALUATION_COLUMNS)
+    runs = store.runs(columns=_RUN_COLUMNS)
     if not len(runs):
         return {}, {}
     configs = {
         row["config_id"]: json.loads(row["config"])
         for row in _rows(runs.drop_duplicates("config_id"), ("config_id", "config"))
     }
-    return outcomes(runs, store.evaluations(), None, cost_limit, rungs), configs
+    found = outcomes(runs, evaluations, None, cost_limit, rungs)
+    return {**found, **_incomplete(found, store.incomplete(thorough=True))}, configs
+
+
+def _incomplete(
+    found: Mapping[str, RunOutcome], lacking: "pandas.DataFrame"
+) -> dict[str, RunOutcome]:
+    """The runs of the trials in which some lack rows."""
+    trials = {
+        (row["sweep"], row["trial_id"]): bool(row["compacted"])
+        for row in _rows(lacking, ("sweep", "trial_id", "compacted"))
+    }
+    return {
+        run: replace(outcome, status=INCOMPLETE, scores={}, rungs={}, compacted=trials[trial])
+        for run, outcome in found.items()
+        if (trial := (outcome.sweep, outcome.trial_id)) in trials
+    }
 
 
 def read_trial(

@@ -32,6 +32,8 @@ def sweep_file_schema() -> JsonSchema:
     properties["tasks"]["anyOf"] = _one_or_more(task)
     properties["dataset"]["anyOf"] = [*sources, {"type": "object", **by_task}]
     properties["seeds"]["uniqueItems"] = True
+    episodes = definitions["EvaluateOptions"]["properties"]["episodes"]["anyOf"]
+    episodes[-1] |= {"propertyNames": task, "additionalProperties": episodes[0]}
     definitions["SearchOptions"]["allOf"] = _search_rules()
     schema["allOf"] = []
     for name, method in ALGORITHMS.items():

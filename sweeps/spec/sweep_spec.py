@@ -48,6 +48,7 @@ CONSTRAINTS: tuple[str, ...] = get_args(ConstraintName)
 # Gradient steps of a run that repay compiling, which takes one to some minutes.
 AUTO_COMPILE_STEPS = 20_000
 MOST_PARALLEL = 10_000
+MOST_EPISODES = 10_000
 T = TypeVar("T")
 
 
@@ -108,8 +109,12 @@ class EvaluateOptions(Section):
 
     every: Annotated[int, Field(ge=1), WHOLE] = UNLESS_GIVEN
     """Gradient steps between evaluations (default: the last step only)."""
-    episodes: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 20
-    """Episodes of an evaluation."""
+    episodes: (
+        Annotated[int, Field(ge=1, le=MOST_EPISODES), WHOLE]
+        | Literal["auto"]
+        | Annotated[dict[Any, Any], Field(description="{task: number}")]
+    ) = 20
+    """Episodes of an evaluation: a number, {task: number}, or auto: by how much they vary."""
 
 
 class ObjectiveOptions(Section):
@@ -213,7 +218,17 @@ class SweepSpec(Section, validate_default=True):
     def _a_source_for_every_task(cls, value: object, info: ValidationInfo) -> str | dict[str, str]:
         tasks = info.data.get("tasks")
         if isinstance(value, Mapping):
-            return _datasets(value, tasks)
+            places: set[str] = set()
+
+            def own_source(field: str, value: object) -> str:
+                source = _dataset_source(field, value)
+                if source in places:
+                    raise InvalidInput(f"{field}: {shown(source)} cannot serve two tasks")
+                places.update({source} - set(DATASET_SOURCES))
+                return source
+
+            needed = f"it must be one of {', '.join(DATASET_SOURCES)}, or an existing file"
+            return _by_task("dataset", value, tasks, own_source, needed)
         source = _dataset_source("dataset", value)
         if tasks and len(tasks) > 1 and source not in DATASET_SOURCES:
             raise InvalidInput(
@@ -283,12 +298,18 @@ class SweepSpec(Section, validate_default=True):
     @field_validator("evaluate")
     @classmethod
     def _within_the_run(cls, evaluate: EvaluateOptions, info: ValidationInfo) -> EvaluateOptions:
-        steps = info.data.get("steps")
-        if steps is None:
-            return evaluate
-        every = steps if evaluate.every is UNLESS_GIVEN else evaluate.every
-        require_number("evaluate.every", every, 1, steps, integer=True)
-        return evaluate.model_copy(update={"every": every})
+        problems, steps, tasks = Problems(), info.data.get("steps"), info.data.get("tasks")
+        every, episodes = evaluate.every, evaluate.episodes
+        if steps is not None:
+            every = steps if every is UNLESS_GIVEN else every
+            with problems.collected():
+                require_number("evaluate.every", every, 1, steps, integer=True)
+        if isinstance(episodes, dict):
+            where, needed = "evaluate.episodes", "each task needs a number"
+            with problems.collected():
+                episodes = _by_task(where, episodes, tasks, _number_of_episodes, needed)
+        problems.check()
+        return evaluate.model_copy(update={"every": every, "episodes": episodes})
 
     @field_validator("early_stopping")
     @classmethod
@@ -369,9 +390,11 @@ class SweepSpec(Section, validate_default=True):
         return self.evaluate.every
 
     @property
-    def evaluate_episodes(self) -> int:
-        """Episodes of an evaluation."""
-        return self.evaluate.episodes
+    def evaluate_episodes(self) -> int | Mapping[str, int] | None:
+        """Episodes of an evaluation: one number for every task, each task's own by its id, or None:
+        `auto`, which a launch settles (`safesweep.sweeps.evaluation`)."""
+        episodes = self.evaluate.episodes
+        return None if episodes == "auto" else episodes
 
     @property
     def maximize(self) -> str:
@@ -422,6 +445,17 @@ class SweepSpec(Section, validate_default=True):
     def dataset_of(self, task: str) -> str:
         """Where the data of one of the sweep's tasks (its id) comes from."""
         return self.dataset if isinstance(self.dataset, str) else self.dataset[task]
+
+    def episodes_of(self, task: str) -> int:
+        """Episodes of an evaluation on one of the sweep's tasks (its id).
+
+        Raises:
+            InvalidInput: the number is to be chosen (`auto`) and has not been yet.
+        """
+        episodes = self.evaluate_episodes
+        if episodes is None:
+            raise InvalidInput("evaluate.episodes: auto has not been settled yet")
+        return episodes if isinstance(episodes, int) else episodes[task]
 
     def cost_limit_of(self, task: str) -> float:
         """The sweep's cost limit of an episode, or the task's own."""
@@ -481,45 +515,51 @@ def _distinct(field: str, values: Sequence[T]) -> tuple[T, ...]:
     return tuple(values)
 
 
-def _datasets(content: Mapping[Any, Any], tasks: Sequence[str] | None) -> dict[str, str]:
-    """Each task's source by the task's id; `tasks` are the sweep's, or None if they are not valid.
+def _by_task(
+    field: str,
+    content: Mapping[Any, Any],
+    tasks: Sequence[str] | None,
+    checked: Callable[[str, object], T],
+    needed: str,
+) -> dict[str, T]:
+    """A field that gives each task of a sweep its own value, by the tasks' ids and in their order.
+
+    Args:
+        tasks: the sweep's, or None where they are not valid.
+        checked: makes a value of what the file holds; it is given the name of its field.
+        needed: what a task is told that has none.
 
     Raises:
-        InvalidInput: whatever is wrong, the tasks without a source where nothing else is.
+        InvalidInput: whatever is wrong; the tasks without a value where nothing else is.
     """
     from safesweep.trainables.tasks.registry import get_task
 
     problems = Problems()
-    sources: dict[str, str] = {}
+    values: dict[str, T] = {}
     for given, value in content.items():
         task = None
-        with problems.collected("dataset: "):
+        with problems.collected(f"{field}: "):
             if not isinstance(given, str):
                 raise InvalidInput(f"the key {shown(given)} is not text{quotes_hint(given)}")
             task = get_task(given).name
         if task is None:
             continue
-        field = f"dataset.{given}"
         with problems.collected():
             if tasks is not None and task not in tasks:
-                raise InvalidInput(
-                    f"{field}: is not a task of the sweep, which has {listed(tasks)}"
-                )
-            if task in sources:
-                raise InvalidInput(f"{field}: {task} is given twice")
-            source = _dataset_source(field, value)
-            if source in sources.values() and source not in DATASET_SOURCES:
-                raise InvalidInput(f"{field}: {shown(source)} cannot serve two tasks")
-            sources[task] = source
+                own = listed(tasks)
+                raise InvalidInput(f"{field}.{given}: is not a task of the sweep, which has {own}")
+            if task in values:
+                raise InvalidInput(f"{field}.{given}: {task} is given twice")
+            values[task] = checked(f"{field}.{given}", value)
     problems.check()
-    for task in tasks or ():
-        if task not in sources:
-            problems.add(
-                f"dataset.{task}: is missing; it must be one of {', '.join(DATASET_SOURCES)}, or "
-                "an existing file"
-            )
+    missing = [task for task in tasks or () if task not in values]
+    problems.add(*(f"{field}.{task}: is missing; {needed}" for task in missing))
     problems.check()
-    return {task: sources[task] for task in tasks or sources}
+    return {task: values[task] for task in tasks or values}
+
+
+def _number_of_episodes(field: str, value: object) -> int:
+    return int(require_number(field, value, 1, MOST_EPISODES, integer=True))
 
 
 def _dataset_source(field: str, value: object) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -89,7 +89,6 @@ def test_drawing_the_tasks_too_widens_the_interval() -> None:
     assert estimate({"a": [0.0], "b": [1.0]}, "mean", tasks=True).low == 0.0
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abc"),

@@ -1,6 +1,6 @@
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.search_spaces.space import Hyperparameter, SearchSpace
@@ -53,7 +53,6 @@ def test_suggestions_lie_inside_and_name_only_active_entries() -> None:
         assert trial.params == point
 
 
-@settings(deadline=None)
 @given(low=st.floats(1e-6, 1.0), factor=st.floats(1.01, 1e3), seed=st.integers(0, 99))
 def test_log_ranges_hold_their_suggestions(low: float, factor: float, seed: int) -> None:
     entry = Hyperparameter("x", low=low, high=low * factor, log=True)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -67,39 +68,61 @@ case "$(basename "$0")" in
         while [[ "$1" == --* ]]; do shift; done
         "$@" ;;
     hostname) echo "10.0.0.1 10.0.0.9" ;;
-    ray)
-        # Nobody answers before the three nodes have started, which takes as long as it takes.
-        [[ "$1" != status || $(grep -c "^ray start" "$CALLS") == 3 ]] ;;
+    ray) [[ -n "$RAY_AUTH_TOKEN" && $RAY_AUTH_MODE == token ]] || exit 3 ;;
+    python)
+        until [[ $(grep -c "^ray start" "$CALLS") == 3 ]]; do sleep 0.1; done
+        exit "${NODES_MISSING:-0}" ;;
     safesweep) exit 1 ;;
 esac
 """
 
 
-def test_the_slurm_script_starts_every_node_and_passes_the_exit_code_on(tmp_path: Path) -> None:
-    script = Path(str(FOLDER / "slurm.sh"))
-    subprocess.run(["bash", "-n", str(script)], check=True)
-    for name in ("scontrol", "srun", "hostname", "ray", "safesweep"):
-        program = tmp_path / name
-        program.write_text(STAND_IN)
-        program.chmod(0o755)
-    calls = tmp_path / "calls"
-    environment = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "CALLS": str(calls),
-        "SAFESWEEP_BIN": str(tmp_path),
-        "SLURM_SUBMIT_DIR": str(tmp_path),
-        "SLURM_JOB_NODELIST": "whatever",
-        "SLURM_JOB_ID": "41",
-        "SLURM_CPUS_PER_TASK": "16",
-        "SLURM_GPUS_ON_NODE": "2",
-    }
-    done = subprocess.run(
-        ["bash", str(script), "sweep.yaml", "s3://bucket/store"], env=environment, check=False
-    )
-    assert done.returncode == 1  # what safesweep said
-    said = calls.read_text().splitlines()
+@pytest.fixture
+def slurm(tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
+    """A function that runs the script with stand-ins; returns its exit code and their calls."""
+
+    def run(**variables: str) -> tuple[int, list[str]]:
+        for name in ("scontrol", "srun", "hostname", "ray", "python", "safesweep"):
+            program = tmp_path / name
+            program.write_text(STAND_IN)
+            program.chmod(0o755)
+        calls = tmp_path / "calls"
+        environment = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "CALLS": str(calls),
+            "SAFESWEEP_BIN": str(tmp_path),
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_JOB_NODELIST": "whatever",
+            "SLURM_JOB_ID": "41",
+            "SLURM_GPUS_ON_NODE": "2",
+            **variables,
+        }
+        command = ["bash", str(FOLDER / "slurm.sh"), "sweep.yaml", "s3://bucket/store"]
+        done = subprocess.run(command, env=environment, check=False)
+        return done.returncode, calls.read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("variable", ["SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"])
+def test_the_slurm_script_starts_every_node_and_passes_the_exit_code_on(
+    slurm: Callable[..., tuple[int, list[str]]], variable: str
+) -> None:
+    code, said = slurm(**{variable: "16"})
+    assert code == 1  # what safesweep said
     shares = "--num-cpus=16 --num-gpus=2 --block"
-    assert f"ray start --head --port=20041 {shares}" in said
+    assert f"ray start --head --port=20041 --include-dashboard=false {shares}" in said
     assert said.count(f"ray start --address=10.0.0.1:20041 {shares}") == 2
+    wait = "-P -m safesweep.sweeps.execution.ray_connection 10.0.0.1:20041 --nodes 3 --seconds 300"
+    assert f"python {wait}" in said
     run = "safesweep run sweep.yaml --address 10.0.0.1:20041 --storage s3://bucket/store"
     assert run in said
+
+
+def test_the_slurm_script_ends_where_a_node_does_not_come(
+    slurm: Callable[..., tuple[int, list[str]]],
+) -> None:
+    code, said = slurm(SLURM_CPUS_PER_TASK="16", NODES_MISSING="1", SAFESWEEP_CLUSTER_SECONDS="7")
+    assert code == 1
+    assert not [call for call in said if call.startswith("safesweep")]
+    assert [call for call in said if call.startswith("python") and call.endswith("--seconds 7")]

@@ -68,7 +68,7 @@ def test_a_scheduler_stops_it_as_cleanly_as_its_user(tmp_path: Path) -> None:
     wait_until(lambda: working(store) == 1, driver)
     driver.send_signal(signal.SIGTERM)
     _, error = driver.communicate(timeout=TIMEOUT_SECONDS)
-    assert driver.returncode == 130, error
+    assert driver.returncode == 143, error
     last_line = error.strip().splitlines()[-1]
     assert last_line == "safesweep: interrupted; the same command resumes the sweep"
     assert "SIGTERM" not in error and "Traceback" not in error

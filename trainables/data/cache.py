@@ -1,24 +1,52 @@
 """Where datasets are kept on this machine, and under which names."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks.registry import Task
 
 
 def cache_folder() -> Path:
     """Where datasets are kept: $SAFESWEEP_DATA_DIR, else ~/.cache/safesweep/datasets."""
-    chosen = os.environ.get("SAFESWEEP_DATA_DIR")
-    return Path(chosen or "~/.cache/safesweep/datasets").expanduser()
+    return _at_home(os.environ.get("SAFESWEEP_DATA_DIR") or "~/.cache/safesweep/datasets")
+
+
+def _at_home(path: str) -> Path:
+    """A path whose `~` is the user's home, or a folder that is nobody's where there is no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path("/nonexistent", path.removeprefix("~").lstrip("/"))
+
+
+def require_cache() -> None:
+    """Before hours are spent on a dataset that could not be kept.
+
+    Raises:
+        InvalidInput: the cache folder cannot be written.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise InvalidInput(
+            f"dataset: none is here, and the folder for datasets, {str(folder)!r}, cannot be "
+            f"written ({reason}); set SAFESWEEP_DATA_DIR to one that can"
+        ) from problem
 
 
 def published_file(task: Task) -> Path | None:
     """DSRL's own file of `task` if it lies in our cache or in DSRL's, else None."""
     if task.dataset_file is None:
         return None
-    dsrl_folder = Path(os.environ.get("DSRL_DATASET_DIR") or "~/.dsrl/datasets").expanduser()
+    dsrl_folder = _at_home(os.environ.get("DSRL_DATASET_DIR") or "~/.dsrl/datasets")
     for folder in (cache_folder(), dsrl_folder):
         if (folder / task.dataset_file).is_file():
             return folder / task.dataset_file

@@ -26,7 +26,7 @@ from safesweep.trainables.tasks.dsrl_imports import Simulator, make_simulator, s
 from safesweep.trainables.tasks.metadrive import MetaDriveSimulator
 from safesweep.trainables.tasks.registry import Task, get_task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 # Weights of cost in R - lambda * C, in units of the task's range of returns per its largest cost.
 # Four of the six searches are careful ones: with fewer, hardly any rewarding episode is safe.
@@ -189,7 +189,8 @@ def _joined(episodes: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
 
 
 def _linear_policy(weights: FloatArray, observation: FloatArray) -> FloatArray:
-    return weights[:, :-1] @ observation + weights[:, -1]
+    actions: FloatArray = weights[:, :-1] @ observation + weights[:, -1]
+    return actions
 
 
 def _record_episode(
@@ -236,7 +237,8 @@ class _Behaviour:
 
 
 def _to_goal(states: FloatArray, obstacles: FloatArray, parameters: FloatArray) -> FloatArray:
-    return boat.GOAL - states
+    direction: FloatArray = boat.GOAL - states
+    return direction
 
 
 def _around(states: FloatArray, obstacles: FloatArray, parameters: FloatArray) -> FloatArray:
@@ -287,7 +289,8 @@ def _spread_starts(episodes: int, generator: np.random.Generator) -> FloatArray:
     places = [generator.permutation(episodes) + generator.uniform(size=episodes) for _ in range(2)]
     unit = np.stack(places, axis=1) / episodes
     unit[:, 0] **= 1.5
-    return boat.LOW + (boat.HIGH - boat.LOW) * unit
+    starts: FloatArray = boat.LOW + (boat.HIGH - boat.LOW) * unit
+    return starts
 
 
 def _collect_boat(

@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput, nearest, shown
-from safesweep.trainables.data.cache import cache_folder, collected_file, published_file
+from safesweep.trainables.data.cache import (
+    cache_folder,
+    collected_file,
+    published_file,
+    require_cache,
+)
 from safesweep.trainables.data.dataset import Dataset, Progress, read_dataset, write_dataset
 from safesweep.trainables.data.minari_datasets import (
     MinariArrays,
@@ -46,6 +51,7 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     found = local_dataset(task, source)
     if found is not None:
         return found
+    require_cache()
     if source.startswith(MINARI_PREFIX):
         downloaded = _in_a_file(named_minari_dataset(source.removeprefix(MINARI_PREFIX)))
         assert downloaded is not None

@@ -6,13 +6,15 @@ from the others. The figure prints neither its dataset nor its values: these are
 whether a policy can move between modes without crossing the empty space between them.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 MODES = 8
 RING_RADIUS = 0.7
@@ -43,7 +45,8 @@ def bandit_task() -> Task:
 def mode_centres() -> FloatArray:
     """Centres [MODES, 2] around the ring; the first is the richest."""
     angles = 2 * np.pi * np.arange(MODES) / MODES
-    return RING_RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    centres: FloatArray = RING_RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return centres
 
 
 def bandit_reward(actions: FloatArray) -> FloatArray:
@@ -74,4 +77,5 @@ def bandit_dataset(samples: int = 4000, seed: int = 0) -> Dataset:
 def mode_shares(actions: FloatArray) -> FloatArray:
     """Share of actions [n, 2] in each mode [MODES]; what is missing to 1 lies between the modes."""
     distances = np.linalg.norm(np.asarray(actions)[:, None] - mode_centres(), axis=-1)
-    return (distances <= MODE_RADIUS).mean(axis=0)
+    shares: FloatArray = (distances <= MODE_RADIUS).mean(axis=0)
+    return shares

@@ -130,7 +130,7 @@ class FLP(Method):
     @property
     def constrained(self) -> bool:
         """Whether cost is kept below the limit."""
-        return self.static.safety == "lagrangian"
+        return bool(self.static.safety == "lagrangian")
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -263,7 +263,7 @@ class FLP(Method):
     def cost_threshold(self, hp: Hyperparameters) -> Tensor:
         """The discounted cost of an episode that spreads the limit evenly over its steps."""
         horizon = self.spec.horizon
-        discounted_steps = (1 - hp.discount**horizon) / (1 - hp.discount)
+        discounted_steps: Tensor = (1 - hp.discount**horizon) / (1 - hp.discount)
         return self.spec.cost_limit / horizon * discounted_steps
 
     def finish_phase(
@@ -273,7 +273,9 @@ class FLP(Method):
         flow, steps = state["params"]["flow"], self.static.flow_steps
         chunks, squared_errors = [], []
         for observations, actions in zip(
-            data["observations"].split(CHUNK), data["actions"].split(CHUNK), strict=True
+            torch.split(data["observations"], CHUNK),
+            torch.split(data["actions"], CHUNK),
+            strict=True,
         ):
             latent = encode(flow, observations, actions, steps)
             latent = torch.clamp(latent, -hp.latent_bound, hp.latent_bound)
@@ -319,7 +321,7 @@ def evaluate_latents(layers: Layers, observations: Tensor, latents: Tensor) -> T
     states = observations.expand(*latents.shape[:-1], observations.shape[-1])
     pairs = torch.cat((states, latents), dim=-1)
     flat = ensemble_mlp(layers, pairs.flatten(0, -2)).squeeze(-1)
-    return flat.unflatten(-1, latents.shape[:-1])
+    return flat.reshape(*flat.shape[:-1], *latents.shape[:-1])
 
 
 def best_candidate(values: Values, cost_threshold: Tensor) -> Tensor:

@@ -434,7 +434,8 @@ class FLRP(Method):
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         value = mlp(state["params"]["feasibility_v"], observations).squeeze(-1)
-        return value - state["cost_threshold"]
+        threshold: Tensor = state["cost_threshold"]
+        return value - threshold
 
     def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
         """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""

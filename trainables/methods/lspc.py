@@ -333,7 +333,8 @@ def restricted_latent(
 ) -> Tensor:
     """z = epsilon tanh(sample of mu(z | s)) (section 3.2): [B, o], [B, d] -> [B, d]."""
     mean, log_std = gaussian(encoder, observations, LATENT_POLICY_LOG_STD_RANGE)
-    return hp.restriction * torch.tanh(reparameterize(mean, log_std, noise))
+    restriction: Tensor = hp.restriction
+    return restriction * torch.tanh(reparameterize(mean, log_std, noise))
 
 
 def restrict_prior(noise: Tensor, bound: Tensor, how: str) -> Tensor:

@@ -332,7 +332,9 @@ class R2PAC(Method):
         values = state_value(state["params"]["safety_v"], observations[::stride])
         state = {**state, "threshold": self.threshold_of(values, hp)}
         parts = zip(
-            observations.split(JUDGED_AT_ONCE), data["actions"].split(JUDGED_AT_ONCE), strict=True
+            torch.split(observations, JUDGED_AT_ONCE),
+            torch.split(data["actions"], JUDGED_AT_ONCE),
+            strict=True,
         )
         judged = [self.judge(state, *part) for part in parts]
         advantage, unsafe = (torch.cat(column) for column in zip(*judged, strict=True))
@@ -436,7 +438,8 @@ class R2PAC(Method):
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """V_c(s) - l, or V_h(s)."""
-        return state_value(state["params"]["safety_v"], observations) - state["threshold"]
+        threshold: Tensor = state["threshold"]
+        return state_value(state["params"]["safety_v"], observations) - threshold
 
 
 def state_value(layers: Layers, observations: Tensor) -> Tensor:

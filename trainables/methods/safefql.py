@@ -310,7 +310,8 @@ class SafeFQL(Method):
         weights = data["calibration_weights"]
         rows = torch.nonzero(weights).squeeze(-1)
         scores = [
-            self.nominal_value(state, data["observations"][chunk]) for chunk in rows.split(CHUNK)
+            self.nominal_value(state, data["observations"][chunk])
+            for chunk in torch.split(rows, CHUNK)
         ]
         found = calibrated_threshold(torch.cat(scores), weights[rows], hp.conformal_level)
         calibrated = torch.isfinite(found)
@@ -331,7 +332,8 @@ class SafeFQL(Method):
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """V_h minus the calibrated threshold: the calibrated set is where it is <= 0."""
-        return self.nominal_value(state, observations) - state["threshold"]
+        threshold: Tensor = state["threshold"]
+        return self.nominal_value(state, observations) - threshold
 
 
 def discounted_maximum_target(

@@ -39,6 +39,7 @@ import pyarrow.parquet as pq
 from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.schema import (
+    HYPERPARAMETERS_KEY,
     SCHEMA_VERSION,
     TABLES,
     TRIAL_TABLES,
@@ -51,8 +52,10 @@ from safesweep.trainables.store.writer import (
     PARTIAL_FOLDER,
     common_type,
     compacted_trials,
+    hyperparameter_types,
     storage_location,
     store_lock,
+    type_names,
 )
 
 SMALL_PART_BYTES = 64 * 2**20
@@ -71,7 +74,7 @@ class Compaction:
     """What became of one partition of a table.
 
     Attributes:
-        table: runs, evaluations, episodes or metrics.
+        table: runs, evaluations, episodes, metrics or hyperparameters.
         sweep: the partition.
         parts_before: files that it had.
         parts_after: files that it has.
@@ -92,6 +95,9 @@ class _Source:
     path: Path
     identity: tuple[int, int, int]
     trials: tuple[str, ...]
+    with_columns: bool = False
+    """Whether it has a column for each hyperparameter, as parts of older versions do: those are
+    merged with their like, so that the others keep the columns of the table."""
 
 
 @dataclass(frozen=True)
@@ -216,17 +222,20 @@ def _finished_trials(runs: Path, compacted_only: bool) -> set[str]:
 def _sources(partition: Path, finished: set[str]) -> list[_Source]:
     sources = []
     for path in sorted(partition.glob("*.parquet")):
+        compacted = path.name.startswith(COMPACTED_PREFIX)
+        if path.name.startswith(".") or not (compacted or path.stem in finished):
+            continue
         try:
             state = path.stat()
-            trials: tuple[str, ...] = (path.stem,)
-            if path.name.startswith(COMPACTED_PREFIX):
-                trials = tuple(compacted_trials(pq.read_schema(path)))
-        except FileNotFoundError:
+            schema = pq.read_schema(path)
+        except (FileNotFoundError, pa.ArrowInvalid):
+            # Gone, or not whole; readers leave the latter out with a warning.
             continue
-        small = state.st_size <= SMALL_PART_BYTES
-        if small and not path.name.startswith(".") and finished.issuperset(trials):
-            sources.append(_Source(path, _identity(state), trials))
-    return sources
+        trials = tuple(compacted_trials(schema)) if compacted else (path.stem,)
+        if state.st_size <= SMALL_PART_BYTES and finished.issuperset(trials):
+            old = any(name.startswith("hp_") for name in schema.names)
+            sources.append(_Source(path, _identity(state), trials, old))
+    return sorted(sources, key=lambda source: source.with_columns)
 
 
 def _identity(state: os.stat_result) -> tuple[int, int, int]:
@@ -238,7 +247,8 @@ def _groups(sources: Sequence[_Source]) -> Iterator[list[_Source]]:
     group: list[_Source] = []
     size = 0
     for source in sources:
-        if group and size + source.identity[2] > MERGED_PART_BYTES:
+        full = size + source.identity[2] > MERGED_PART_BYTES
+        if group and (full or source.with_columns != group[-1].with_columns):
             yield group
             group, size = [], 0
         group.append(source)
@@ -250,9 +260,11 @@ def _groups(sources: Sequence[_Source]) -> Iterator[list[_Source]]:
 def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
     """Write one part with the rows of all sources, in their order; returns how many."""
     trials = sorted({trial for source in sources for trial in source.trials})
-    schema = _merged_schema(table, sources).with_metadata(
-        {VERSION_KEY: str(SCHEMA_VERSION), TRIALS_KEY: json.dumps(trials)}
-    )
+    schema, hyperparameters = _merged_schema(table, sources)
+    metadata = {VERSION_KEY: str(SCHEMA_VERSION), TRIALS_KEY: json.dumps(trials)}
+    if table == "runs":
+        metadata[HYPERPARAMETERS_KEY] = json.dumps(hyperparameters, sort_keys=True)
+    schema = schema.with_metadata(metadata)
     path = folder / f"{COMPACTED_PREFIX}{trial_id(trials)}.parquet"
     rows = 0
     with path.open("wb") as stream:
@@ -277,15 +289,20 @@ def _write_groups(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:
     return int(table.num_rows)
 
 
-def _merged_schema(table: str, sources: Sequence[_Source]) -> pa.Schema:
-    """The table's own columns, then what the parts add, by name."""
+def _merged_schema(table: str, sources: Sequence[_Source]) -> tuple[pa.Schema, dict[str, str]]:
+    """The table's own columns, then what the parts add, by name; and the types of the
+    hyperparameters that the parts speak of."""
     columns = {name: ARROW_TYPES[kind] for name, kind in TABLES[table].items()}
     added: dict[str, pa.DataType] = {}
+    types: dict[str, pa.DataType] = {}
     for source in sources:
-        for field in pq.read_schema(source.path):
+        schema = pq.read_schema(source.path)
+        for field in schema:
             if field.name not in columns:
                 added[field.name] = common_type(added.get(field.name), field.type)
-    return pa.schema([*columns.items(), *sorted(added.items())])
+        for name, kind in hyperparameter_types(schema).items():
+            types[name] = common_type(types.get(name), kind)
+    return pa.schema([*columns.items(), *sorted(added.items())]), type_names(types)
 
 
 def _conformed(part: pa.Table, schema: pa.Schema) -> pa.Table:

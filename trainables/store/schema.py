@@ -1,7 +1,10 @@
 """The tables of a result store: names, columns and types. Every part file is written to these.
 
 A store holds one folder a table, hive-partitioned by sweep; the partition column `sweep` lives in
-the folder name. `runs` has in addition one typed column per hyperparameter, `hp_<name>`.
+the folder name. All parts of a table have the same columns and types, whatever methods and imports
+share the store, so that any reader sees every row and column: hyperparameters, which differ from
+method to method, are rows of a table of their own. What reads through `analysis.ResultStore` finds
+them as typed columns `hp_<name>` of `runs` nevertheless.
 """
 
 SCHEMA_VERSION = 4
@@ -14,13 +17,21 @@ together, by the names of their columns: one that a part lacks is null there.
    Adds `run_status` to evaluations: the last evaluation of a stopped run is not a final one.
    Adds runs.continued_from: the shorter run that a run was carried on from.
 4: adds runs.traceback: what a failed run raised, whole.
+   Adds hyperparameters, instead of a column `hp_<name>` of runs for each.
+   Adds runs.evaluation_count and the other counts: how many rows of a run there are to be.
 """
 
 VERSION_KEY = "safesweep.schema_version"
 TRIALS_KEY = "safesweep.trials"
 """Metadata of a compacted part: the ids of the trials in it, as a JSON list."""
 
-TRIAL_TABLES = ("runs", "evaluations", "episodes", "metrics")
+HYPERPARAMETERS_KEY = "safesweep.hyperparameters"
+"""Metadata of a part of runs: the type of each hyperparameter in it, as a JSON object."""
+SEALS_KEY = "safesweep.seals"
+"""Metadata of a trial's part of runs: bytes and CRC-32 of its part in each other table, as a JSON
+object. Where they agree, no rows need to be counted to know that all are there."""
+
+TRIAL_TABLES = ("runs", "evaluations", "episodes", "metrics", "hyperparameters")
 """The tables whose parts are one trial's each, named `<trial_id>.parquet`."""
 
 TABLES: dict[str, dict[str, str]] = {
@@ -46,6 +57,16 @@ TABLES: dict[str, dict[str, str]] = {
         "traceback": "string",
         "continued_from": "string",
         "config": "string",
+        "evaluation_count": "int64",
+        "episode_count": "int64",
+        "metric_count": "int64",
+        "hyperparameter_count": "int64",
+    },
+    "hyperparameters": {
+        "config_id": "string",
+        "name": "string",
+        "number": "float64",
+        "text": "string",
     },
     "evaluations": {
         "run_id": "string",
@@ -112,6 +133,15 @@ TABLES: dict[str, dict[str, str]] = {
         "confirmed_at": "timestamp[us, tz=UTC]",
     },
 }
+
+COUNT_COLUMNS = {
+    "evaluations": "evaluation_count",
+    "episodes": "episode_count",
+    "metrics": "metric_count",
+    "hyperparameters": "hyperparameter_count",
+}
+"""The column of runs that says how many rows of a table belong to a run; null where a part of an
+older version does not say."""
 
 RUN_STATUSES = ("completed", "stopped", "diverged", "failed")
 """`stopped`: early, on purpose; `error` says why, `steps` when."""

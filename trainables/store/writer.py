@@ -15,6 +15,8 @@ import json
 import os
 import re
 import uuid
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,10 @@ from pyarrow import fs
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
+    COUNT_COLUMNS,
+    HYPERPARAMETERS_KEY,
     SCHEMA_VERSION,
+    SEALS_KEY,
     TABLES,
     TRIAL_TABLES,
     TRIALS_KEY,
@@ -179,17 +184,28 @@ class ResultWriter:
     ) -> None:
         """Write the parts of an ended trial, `runs` last: its row says that the others are there.
 
-        A row of `runs` carries `config` as a mapping; it becomes the JSON column and the typed
-        `hp_` columns. A trial that has been compacted has finished, and its rows follow from its
-        identity: they are not written again.
+        A row of `runs` carries `config` as a mapping; it becomes the JSON column and the rows of
+        `hyperparameters`. How many rows each run has is recorded with it. A trial that has been
+        compacted has finished, and its rows follow from its identity: they are not written again.
         """
+        others: dict[str, Sequence[Row]] = {
+            "episodes": episodes,
+            "metrics": metrics,
+            "hyperparameters": hyperparameter_rows(runs),
+            "evaluations": evaluations,
+        }
+        contents = {table: _content(table, rows) for table, rows in others.items() if rows}
+        metadata = {
+            HYPERPARAMETERS_KEY: json.dumps(_hyperparameter_types(runs), sort_keys=True),
+            SEALS_KEY: _seals(contents),
+        }
+        content = _content("runs", _with_counts(runs, others), metadata)
         with self._placing():
             if self.is_compacted(trial_id):
                 return
-            self._write_part("episodes", trial_id, episodes)
-            self._write_part("metrics", trial_id, metrics)
-            self._write_part("evaluations", trial_id, evaluations)
-            self._write_part("runs", trial_id, [_expand_config(row) for row in runs])
+            for table in others:
+                self._place(table, trial_id, contents.get(table))
+            self._place("runs", trial_id, content if runs else None)
 
     def write_confirmation(self, confirmation_id: str, rows: Sequence[Row]) -> None:
         """Write one confirmation: a part of its own."""
@@ -228,31 +244,92 @@ class ResultWriter:
             yield
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:
-        """Remove the parts, checkpoints and heartbeats of trials, `runs` first."""
+        """Remove the parts, checkpoints, heartbeats and logs of trials, `runs` first."""
         with self._placing():
             for trial in trial_ids:
                 for table in TRIAL_TABLES:
                     self.remove(self._part(table, trial))
                 self.remove(checkpoint_path(trial))
                 self.remove(heartbeat_path(trial))
+                self.remove(log_path(trial))
 
     def remove_runs(self, trial_id: str, run_ids: Iterable[str]) -> None:
         """Remove the rows of some runs from a trial's parts, from `runs` first."""
         removed = pa.array(sorted(run_ids), pa.string())
         with self._placing():
+            kept: dict[str, pa.Table] = {}
+            contents: dict[str, bytes] = {}
             for table in TRIAL_TABLES:
-                path = self._part(table, trial_id)
-                content = self.read_bytes(path)
-                if content is None:
+                part = _whole(self.read_bytes(self._part(table, trial_id)))
+                if part is None:
                     continue
-                part = pq.read_table(pa.BufferReader(content))
-                kept = part.filter(pc.invert(pc.is_in(part["run_id"], value_set=removed)))
-                if not kept.num_rows:
-                    self.remove(path)
-                elif kept.num_rows < part.num_rows:
-                    sink = pa.BufferOutputStream()
-                    pq.write_table(kept, sink, compression="zstd")
-                    self._put(path, sink.getvalue().to_pybytes())
+                if table == "hyperparameters":
+                    runs = kept.get("runs")
+                    ids = runs["config_id"] if runs is not None else pa.array([], pa.string())
+                    rest = part.filter(pc.is_in(part["config_id"], value_set=_values(ids)))
+                else:
+                    rest = part.filter(pc.invert(pc.is_in(part["run_id"], value_set=removed)))
+                kept[table] = rest
+                if table != "runs" and rest.num_rows:
+                    contents[table] = _parquet(rest)
+            for table, rest in kept.items():
+                if table == "runs" and rest.num_rows:
+                    said = {**(rest.schema.metadata or {}), SEALS_KEY.encode(): _seals(contents)}
+                    contents["runs"] = _parquet(rest.replace_schema_metadata(said))
+                self._place(table, trial_id, contents.get(table))
+
+    def remove_compacted(self, trial_ids: Iterable[str] = ()) -> None:
+        """Remove trials from the parts that hold several, from `runs` first, so that their rows can
+        be written again (`write_trial`).
+
+        With them goes what `runs` does not speak of, and what is damaged beyond reading.
+        """
+        removed = _values(trial_ids)
+        if not self.local:
+            return
+        with self._placing():
+            kept: dict[str, set[str]] = {"trial_id": set(), "run_id": set(), "config_id": set()}
+            for table in TRIAL_TABLES:
+                folder = f"{table}/sweep={self.sweep}"
+                for name in self.names(folder):
+                    if not name.startswith(COMPACTED_PREFIX):
+                        continue
+                    part = _whole(self.read_bytes(f"{folder}/{name}"))
+                    if part is None:
+                        self.remove(f"{folder}/{name}")
+                        continue
+                    if table == "runs":
+                        rest = part.filter(pc.invert(pc.is_in(part["trial_id"], value_set=removed)))
+                        for column, values in kept.items():
+                            values.update(rest[column].to_pylist())
+                    else:
+                        owner = _owner(table)
+                        rest = part.filter(pc.is_in(part[owner], value_set=_values(kept[owner])))
+                    trials = compacted_trials(part.schema)
+                    left = sorted(kept["trial_id"].intersection(trials))
+                    if not rest.num_rows:
+                        self.remove(f"{folder}/{name}")
+                    elif len(left) < len(trials):
+                        said = {**part.schema.metadata, TRIALS_KEY.encode(): json.dumps(left)}
+                        self._put(f"{folder}/{name}", _parquet(rest.replace_schema_metadata(said)))
+
+    def remove_orphans(self) -> None:
+        """Remove parts of trials that no part of `runs` speaks of.
+
+        A trial that was killed while it wrote its rows may leave some. Where its runs are trained
+        again in another population, their rows would be there twice.
+        """
+        known = {name.removesuffix(".parquet") for name in self.names(f"runs/sweep={self.sweep}")}
+        for table in TRIAL_TABLES[1:]:
+            for name in self.names(f"{table}/sweep={self.sweep}"):
+                trial = name.removesuffix(".parquet")
+                if (
+                    trial not in known
+                    and not name.startswith((COMPACTED_PREFIX, "."))
+                    and not self.is_compacted(trial)
+                ):
+                    with self._placing():
+                        self.remove(self._part(table, trial))
 
     def write_sweep(
         self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None
@@ -272,12 +349,14 @@ class ResultWriter:
         return f"{table}/sweep={self.sweep}/{name}.parquet"
 
     def _write_part(self, table: str, name: str, rows: Sequence[Row]) -> None:
-        if not rows:
+        self._place(table, name, _content(table, rows) if rows else None)
+
+    def _place(self, table: str, name: str, content: bytes | None) -> None:
+        """Put a part into place; one without rows is removed."""
+        if content is None:
             self.remove(self._part(table, name))
-            return
-        sink = pa.BufferOutputStream()
-        pq.write_table(_arrow_table(table, rows), sink, compression="zstd")
-        self._put(self._part(table, name), sink.getvalue().to_pybytes())
+        else:
+            self._put(self._part(table, name), content)
 
 
 @contextlib.contextmanager
@@ -330,22 +409,111 @@ def checkpoint_path(trial_id: str) -> str:
     return f"checkpoints/{trial_id}/latest.pt"
 
 
+def log_path(trial_id: str) -> str:
+    """Where the last output of a failed trial's worker lies within a store."""
+    return f"logs/{trial_id}.txt"
+
+
 def heartbeat_path(trial_id: str) -> str:
     """Where a running trial says how far it is."""
     return f"heartbeats/{trial_id}.json"
 
 
-def _expand_config(row: Row) -> dict[str, Any]:
-    config = dict(row["config"])
-    columns = {f"hp_{name}": value for name, value in config.items()}
-    return {**row, "config": json.dumps(config, sort_keys=True), **columns}
+def hyperparameter_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows of `hyperparameters` for some runs: numbers and truth values in `number`, what else
+    there is in `text`; the same value of a configuration once."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in runs:
+        for name, value in row["config"].items():
+            number = float(value) if isinstance(value, int | float) else None
+            text = None if number is not None else str(value)
+            key = (row.get("config_id", ""), name, repr(value))
+            found.setdefault(
+                key,
+                {"config_id": row.get("config_id"), "name": name, "number": number, "text": text},
+            )
+    return list(found.values())
 
 
-def _arrow_table(table: str, rows: Sequence[Row]) -> pa.Table:
-    columns = {name: ARROW_TYPES[kind] for name, kind in TABLES[table].items()}
-    for row in rows:
-        for name, value in row.items():
-            if name.startswith("hp_"):
-                columns.setdefault(name, HYPERPARAMETER_TYPES[type(value)])
-    schema = pa.schema(list(columns.items()), metadata={VERSION_KEY: str(SCHEMA_VERSION)})
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+def seals_of(schema: pa.Schema) -> dict[str, tuple[int, int]]:
+    """By table, bytes and CRC-32 of the parts that belong to a part of `runs`."""
+    said = json.loads((schema.metadata or {}).get(SEALS_KEY.encode(), b"{}"))
+    return {table: (size, checksum) for table, (size, checksum) in said.items()}
+
+
+def hyperparameter_types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The hyperparameters of a part of `runs`, from its metadata, with their types."""
+    said = json.loads((schema.metadata or {}).get(HYPERPARAMETERS_KEY.encode(), b"{}"))
+    return {name: ARROW_TYPES[kind] for name, kind in said.items()}
+
+
+def _hyperparameter_types(runs: Sequence[Row]) -> dict[str, str]:
+    found: dict[str, pa.DataType] = {}
+    for row in runs:
+        for name, value in row["config"].items():
+            found[name] = common_type(found.get(name), HYPERPARAMETER_TYPES[type(value)])
+    return type_names(found)
+
+
+def type_names(types: Mapping[str, pa.DataType]) -> dict[str, str]:
+    """The types of columns as `TABLES` calls them."""
+    called = {kind: name for name, kind in ARROW_TYPES.items()}
+    return {name: called[kind] for name, kind in types.items()}
+
+
+def _with_counts(runs: Sequence[Row], others: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
+    """The rows of `runs`, with how many rows of each table belong to each."""
+    counts = {
+        column: Counter(row.get(_owner(table)) for row in others[table])
+        for table, column in COUNT_COLUMNS.items()
+    }
+    return [
+        {
+            **row,
+            "config": json.dumps(dict(row["config"]), sort_keys=True),
+            **{
+                column: counts[column][row.get(_owner(table))]
+                for table, column in COUNT_COLUMNS.items()
+            },
+        }
+        for row in runs
+    ]
+
+
+def _owner(table: str) -> str:
+    """The column that says whose a row is."""
+    return "config_id" if table == "hyperparameters" else "run_id"
+
+
+def _seals(contents: Mapping[str, bytes]) -> str:
+    seals = {table: [len(content), zlib.crc32(content)] for table, content in contents.items()}
+    return json.dumps(seals, sort_keys=True)
+
+
+def _content(table: str, rows: Sequence[Row], metadata: Mapping[str, str] | None = None) -> bytes:
+    schema = pa.schema(
+        [(name, ARROW_TYPES[kind]) for name, kind in TABLES[table].items()],
+        metadata={VERSION_KEY: str(SCHEMA_VERSION), **(metadata or {})},
+    )
+    return _parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _whole(content: bytes | None) -> pa.Table | None:
+    """The rows of a part; None where there is none, or it is damaged."""
+    if content is None:
+        return None
+    try:
+        return pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _values(values: Iterable[str] | pa.ChunkedArray) -> pa.Array:
+    listed = values.to_pylist() if isinstance(values, pa.ChunkedArray | pa.Array) else values
+    return pa.array(sorted(set(listed)), pa.string())

@@ -29,7 +29,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks import metadrive, ogbench
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 SIMULATOR_PACKAGES = {
     "bullet": ("bullet-safety-gym", "pybullet"),

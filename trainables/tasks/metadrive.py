@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 Driver = Callable[[FloatArray], FloatArray]
 """observation -> action [2] (steering, throttle); it sees the simulator's state instead."""

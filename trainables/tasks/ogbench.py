@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 
 class OGBenchSimulator:

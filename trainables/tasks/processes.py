@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safesweep.trainables.tasks.dsrl_imports import Simulator, make_simulator
 from safesweep.trainables.tasks.registry import Task
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 """Observations [n, o], rewards [n], costs [n], whether each episode has ended [n]."""

@@ -84,7 +84,9 @@ def gradients_of(losses: Tensor | dict[str, Tensor], networks: dict[str, Any]) -
 def differentiable(networks: dict[str, Any]) -> dict[str, Any]:
     """The same parameters as leaves of a new autograd graph, sharing their memory."""
     leaves, structure = tree_flatten(networks)
-    return tree_unflatten([leaf.detach().requires_grad_(True) for leaf in leaves], structure)
+    fresh = [leaf.detach().requires_grad_(True) for leaf in leaves]
+    parameters: dict[str, Any] = tree_unflatten(fresh, structure)
+    return parameters
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:

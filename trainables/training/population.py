@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
@@ -337,7 +338,7 @@ class Population:
         self._block = ((start, block), draws)
         return draws
 
-    def take_metrics(self) -> dict[str, np.ndarray]:
+    def take_metrics(self) -> dict[str, NDArray[Any]]:
         """Means [P] of the losses since the last call."""
         steps = max(self._metric_steps, 1)
         taken = {name: (v / steps).cpu().numpy() for name, v in self._metric_sums.items()}
@@ -356,14 +357,15 @@ class Population:
 
         @cache
         def some(first: int | None, last: int | None) -> tuple[Any, Any]:
-            return tree_map(lambda leaf: leaf[first:last], whole)
+            part: tuple[Any, Any] = tree_map(lambda leaf: leaf[first:last], whole)
+            return part
 
         def act(
-            observations: np.ndarray,
+            observations: NDArray[Any],
             step: int,
             members: slice = slice(None),
             chosen: slice = slice(None),
-        ) -> np.ndarray:
+        ) -> NDArray[Any]:
             noise = {}
             if wanted:
                 seeds = self.seeds[members]
@@ -402,17 +404,16 @@ class Population:
         return watched.looked_up(self.state)
 
     def evaluate(self, policy: str, episodes: int) -> Episodes:
-        """Roll every member's policy out in the task's simulator: arrays [P, episodes]."""
-        seeds = np.stack(
-            [
-                np.random.SeedSequence([seed, STREAMS["episodes"]]).generate_state(episodes)
-                for seed in self.seeds
-            ]
-        )
+        """Roll every member's policy out in the task's simulator: arrays [P, episodes].
+
+        Every run of every sweep meets the same starts, so that runs differ by what they learned
+        and not by where they were put down. A policy's noise is its own.
+        """
+        seeds = np.random.SeedSequence([STREAMS["episodes"]]).generate_state(episodes)
         act = self.policy(policy, episodes)
         # A trial's CPUs train and simulate in turn.
         threads = torch.get_num_threads()
-        processes = worthwhile_processes(self.task, seeds.size, threads)
+        processes = worthwhile_processes(self.task, self.size * episodes, threads)
         if processes > 1 and self._flops_to_act(policy, act) < CHEAP_TO_ACT:
             # Several threads stay awake for the next operation, where others have to simulate.
             torch.set_num_threads(1)
@@ -433,7 +434,7 @@ class Population:
             self._known_flops[key] = counter.get_total_flops()
         return self._known_flops[key]
 
-    def feasibility_values(self, observations: np.ndarray) -> np.ndarray | None:
+    def feasibility_values(self, observations: NDArray[Any]) -> NDArray[Any] | None:
         """V_h [P, E] of every member at the same `observations` [E, o]."""
         shared = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self.device)
         first = tree_map(lambda leaf: leaf[0], self.state)
@@ -447,9 +448,10 @@ class Population:
                 assert value is not None
                 return value
 
-            return over_members(one, self.size)(self.state, self.hp).cpu().numpy()
+            values: Tensor = over_members(one, self.size)(self.state, self.hp)
+            return values.cpu().numpy()
 
-    def diagnose(self, observations: np.ndarray, draws: int) -> dict[str, np.ndarray]:
+    def diagnose(self, observations: NDArray[Any], draws: int) -> dict[str, NDArray[Any]]:
         """The method's own diagnostics [P] at `observations` [S, o], with `draws` a state."""
         states = torch.as_tensor(observations, device=self.device)
         wanted = self.method.act_noise(self.method.policies[0])

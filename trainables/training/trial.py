@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import logging
 import os
 import socket
 import time
@@ -24,11 +25,14 @@ from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, hea
 from safesweep.trainables.tasks.dsrl_imports import simulator_versions
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import Episodes
+from safesweep.trainables.training.checkpoints import DamagedCheckpoint, read_checkpoint
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
 from safesweep.trainables.training.population import Population
 
 Rows = list[dict[str, Any]]
 LATENCY_CALLS = 20
+
+_log = logging.getLogger("safesweep")
 
 
 @dataclass
@@ -394,14 +398,12 @@ class Trial:
         self.continued_from = saved["run_ids"]
 
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
-        """The content of a trial's checkpoint."""
-        content = self.writer and self.writer.read_bytes(checkpoint_path(trial_id))
-        if not content:
+        """The content of a trial's checkpoint; None where there is none, or it is damaged."""
+        try:
+            return read_checkpoint(self.writer, trial_id) if self.writer else None
+        except DamagedCheckpoint as problem:
+            _log.warning("%s; the trial is trained without it", problem)
             return None
-        saved: dict[str, Any] = torch.load(
-            io.BytesIO(content), map_location="cpu", weights_only=True
-        )
-        return saved
 
 
 def evaluation_steps(steps: int, evaluate_every: int) -> list[int]:

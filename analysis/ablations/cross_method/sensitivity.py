@@ -231,6 +231,8 @@ SENSITIVITY = Ablation(
             "The method whose default has the least regret on the other seeds has less than the "
             "mean of the others on the seed left out.",
             least_tuned,
+            estimand="mean lead of the least regret on the seed left out",
+            margin=(0.0, math.inf),
         ),
         *(
             value_within(

@@ -4,6 +4,8 @@ The runs are those of `safesweep-sensitivity`. Results, one row per (task, metho
 scores, on a seed, of the configuration that is chosen for the limit on the other seeds.
 """
 
+import math
+
 import pandas
 
 from safesweep.analysis.ablations.cross_method.around_defaults import (
@@ -69,7 +71,8 @@ def _keeps_the_limit(results: pandas.DataFrame) -> list[Finding]:
         for name in _SAFE_METHODS:
             costs = seed_values(results, task, COST, own, name)
             if len(costs):
-                findings.append(judge_range(task, costs.to_numpy(), high=1.0, remark=name))
+                found = judge_range(task, costs.to_numpy(), high=1.0, part=name, cost=True)
+                findings.append(found)
     return findings
 
 
@@ -100,6 +103,8 @@ TRADEOFF = Ablation(
             "Chosen on the other seeds for the task's own limit, each safe method keeps it on the "
             "seed left out.",
             _keeps_the_limit,
+            estimand="mean cost",
+            margin=(-math.inf, 1.0),
         ),
         *(
             rises(

@@ -14,6 +14,8 @@ from safesweep.analysis.published import load_hyperparameters
 from safesweep.trainables.tasks.registry import TASKS
 
 SEEDS = {"smoke": [0, 1], "small": [0, 1, 2], "paper": [0, 1, 2]}
+# For claims that the three seeds of the small scale leave undecided or have decided wrongly.
+MORE_SEEDS = {"small": list(range(12))}
 PAPER_STEPS = 1_000_000
 
 # Evaluations of a run, evenly spaced over its steps, and episodes in each. They are no part of a

@@ -1,7 +1,7 @@
 """Makers of claims over results of `analysis.ablations.engine.settings`, and over printed numbers.
 
-A claim has one finding a task and, over several tasks, one for their mean: the pairs of a seed are
-averaged over the tasks first.
+A claim has one finding a task; `analysis.claims.decide` puts them together. The makers take the
+claim's quantifier, and the tasks that it is about where these are not all of the results.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,18 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas
 
-from safesweep.analysis.ablations.engine.settings import COST, REWARD
+from safesweep.analysis.ablations.engine.settings import COST, REWARD, task_id
 from safesweep.analysis.claims import (
     CONTRADICTED,
+    EVERY_TASK,
+    ON_AVERAGE,
+    PRINT,
+    RESULTS,
     SUPPORTED,
     Claim,
     Finding,
-    judge_paired,
+    judge_contrast,
     judge_range,
+    judge_spread,
     judge_trend,
 )
 
-ALL_TASKS = "all tasks"
+COST_METRICS = (COST, "cost_return_mean")
 Published = Callable[[], pandas.DataFrame]
 
 _UNITS = {REWARD: "reward", COST: "cost"}
@@ -47,9 +52,16 @@ def tasks_with(results: pandas.DataFrame, metric: str, *settings: str) -> list[s
 
 
 def rises(
-    name: str, statement: str, metric: str, *, series: str = "", falls: bool = False
+    name: str,
+    statement: str,
+    metric: str,
+    *,
+    series: str = "",
+    falls: bool = False,
+    quantifier: str = ON_AVERAGE,
+    tasks: Sequence[str] = (),
 ) -> Claim:
-    """The metric rises (or falls) along the varied number: a permutation test of the trend."""
+    """The mean of a metric rises (or falls) along the varied number: a linear contrast."""
 
     def judge(results: pandas.DataFrame) -> list[Finding]:
         chosen = results[(results["metric"] == metric) & (results["series"] == series)]
@@ -57,10 +69,16 @@ def rises(
         for task, rows in chosen.sort_values("step").groupby("task"):
             last = rows.groupby(["seed", "x"])["value"].last().unstack("x")
             settings = [float(value) for value in last.columns]
-            findings.append(judge_trend(str(task), last.to_numpy(), settings, not falls))
+            findings.append(
+                judge_trend(
+                    str(task), last.to_numpy(), settings, not falls, cost=metric in COST_METRICS
+                )
+            )
         return findings
 
-    return Claim(name, statement, judge)
+    estimand = f"change of {metric_word(metric)} along the settings (fitted line)"
+    margin = (-np.inf, 0.0) if falls else (0.0, np.inf)
+    return Claim(name, statement, judge, RESULTS, quantifier, estimand, margin, task_ids(tasks))
 
 
 def larger(
@@ -72,29 +90,34 @@ def larger(
     *,
     series: str = "",
     other_series: str | None = None,
+    quantifier: str = ON_AVERAGE,
+    tasks: Sequence[str] = (),
 ) -> Claim:
-    """Setting `one` has the larger value than `other`, paired by seed."""
+    """Setting `one` has the larger mean than `other`, paired by seed."""
     second = series if other_series is None else other_series
-
-    def judge(results: pandas.DataFrame) -> list[Finding]:
-        return judge_pairs(
-            results,
-            metric,
-            (one, series),
-            (other, second),
-            lambda task, values, remark: judge_paired(task, values, remark),
-        )
-
-    return Claim(name, statement, judge)
+    return difference_within(
+        name, statement, metric, (one, series), (other, second), low=0.0,
+        quantifier=quantifier, tasks=tasks,
+    )  # fmt: skip
 
 
 def close(
-    name: str, statement: str, metric: str, one: str, other: str, margin: float, series: str = ""
+    name: str,
+    statement: str,
+    metric: str,
+    one: str,
+    other: str,
+    margin: float,
+    series: str = "",
+    *,
+    quantifier: str = ON_AVERAGE,
+    tasks: Sequence[str] = (),
 ) -> Claim:
     """The settings differ by no more than the margin either way: an equivalence test."""
     return at_most_better(
-        name, statement, metric, one, other, low=-margin, high=margin, series=series
-    )
+        name, statement, metric, one, other, low=-margin, high=margin, series=series,
+        quantifier=quantifier, tasks=tasks,
+    )  # fmt: skip
 
 
 def at_most_better(
@@ -107,19 +130,37 @@ def at_most_better(
     low: float = -np.inf,
     high: float = np.inf,
     series: str = "",
+    quantifier: str = ON_AVERAGE,
+    tasks: Sequence[str] = (),
 ) -> Claim:
     """The difference of `one` from `other`, paired by seed, lies within [low, high]."""
+    return difference_within(
+        name, statement, metric, (one, series), (other, series), low, high,
+        quantifier=quantifier, tasks=tasks,
+    )  # fmt: skip
+
+
+def difference_within(
+    name: str,
+    statement: str,
+    metric: str,
+    one: tuple[str, str],
+    other: tuple[str, str],
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    quantifier: str = ON_AVERAGE,
+    tasks: Sequence[str] = (),
+) -> Claim:
+    """The difference of two settings (name, series), paired by seed, lies within [low, high]."""
 
     def judge(results: pandas.DataFrame) -> list[Finding]:
-        return judge_pairs(
-            results,
-            metric,
-            (one, series),
-            (other, series),
-            lambda task, values, remark: judge_range(task, values, low, high, remark),
-        )
+        return judge_pairs(results, metric, one, other, low, high)
 
-    return Claim(name, statement, judge)
+    estimand = f"mean difference of {metric_word(metric)}, paired by seed"
+    return Claim(
+        name, statement, judge, RESULTS, quantifier, estimand, (low, high), task_ids(tasks)
+    )
 
 
 def judge_pairs(
@@ -127,27 +168,38 @@ def judge_pairs(
     metric: str,
     one: tuple[str, str],
     other: tuple[str, str],
-    judge: Callable[[str, np.ndarray, str], Finding],
+    low: float = -np.inf,
+    high: float = np.inf,
+    part: str = "",
 ) -> list[Finding]:
-    """Judge the differences of two settings (name, series): a finding a task, and their mean's."""
-    findings, by_task = [], {}
+    """Judge the difference of two settings (name, series) on each task."""
+    findings = []
     for task in dict.fromkeys(results["task"]):
         first = seed_values(results, task, metric, *one)
         second = seed_values(results, task, metric, *other)
-        differences = (first - second).dropna()
-        if differences.empty:
+        both = pandas.DataFrame({"one": first, "other": second}).dropna()
+        if both.empty:
             continue
-        by_task[task] = differences
         remark = f"{first.mean():.3g} against {second.mean():.3g}"
-        findings.append(judge(task, differences.to_numpy(), remark))
-    if len(by_task) > 1:
-        mean = pandas.DataFrame(by_task).dropna().mean(axis=1)
-        findings.append(judge(ALL_TASKS, mean.to_numpy(), f"mean of {len(by_task)} tasks"))
+        findings.append(
+            judge_contrast(
+                str(task), both["one"], both["other"], low, high, remark, part,
+                cost=metric in COST_METRICS,
+            )
+        )  # fmt: skip
     return findings
 
 
 def ratio_within(
-    name: str, statement: str, metric: str, one: str, other: str, low: float, high: float
+    name: str,
+    statement: str,
+    metric: str,
+    one: str,
+    other: str,
+    low: float,
+    high: float,
+    *,
+    quantifier: str = ON_AVERAGE,
 ) -> Claim:
     """The ratio of two settings, paired by seed, lies within [low, high]."""
 
@@ -159,19 +211,34 @@ def ratio_within(
             findings.append(judge_range(task, ratio.to_numpy(), low, high, "a ratio"))
         return findings
 
-    return Claim(name, statement, judge)
+    estimand = f"mean ratio of {metric_word(metric)}, paired by seed"
+    return Claim(name, statement, judge, RESULTS, quantifier, estimand, (low, high))
 
 
 def within_limit(
-    name: str, statement: str, settings: Sequence[str], *, series: str = "", metric: str = COST
+    name: str,
+    statement: str,
+    settings: Sequence[str],
+    *,
+    series: str = "",
+    metric: str = COST,
+    quantifier: str = EVERY_TASK,
+    tasks: Sequence[str] = (),
 ) -> Claim:
     """The mean cost of each setting is within the limit."""
-    return value_within(name, statement, settings, metric, high=1.0, series=series)
+    return value_within(
+        name, statement, settings, metric, high=1.0, series=series,
+        quantifier=quantifier, tasks=tasks,
+    )  # fmt: skip
 
 
-def beyond_limit(name: str, statement: str, setting: str, *, series: str = "") -> Claim:
+def beyond_limit(
+    name: str, statement: str, setting: str, *, series: str = "", quantifier: str = EVERY_TASK
+) -> Claim:
     """The mean cost of a setting exceeds the limit."""
-    return value_within(name, statement, [setting], COST, low=1.0, series=series)
+    return value_within(
+        name, statement, [setting], COST, low=1.0, series=series, quantifier=quantifier
+    )
 
 
 def value_within(
@@ -183,6 +250,8 @@ def value_within(
     low: float = -np.inf,
     high: float = np.inf,
     series: str = "",
+    quantifier: str = EVERY_TASK,
+    tasks: Sequence[str] = (),
 ) -> Claim:
     """The mean of each setting lies within [low, high]."""
 
@@ -192,37 +261,54 @@ def value_within(
             for task in tasks_with(results, metric, setting):
                 values = seed_values(results, task, metric, setting, series)
                 if len(values):
-                    remark = setting if len(settings) > 1 else ""
-                    findings.append(judge_range(task, values.to_numpy(), low, high, remark))
+                    part = setting if len(settings) > 1 else ""
+                    findings.append(
+                        judge_range(
+                            task, values.to_numpy(), low, high, part=part,
+                            cost=metric in COST_METRICS,
+                        )
+                    )  # fmt: skip
         return findings
 
-    return Claim(name, statement, judge)
+    estimand = f"mean {metric_word(metric)}"
+    return Claim(
+        name, statement, judge, RESULTS, quantifier, estimand, (low, high), task_ids(tasks)
+    )
 
 
 def deviation_smaller(
-    name: str, statement: str, metric: str, steady: str, other: str, series: str = ""
+    name: str,
+    statement: str,
+    metric: str,
+    steady: str,
+    other: str,
+    series: str = "",
+    *,
+    quantifier: str = ON_AVERAGE,
 ) -> Claim:
-    """A setting varies less over seeds than another, over the tasks: an F test's exact form is not
-    worth its assumptions with three seeds, so tasks are what is sampled (a sign test's mean)."""
+    """A setting varies less over seeds than another (Brown and Forsythe's test)."""
 
     def judge(results: pandas.DataFrame) -> list[Finding]:
-        gaps = []
+        findings = []
         for task in tasks_with(results, metric, steady, other):
-            deviations = [
-                seed_values(results, task, metric, setting, series).std(ddof=1)
-                for setting in (other, steady)
+            values = [
+                seed_values(results, task, metric, setting, series) for setting in (steady, other)
             ]
-            gaps.append(deviations[0] - deviations[1])
-        if not gaps:
-            return []
-        return [judge_paired(ALL_TASKS, gaps, "difference of deviations over seeds, a task each")]
+            deviations = [float(sample.std(ddof=1)) for sample in values]
+            remark = f"deviations over seeds {deviations[1]:.3g} against {deviations[0]:.3g}"
+            steadier, looser = (sample.to_numpy() for sample in values)
+            findings.append(judge_spread(task, steadier, looser, remark))
+        return findings
 
-    return Claim(name, statement, judge)
+    estimand = f"difference of the absolute deviations of {metric_word(metric)} from the median"
+    return Claim(name, statement, judge, RESULTS, quantifier, estimand, (0.0, np.inf))
 
 
 def printed_claim(name: str, statement: str, judge: Callable[[], list[Finding]]) -> Claim:
     """A claim about the printed numbers alone."""
-    return Claim(name, f"Printed: {statement}", lambda _: judge(), about="print")
+    return Claim(
+        name, f"Printed: {statement}", lambda _: judge(), about=PRINT, estimand="printed numbers"
+    )
 
 
 def printed_values(published: pandas.DataFrame, metric: str) -> pandas.DataFrame:
@@ -308,6 +394,11 @@ def printed_averages(published: pandas.DataFrame, metric: str) -> pandas.Series:
     return printed_values(published, metric).mean()
 
 
+def task_ids(names: Sequence[str]) -> tuple[str, ...]:
+    """Ids of tasks given by their keys or ids."""
+    return tuple(task_id(name) for name in names)
+
+
 def metric_word(metric: str) -> str:
     """A metric as a word in a sentence."""
-    return _UNITS.get(metric, metric)
+    return _UNITS.get(metric, metric.replace("_", " "))

@@ -1,6 +1,7 @@
 """Ablations that look at datasets alone: cost and return of every episode."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas
@@ -10,15 +11,15 @@ from scipy import stats
 
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.plots import draw_panels, short_name, wrapped
-from safesweep.analysis.ablations.engine.settings import nothing_published
-from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED, Claim, Finding
+from safesweep.analysis.ablations.engine.settings import nothing_published, task_id
+from safesweep.analysis.claims import DATASETS, EVERY_TASK, Claim, Finding, judge_evidence
+from safesweep.analysis.contrasts import Evidence, StudentTest
 from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.tasks.registry import TASKS
 
 COLUMNS = ("task", "dataset_id", "collected", "episode", "cost", "reward", "cost_limit")
-BOOTSTRAPS = 2000
 
 
 def read_episodes(store: ResultStore, datasets: tuple[str, ...]) -> pandas.DataFrame:
@@ -80,63 +81,88 @@ def rank_correlation(episodes: pandas.DataFrame) -> float:
     return float(stats.spearmanr(episodes["cost"], episodes["reward"]).statistic)
 
 
-def _bootstrap(
-    episodes: pandas.DataFrame, quantity: Callable[[pandas.DataFrame], float], draws: int
-) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    values = [
-        quantity(episodes.iloc[generator.integers(len(episodes), size=len(episodes))])
-        for _ in range(draws)
-    ]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def correlation_claim(
     name: str, statement: str, tasks: Sequence[str], low: float, high: float = 1.0
 ) -> Claim:
-    """The rank correlation of cost and return lies within [low, high], judged by a bootstrap over
-    episodes (95 %)."""
+    """The rank correlation of cost and return lies within [low, high], over episodes, by Fisher's
+    transformation with the error of Bonett and Wright."""
 
     def judge(results: pandas.DataFrame) -> list[Finding]:
         findings = []
         for task in dict.fromkeys(results["task"]):
-            if short_name(task) not in tasks:
-                continue
             episodes = results[results["task"] == task]
             effect = rank_correlation(episodes)
-            below, above = _bootstrap(episodes, rank_correlation, BOOTSTRAPS // 10)
-            verdict = _verdict(below, above, low, high)
+            error = float(np.sqrt((1 + effect**2 / 2) / max(1, len(episodes) - 3)))
+            place = float(np.arctanh(np.clip(effect, -0.999999, 0.999999)))
+            test, reverse = (StudentTest(sign * place, error, np.inf) for sign in (1, -1))
+            least, most = (
+                float(np.arctanh(end)) if abs(end) < 1 else end * np.inf for end in (low, high)
+            )
+            evidence = Evidence(place, len(episodes), (test,), (reverse,))
+            found = judge_evidence(str(task), evidence, least, most)
             remark = f"{len(episodes)} episodes"
-            findings.append(Finding(task, verdict, effect, below, above, remark=remark))
+            findings.append(
+                replace(
+                    found, effect=effect, low=float(np.tanh(found.low)),
+                    high=float(np.tanh(found.high)), seeds=0, remark=remark, evidence=None,
+                )
+            )  # fmt: skip
         return findings
 
-    return Claim(name, statement, judge)
-
-
-def _verdict(below: float, above: float, low: float, high: float) -> str:
-    if low <= below and above <= high:
-        return SUPPORTED
-    return CONTRADICTED if above < low or below > high else UNDECIDED
+    estimand = "rank correlation of an episode's cost and return"
+    return Claim(
+        name, statement, judge, DATASETS, EVERY_TASK, estimand, (low, high),
+        tuple(task_id(task) for task in tasks),
+    )  # fmt: skip
 
 
 def unsafe_share_claim(name: str, statement: str, low: float, high: float = 1.0) -> Claim:
-    """The share of episodes beyond the cost limit lies within [low, high], on each task (95 %
-    Clopper-Pearson interval)."""
+    """The share of episodes beyond the cost limit lies within [low, high], on each task (binomial
+    tests, Clopper and Pearson's interval)."""
 
     def judge(results: pandas.DataFrame) -> list[Finding]:
         findings = []
         for task, episodes in results.groupby("task", sort=False):
             unsafe = int((episodes["cost"] > episodes["cost_limit"]).sum())
-            interval = stats.binomtest(unsafe, len(episodes)).proportion_ci(0.95)
-            below, above = float(interval.low), float(interval.high)
-            verdict = _verdict(below, above, low, high)
             remark = f"{unsafe} of {len(episodes)} episodes"
-            share = unsafe / len(episodes)
-            findings.append(Finding(str(task), verdict, share, below, above, remark=remark))
+            found = judge_evidence(str(task), _share(unsafe, len(episodes)), low, high, remark)
+            findings.append(replace(found, seeds=0, evidence=None))
         return findings
 
-    return Claim(name, statement, judge)
+    estimand = "share of episodes beyond the cost limit"
+    return Claim(name, statement, judge, DATASETS, EVERY_TASK, estimand, (low, high))
+
+
+@dataclass(frozen=True)
+class ShareTest:
+    """Binomial test of a share being above a value.
+
+    Attributes:
+        hits: how many of `total` there are.
+        negated: the share is negated: it is below the negated value.
+    """
+
+    hits: int
+    total: int
+    negated: bool = False
+
+    def p_above(self, value: float) -> float:
+        """One-sided p-value; a share is never above 1 or below 0."""
+        share = -value if self.negated else value
+        if not 0 <= share <= 1:
+            return 0.0 if value < 0 else 1.0
+        side = "less" if self.negated else "greater"
+        return float(stats.binomtest(self.hits, self.total, share, side).pvalue)
+
+    def lower(self, alpha: float) -> float:
+        """Clopper and Pearson's one-sided bound."""
+        interval = stats.binomtest(self.hits, self.total).proportion_ci(1 - 2 * alpha)
+        return -float(interval.high) if self.negated else float(interval.low)
+
+
+def _share(hits: int, total: int) -> Evidence:
+    tests = (ShareTest(hits, total), ShareTest(hits, total, negated=True))
+    return Evidence(hits / total, total, tests[:1], tests[1:])
 
 
 def draw_episodes(

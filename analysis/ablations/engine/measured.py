@@ -18,7 +18,7 @@ from safesweep.analysis.ablations.engine.settings import (
     sweeps_of,
     task_id,
 )
-from safesweep.analysis.claims import Claim, Finding, judge_paired, judge_range
+from safesweep.analysis.claims import EVERY_TASK, RESULTS, Claim, Finding, judge_paired, judge_range
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.measurements.point_tables import PointRequest, read_points
 
@@ -73,15 +73,19 @@ def seed_means(
 
 
 def each_task(
-    name: str, statement: str, judge: Callable[[pandas.DataFrame, str], Finding | None]
+    name: str,
+    statement: str,
+    judge: Callable[[pandas.DataFrame, str], Finding | None],
+    estimand: str,
+    margin: tuple[float, float],
 ) -> Claim:
-    """A claim judged on each task by itself."""
+    """A claim about every task."""
 
     def judge_all(results: pandas.DataFrame) -> list[Finding]:
         found = [judge(results, task) for task in dict.fromkeys(results.get("task", []))]
         return [finding for finding in found if finding is not None]
 
-    return Claim(name, statement, judge_all)
+    return Claim(name, statement, judge_all, RESULTS, EVERY_TASK, estimand, margin)
 
 
 def mean_positive(
@@ -95,7 +99,9 @@ def mean_positive(
             return None
         return judge_paired(task, sign * means.to_numpy(), f"mean {means.mean():.3g}")
 
-    return each_task(name, statement, judge)
+    sign_word = "negated " if sign < 0 else ""
+    estimand = f"{sign_word}mean of {quantity.replace('_', ' ')} over points"
+    return each_task(name, statement, judge, estimand, (0.0, np.inf))
 
 
 def mean_within(
@@ -114,7 +120,8 @@ def mean_within(
         means = seed_means(results, task, view, quantity, setting)
         return None if means.empty else judge_range(task, means.to_numpy(), low, high)
 
-    return each_task(name, statement, judge)
+    estimand = f"mean of {quantity.replace('_', ' ')} over points"
+    return each_task(name, statement, judge, estimand, (low, high))
 
 
 def summarize_points(results: pandas.DataFrame, published: pandas.DataFrame) -> pandas.DataFrame:

@@ -322,6 +322,7 @@ def settings_ablation(
     curves: bool = False,
     separate_seeds: bool = False,
     steps: Mapping[str, int] | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
     evaluations: int | None = None,
 ) -> Ablation:
     """An ablation that trains every setting on every task, and reads metrics.
@@ -331,6 +332,7 @@ def settings_ablation(
         separate_seeds: every run in a population of its own, for measurements of time: within
             one population all runs take the same time.
         steps: scale -> gradient steps, where the ablation's runs are its own and not shared.
+        seeds: scale -> seeds, where the scale's own do not decide.
         evaluations: of a run, each of a single episode, where its own runs need finer curves.
     """
     paper = id.split("-")[0]
@@ -347,7 +349,9 @@ def settings_ablation(
                 )
             )
         else:
-            sweeps[scale] = sweeps_of(id, scale, paper, settings, names, steps=budget)
+            sweeps[scale] = sweeps_of(
+                id, scale, paper, settings, names, steps=budget, seeds=(seeds or {}).get(scale)
+            )
         if evaluations:
             sweeps[scale] = tuple(_evaluated_often(sweep, evaluations) for sweep in sweeps[scale])
 

@@ -13,6 +13,8 @@ from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.ablations.engine.budgets import describe_cost
 from safesweep.analysis.claims import (
     CONTRADICTED,
+    ON_AVERAGE,
+    RESULTS,
     SUPPORTED,
     Claim,
     Finding,
@@ -118,7 +120,9 @@ def _trend_claim(name: str, metric: str, statement: str, rising: bool) -> Claim:
             findings.append(judge_trend(task, table.to_numpy(), settings, rising))
         return findings
 
-    return Claim(name, statement, judge)
+    margin = (0.0, math.inf) if rising else (-math.inf, 0.0)
+    estimand = f"change of {metric.replace('_', ' ')} along the settings (fitted line)"
+    return Claim(name, statement, judge, RESULTS, ON_AVERAGE, estimand, margin)
 
 
 def _sharper_on_ant_circle(results: pandas.DataFrame) -> list[Finding]:
@@ -177,6 +181,8 @@ _TABLE8_CLAIMS = (
         "sharper-on-ant-circle",
         "The change of recall across tau_h is larger on AntCircle than on CarRun.",
         _sharper_on_ant_circle,
+        estimand="difference of the changes of recall",
+        margin=(0.0, math.inf),
     ),
     _trend_claim(
         "true-recall-rises",

@@ -1,7 +1,10 @@
 """FLRP's refinement of latents: figures 2, 3, 4 and 7."""
 
+import math
+
 import pandas
 
+from safesweep.analysis.ablations.engine.budgets import MORE_SEEDS
 from safesweep.analysis.ablations.engine.claim_builders import (
     at_most_better,
     close,
@@ -19,7 +22,7 @@ from safesweep.analysis.ablations.engine.settings import (
     settings_ablation,
 )
 from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
-from safesweep.analysis.claims import Claim, Finding, judge_paired
+from safesweep.analysis.claims import ON_AVERAGE, Claim, Finding
 
 SAFETY_FIRST, REWARD_FIRST = "H R SH", "R H SH"
 ORDERS = {
@@ -33,14 +36,9 @@ ORDERS = {
 def _refined_earn_more(results: pandas.DataFrame) -> list[Finding]:
     findings = []
     for order in list(ORDERS)[:-1]:
-        pairs = judge_pairs(results, REWARD, (order, ""), ("unrefined", ""), judge_paired)
-        findings += [
-            Finding(
-                finding.task, finding.verdict, finding.effect, finding.low, finding.high,
-                finding.p_value, finding.seeds, f"{order}: {finding.remark}",
-            )
-            for finding in pairs
-        ]  # fmt: skip
+        findings += judge_pairs(
+            results, REWARD, (order, ""), ("unrefined", ""), low=0.0, part=order
+        )
     return findings
 
 
@@ -64,6 +62,9 @@ FIGURE_3 = settings_ablation(
             "refined-earn-more",
             "Every order of refinement earns more than no refinement.",
             _refined_earn_more,
+            quantifier=ON_AVERAGE,
+            estimand="mean difference of reward, paired by seed",
+            margin=(0.0, math.inf),
         ),
         at_most_better(
             "safety-first-costs-no-more",
@@ -102,6 +103,7 @@ FIGURE_3 = settings_ablation(
             "random",
         ),
     ),
+    seeds=MORE_SEEDS,
 )
 
 

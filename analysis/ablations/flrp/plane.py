@@ -1,5 +1,7 @@
 """FLRP's figure 2: one state, and what each expert does there."""
 
+import math
+
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -95,6 +97,8 @@ FIGURE_2 = measured_ablation(
             "In the state shown less than half of the best tenth of actions by Q_r is in the "
             "safest tenth by Q_h.",
             _overlap,
+            "shared part of the best tenths",
+            (-math.inf, 0.5),
         ),
         mean_positive(
             "safety-expert-saves",

@@ -2,6 +2,7 @@
 
 import pandas
 
+from safesweep.analysis.ablations.engine.budgets import MORE_SEEDS
 from safesweep.analysis.ablations.engine.claim_builders import (
     larger,
     printed_averages,
@@ -243,6 +244,7 @@ FIGURE_6 = settings_ablation(
         rises("reward-falls", "Reward falls as lambda grows.", REWARD, falls=True),
         larger("soft-earns-more", "lambda = 1 earns more than 2.", REWARD, "1", "2"),
     ),
+    seeds=MORE_SEEDS,
 )
 
 FIGURE_7A = settings_ablation(
@@ -256,6 +258,7 @@ FIGURE_7A = settings_ablation(
         rises("reward-falls", "Reward falls as lambda grows.", REWARD, falls=True),
         rises("cost-falls", "Cost falls as lambda grows.", COST, falls=True),
     ),
+    seeds=MORE_SEEDS,
 )
 
 FIGURE_7B = settings_ablation(
@@ -266,6 +269,7 @@ FIGURE_7B = settings_ablation(
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun", "BallCircle")},
     draw_by_task("LSPC figure 7b", note="The settings are values of xi. The text names no task."),
     (larger("half-costs-more", "xi = 0.5 costs more than 0.7.", COST, "0.5", "0.7"),),
+    seeds=MORE_SEEDS,
 )
 
 FIGURE_8 = settings_ablation(
@@ -279,6 +283,7 @@ FIGURE_8 = settings_ablation(
         larger("half-earns-more", "xi = 0.5 earns more than 0.7.", REWARD, "0.5", "0.7"),
         within_limit("safe", "LSPC-S is within the limit for both.", ["0.5", "0.7"]),
     ),
+    seeds=MORE_SEEDS,
 )
 
 

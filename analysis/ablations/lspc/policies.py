@@ -21,7 +21,15 @@ from safesweep.analysis.ablations.engine.plots import (
 )
 from safesweep.analysis.ablations.engine.settings import COST, Setting
 from safesweep.analysis.ablations.lspc.comparisons import SMALL_TASKS, SMOKE_TASKS
-from safesweep.analysis.claims import Claim, Finding, judge_paired, judge_range
+from safesweep.analysis.claims import (
+    ALL_TASKS,
+    ON_AVERAGE,
+    RESULTS,
+    Claim,
+    Finding,
+    judge_paired,
+    judge_range,
+)
 from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
 from safesweep.trainables.tasks.registry import TASKS
 
@@ -155,9 +163,10 @@ def _compare(one: tuple[bool, bool], other: tuple[bool, bool], name: str, statem
         if gap.empty:
             return []
         remark = f"{first.mean():.3g} against {second.mean():.3g}"
-        return [judge_paired("all tasks", gap.to_numpy(), remark)]
+        return [judge_paired(ALL_TASKS, gap.to_numpy(), remark)]
 
-    return Claim(name, statement, judge)
+    estimand = "difference of mean rewards, paired by seed"
+    return Claim(name, statement, judge, RESULTS, ON_AVERAGE, estimand, (0.0, np.inf))
 
 
 def _safe(results: pandas.DataFrame, task: str) -> Finding | None:
@@ -166,7 +175,8 @@ def _safe(results: pandas.DataFrame, task: str) -> Finding | None:
     if not costs:
         return None
     mean = pandas.concat(costs, axis=1).mean(axis=1)
-    return judge_range(task, mean.to_numpy(), high=1.0, remark="mean of the other tasks")
+    remark = "mean of the other tasks"
+    return judge_range(task, mean.to_numpy(), high=1.0, remark=remark, cost=True)
 
 
 _METADRIVE = tuple(
@@ -198,7 +208,13 @@ FIGURE_12 = measured_ablation(
             "easy-transfers-worse",
             "Trained on the easy task, reward drops on harder ones.",
         ),
-        each_task("stays-safe", "On the other tasks the mean cost is within the limit.", _safe),
+        each_task(
+            "stays-safe",
+            "On the other tasks the mean cost is within the limit.",
+            _safe,
+            "mean cost",
+            (-np.inf, 1.0),
+        ),
     ),
     target_tasks={"smoke": _BOATS, "small": _BOATS, "paper": _METADRIVE},
 )

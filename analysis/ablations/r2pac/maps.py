@@ -1,5 +1,7 @@
 """R2PAC's maps of values over states: figures 3 and 8."""
 
+import math
+
 import pandas
 from matplotlib.figure import Figure
 
@@ -108,16 +110,22 @@ def _maps(number: int, small: tuple[str, ...], paper: tuple[str, ...]) -> Ablati
                 "reward-and-cost-coincide",
                 "States with a high V_r have a high V_c (rank correlation above 0).",
                 _vanilla_coincides,
+                "mean rank correlation over states",
+                (0.0, math.inf),
             ),
             each_task(
                 "penalty-turns-it",
                 "States with a high V_c have a low penalized V_r (rank correlation below 0).",
                 _penalized_opposes,
+                "negated mean rank correlation over states",
+                (0.0, math.inf),
             ),
             each_task(
                 "constant-when-unsafe",
                 "The penalized V_r varies less than half as much over unsafe states as over safe.",
                 _constant_when_unsafe,
+                "mean ratio of deviations",
+                (-math.inf, 0.5),
             ),
         ),
     )

@@ -16,6 +16,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution import ray_tune as launch
 from safesweep.sweeps.execution import scheduler as queue
+from safesweep.sweeps.execution.failures import FirstFailure
 from safesweep.sweeps.execution.ray_tune import max_concurrent, trial_resources
 from safesweep.sweeps.execution.scheduler import make_plan
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -25,6 +26,7 @@ from safesweep.trainables.store.writer import (
     StoreProblem,
     checkpoint_path,
     heartbeat_path,
+    log_path,
 )
 from safesweep.trainables.tasks.registry import get_task
 
@@ -75,6 +77,9 @@ def stand_in_trainable() -> type[Any]:
         def step(self) -> dict[str, Any]:
             self.at += self.plan["evaluate_every"]
             levels = [config["feasibility_expectile"] for config in self.plan["configs"]]
+            print(f"trying {levels[0]}", flush=True)
+            if RAISES in levels:
+                print("looks bad", file=sys.stderr)
             tries = 0
             if levels[0] in (RAISES, DIES_ONCE, DIES_ALWAYS) and self.at == 10:
                 tries = self.count_tries(levels[0])
@@ -82,7 +87,7 @@ def stand_in_trainable() -> type[Any]:
                 raise MemoryError(f"no room for {len(levels)}")
             if STORE_GONE in levels:
                 raise StoreProblem("storage: 'there' cannot be written (it is gone)")
-            if RAISES in levels:
+            if RAISES in levels and not Path(self.plan["storage"], "mended").exists():
                 raise RuntimeError("out of luck")
             if DIES_ALWAYS in levels or (DIES_ONCE in levels and tries == 1):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -232,10 +237,66 @@ def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
         DIES_ONCE: None,
         0.7: None,
     }
+    # All of what was raised is kept, and what the worker printed, and the first of a kind is said.
+    kept = dict(zip(runs["hp_feasibility_expectile"], runs["traceback"], strict=True))
+    assert kept[RAISES].startswith("Traceback") and "in step" in kept[RAISES]
+    assert "bad data\nin two lines" in kept[ILL_FORMED] and "in setup" in kept[ILL_FORMED]
+    assert "worker process has died" in kept[DIES_ALWAYS]
+    assert kept[0.7] is None
+    trials = dict(zip(runs["hp_feasibility_expectile"], runs["trial_id"], strict=True))
+    output = (tmp_path / log_path(trials[RAISES])).read_text()
+    assert "[standard output]\ntrying 0.61\n" in output
+    assert "[standard error]\nlooks bad" in output
+    assert "trying 0.63" in (tmp_path / log_path(trials[DIES_ALWAYS])).read_text()
+    assert not (tmp_path / log_path(trials[0.7])).exists()
     # An error in code or data is not tried again; a lost worker is.
     tries = {path.name for path in tmp_path.glob("tried-*")}
     assert tries == {f"tried-{RAISES}-1", f"tried-{DIES_ONCE}-2", f"tried-{DIES_ALWAYS}-2"}
     assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "failed"
+
+
+@pytest.mark.ray
+def test_failures_of_a_kind_are_said_once_and_a_run_that_succeeds_later_leaves_no_log(
+    ray_session: None, sweep: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = spec([RAISES, 0.7, ILL_FORMED], seeds=[0, 1], configs_per_trial=1)
+    trainable = stand_in_trainable()
+    assert run_sweep(first, str(tmp_path), trainable=trainable).failed == 4
+    said = capfd.readouterr().err
+    assert said.count("flrp on BoatNavigation-v0 has failed: RuntimeError: out of luck") == 1
+    assert said.count("has failed: ValueError: bad data") == 1
+    assert 'raise RuntimeError("out of luck")' in said
+    run = ResultStore(tmp_path).runs(status="failed")["run_id"]
+    assert any(f"safesweep logs {name} --storage {tmp_path}" in said for name in run)
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+    # As a code that has been mended would.
+    (tmp_path / "mended").touch()
+    assert run_sweep(first, str(tmp_path), progress=False, trainable=trainable).failed == 2
+    assert list((tmp_path / "logs").iterdir()) == []
+    assert list(ResultStore(tmp_path).runs(status="completed")["traceback"].dropna()) == []
+
+
+@pytest.mark.ray
+def test_fail_fast_ends_at_the_first_failure_and_the_same_sweep_goes_on(
+    sweep: Any, tmp_path: Path
+) -> None:
+    levels = [0.7, RAISES, *(0.8 + 0.01 * number for number in range(10))]
+    with pytest.raises(FirstFailure, match="RuntimeError: out of luck"):
+        run_sweep(
+            spec(levels, seeds=[0]),
+            str(tmp_path),
+            progress=False,
+            trainable=stand_in_trainable(),
+            fail_fast=True,
+        )
+    found = [status for several in statuses(tmp_path).values() for status in several]
+    assert found.count("failed") == 1
+    assert len(found) < len(levels)
+    assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
+    (tmp_path / "mended").touch()
+    again = sweep(spec(levels, seeds=[0]))
+    assert (again.completed, again.failed) == (len(levels), 0)
+    assert again.skipped == found.count("completed")
 
 
 @pytest.mark.ray

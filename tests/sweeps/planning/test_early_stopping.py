@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.sweeps.planning.early_stopping import (
@@ -264,7 +264,6 @@ def test_the_best_safe_configuration_is_kept_for_less_than_two_fifths(
     assert best is not None and best[0] == survivor
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     stop_after=st.integers(0, 14),
     configs_per_trial=st.sampled_from([1, 2, 4]),

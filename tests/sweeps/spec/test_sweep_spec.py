@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.search_spaces import SEARCH_SPACES
@@ -283,7 +283,6 @@ def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     assert SweepSpec.from_yaml(spec(**changes).to_yaml()) == spec(**changes)
 
 
-@settings(deadline=None)
 @given(
     seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
     steps=st.integers(1, 10**9),
@@ -484,6 +483,43 @@ def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
 )
 def test_datasets_of_tasks_that_cannot_be(dataset: object, message: str) -> None:
     assert problem_of(tasks=["BallRun", "CarRun"], dataset=dataset).startswith(message)
+
+
+def test_each_task_may_have_its_own_number_of_episodes() -> None:
+    tasks = ["BallRun", "CarRun"]
+    assert spec().episodes_of("BoatNavigation-v0") == 20
+    example = spec(tasks=tasks, evaluate={"episodes": {"CarRun": 5, "OfflineBallRun-v0": 1e1}})
+    assert [example.episodes_of(task) for task in example.tasks] == [10, 5]
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    unsettled = spec(evaluate={"episodes": "auto"})
+    assert unsettled.evaluate_episodes is None
+    assert SweepSpec.from_yaml(unsettled.to_yaml()) == unsettled
+    with pytest.raises(InvalidInput, match="auto has not been settled"):
+        unsettled.episodes_of("BoatNavigation-v0")
+
+
+@pytest.mark.parametrize(
+    ("episodes", "message"),
+    [
+        (
+            0,
+            "evaluate.episodes: 0 is not allowed; it must be a whole number in [1, 10000], auto or",
+        ),
+        ("many", "evaluate.episodes: 'many' is not allowed; it must be a whole number in [1, 1000"),
+        ([20], "evaluate.episodes: [20] is not allowed; it must be a whole number in [1, 10000]"),
+        ({"BallRun": 20}, "evaluate.episodes.OfflineCarRun-v0: is missing; each task needs a num"),
+        ({"BalRun": 20}, "evaluate.episodes: task: 'BalRun' is unknown; did you mean 'BallRun'"),
+        ({"AntRun": 20}, "evaluate.episodes.AntRun: is not a task of the sweep, which has Off"),
+        (
+            {"BallRun": 20, "CarRun": "auto"},
+            "evaluate.episodes.CarRun: 'auto' is not allowed; it must be a whole number in [1, ",
+        ),
+        ({True: 20}, "evaluate.episodes: the key True is not text"),
+    ],
+)
+def test_numbers_of_episodes_that_cannot_be(episodes: object, message: str) -> None:
+    changes = {"tasks": ["BallRun", "CarRun"], "evaluate": {"episodes": episodes}}
+    assert problem_of(**changes).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.dataset import read_dataset
-from safesweep.trainables.data.dataset_layouts import join_episodes, with_successors
-from safesweep.trainables.data.sources import KEYS
+from safesweep.trainables.data.dataset_layouts import KEYS, join_episodes, with_successors
 from safesweep.trainables.tasks.registry import get_task
 from tests.trainables.data.test_sources import make_arrays, write_raw
 

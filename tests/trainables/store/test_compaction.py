@@ -60,7 +60,9 @@ def contents(storage: Path) -> dict[str, pandas.DataFrame]:
     frames = {}
     for table in TRIAL_TABLES:
         frame = getattr(store, table)()
-        order = [name for name in ("run_id", "step", "episode", "name") if name in frame]
+        order = [
+            name for name in ("run_id", "step", "episode", "name", "config_id") if name in frame
+        ]
         frames[table] = frame.sort_values(order).reset_index(drop=True)
     return frames
 

@@ -105,7 +105,7 @@ def test_live_simulators_take_a_share_of_the_memory(monkeypatch):
         monkeypatch.setattr(
             environments.psutil, "virtual_memory", lambda: SimpleNamespace(total=memory)
         )
-        monkeypatch.setattr(environments.os, "cpu_count", lambda: processors)
+        monkeypatch.setattr(environments, "usable_cpus", lambda: processors)
         return environments.live_simulators(task)
 
     assert live(24 * gigabyte, 2) == 64
