@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from safesweep.search_spaces.validation import InvalidInput
@@ -137,6 +140,42 @@ def test_what_the_schema_refuses_the_loader_refuses(changes: dict[str, Any]) -> 
     assert faults({**BASE, **changes})
     with pytest.raises(InvalidInput):
         SweepSpec.from_mapping({**BASE, **changes})
+
+
+WORDS = st.sampled_from(
+    ["auto", "grid", "tpe", "method", "seed", "every", "episodes", "low", "high", "log", "tau_h", "T",
+     "flrp", "lspc", "BoatNavigation", "halving", "min_steps", "normalized_cost", "subject_to",
+     "maximize", "cpu", "num_configs", "points", "parallel", "collect"]
+)  # fmt: skip
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 200)
+    | st.floats()
+    | WORDS
+    | st.sampled_from([date(2024, 5, 1), b"bytes", 1e300, 10**400, 1e4])
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | SCALARS, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from([field.alias or name for name, field in SweepSpec.model_fields.items()])
+
+
+@given(st.dictionaries(KEYS | WORDS | SCALARS, ANYTHING, max_size=3))
+def test_whatever_a_file_holds_is_refused_in_lines_or_taken_by_loader_and_schema(
+    changes: dict[Any, Any],
+) -> None:
+    content = {**BASE, **changes}
+    try:
+        spec = SweepSpec.from_mapping(content)
+    except InvalidInput as problem:
+        assert problem.problems
+        assert not any("\n" in line for line in problem.problems)
+        return
+    assert SweepSpec.from_yaml(spec.to_yaml()) == spec
+    assert faults(content) == []
 
 
 @pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
