@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safesweep.analysis import published
-from safesweep.search_spaces.validation import InvalidInput, nearest, require_choice
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
@@ -800,8 +800,7 @@ def _listed(wanted: object) -> list[Any]:
 def _unknown_sweep(name: str, uri: str, known: set[str]) -> InvalidInput:
     if not known:
         return InvalidInput(f"sweep: {name!r} is unknown; the store {uri!r} holds no sweep")
-    close = nearest(name, known)
-    hint = f"; did you mean {close!r}?" if close else ""
+    hint = did_you_mean(name, known)
     return InvalidInput(
         f"sweep: {name!r} is not in the store {uri!r}, which has {', '.join(sorted(known))}{hint}"
     )
