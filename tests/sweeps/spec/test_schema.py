@@ -143,8 +143,8 @@ def test_what_the_schema_refuses_the_loader_refuses(changes: dict[str, Any]) -> 
 
 
 WORDS = st.sampled_from(
-    ["auto", "grid", "tpe", "method", "seed", "every", "episodes", "low", "high", "log", "tau_h", "T",
-     "flrp", "lspc", "BoatNavigation", "halving", "min_steps", "normalized_cost", "subject_to",
+    ["auto", "grid", "tpe", "method", "seed", "every", "episodes", "low", "high", "log", "tau_h",
+     "T", "flrp", "lspc", "BoatNavigation", "halving", "min_steps", "normalized_cost", "subject_to",
      "maximize", "cpu", "num_configs", "points", "parallel", "collect"]
 )  # fmt: skip
 SCALARS = (
