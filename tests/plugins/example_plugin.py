@@ -19,12 +19,16 @@ from safesweep.trainables.components.critics import (
     evaluate_ensemble,
     squared_error,
 )
-from safesweep.trainables.components.networks import detach, hidden_sizes, init_mlp, mlp
+from safesweep.trainables.components.networks import detach, mlp
 from safesweep.trainables.methods.method import (
+    Losses,
     Method,
     MethodConfig,
     Noise,
     Phase,
+    State,
+    StepInputs,
+    StepOutputs,
     batched,
 )
 from safesweep.trainables.tasks.suite import Suite
@@ -59,29 +63,30 @@ class CostTD3BC(Method):
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("train", 1.0, ("actor", "reward_q", "cost_q")),)
 
-    def init(self, generator: torch.Generator) -> dict[str, Any]:
+    def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
-        width, depth = self.static.hidden_dim, self.static.hidden_layers
-        critic = hidden_sizes(observation + action, width, depth, 1)
         params = {
-            "actor": init_mlp(generator, hidden_sizes(observation, width, depth, action)),
-            "reward_q": init_mlp(generator, critic, ensemble=2),
-            "cost_q": init_mlp(generator, critic, ensemble=2),
+            "actor": self.mlp(generator, observation, action),
+            "reward_q": self.mlp(generator, observation + action, 1, ensemble=2),
+            "cost_q": self.mlp(generator, observation + action, 1, ensemble=2),
         }
         return {"params": params, "target": dict(params)}
 
     def noise(self, phase: str) -> dict[str, Noise]:
         return {"smoothing": Noise((self.static.batch_size, self.spec.action_dim))}
 
-    def loss(
-        self, phase: str, params: Any, state: Any, batch: Any, hp: Any, noise: Any
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        target, observations = state["target"], batch["observations"]
-        smoothing = (hp.policy_noise * noise["smoothing"]).clamp(-0.5, 0.5)
-        after = batch["next_observations"]
+    @property
+    def losses(self) -> Losses:
+        return {"train": self.train_losses}
+
+    def train_losses(self, inputs: StepInputs) -> StepOutputs:
+        """Both critics follow the target policy; each network has a loss of its own."""
+        params, target, batch, hp = inputs.params, inputs.target, inputs.batch, inputs.hp
+        observations, after = batch["observations"], batch["next_observations"]
+        smoothing = (hp.policy_noise * inputs.noise["smoothing"]).clamp(-0.5, 0.5)
         next_action = (torch.tanh(mlp(target["actor"], after)) + smoothing).clamp(-1, 1)
         losses = {}
-        # Two critics each: the smaller reward and the larger cost are believed.
+        # Of two critics the smaller reward and the larger cost are believed.
         for name, signal, pick in (("reward_q", "rewards", "amin"), ("cost_q", "costs", "amax")):
             ahead = getattr(evaluate_ensemble(target[name], after, next_action), pick)(0)
             aim = bellman_target(batch[signal], ahead, batch["terminals"], hp.discount)
@@ -93,7 +98,7 @@ class CostTD3BC(Method):
         scale = reward.detach().abs().mean() + 1e-6
         gain = hp.reward_weight * (reward - hp.cost_weight * cost).mean() / scale
         losses["actor"] = (action - batch["actions"]).square().mean() - gain
-        return losses, {f"loss/{name}": value for name, value in losses.items()}
+        return StepOutputs(losses, {f"loss/{name}": value for name, value in losses.items()})
 
     def act(self, policy: str, state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
         return torch.tanh(mlp(state["params"]["actor"], observations))

@@ -1,6 +1,5 @@
 """Evaluating runs again from their checkpoints, on episodes and noise that no one has seen."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import InvalidInput, require_number
-from safesweep.trainables.methods.method import Method, ProblemSpec
+from safesweep.trainables.methods.method import Method, ProblemSpec, policy_cost_limit
 from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
-from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.population import draw_noise, over_members
+from safesweep.trainables.training.acting import Policy, draw_noise
+from safesweep.trainables.training.checkpoints import run_state
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations
 # use.
@@ -60,8 +59,7 @@ def evaluate_again(
 
     The episodes' starts follow from `episode_seed` alone, so that all runs meet the same, and the
     policy's noise from (seed of the run, `episode_seed`); both from streams that training and its
-    evaluations do not use. Checkpoints are read as tensors and plain values only
-    (`weights_only`): one that somebody else made cannot run code.
+    evaluations do not use.
 
     Args:
         writer: of the sweep that the runs belong to.
@@ -80,15 +78,14 @@ def evaluate_again(
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
     method_class = find_method(algorithm)
-    if policy not in method_class.policies:
-        raise InvalidInput(
-            f"policy: {policy!r} is not one of {algorithm}'s, {', '.join(method_class.policies)}"
-        )
+    for run in runs:
+        require_policy(method_class, run.config, policy)
+    limit = policy_cost_limit(policy, limit)
     identifier = confirmation_id(runs, policy, episodes, episode_seed, limit)
     moment = datetime.now(UTC)
     rows = []
     for run in runs:
-        state, step = _run_state(writer, run)
+        state, step = run_state(writer, run.trial_id, run.run_id)
         outcome = _evaluate(method_class, found, run, state, policy, episodes, episode_seed, limit)
         rows.append(
             {
@@ -112,24 +109,21 @@ def evaluate_again(
     return rows
 
 
-def _run_state(writer: ResultWriter, run: ChosenRun) -> tuple[Any, int]:
-    """One run's state [1, ...] from its trial's checkpoint, and the step at which it was made."""
-    path = checkpoint_path(run.trial_id)
-    content = writer.read_bytes(path)
-    if content is None:
-        raise InvalidInput(f"checkpoint: run {run.run_id} has none ({path} is not in the store)")
-    try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        member = saved["run_ids"].index(run.run_id)
-        population = saved["population"]
-        state = tree_map(lambda leaf: leaf[member : member + 1], population["state"])
-        return state, int(population["step"])
-    except Exception as problem:
-        # Unpickling fails in many ways, and every one means that this is no checkpoint of ours.
-        reason = " ".join(str(problem).split())[:200]
-        raise InvalidInput(
-            f"checkpoint: {path} cannot be read for {run.run_id} ({reason})"
-        ) from problem
+def require_policy(method_class: type[Method], config: Mapping[str, Any], policy: str) -> None:
+    """Refuse a name that is no policy's; one that acts to a cost limit may name any, `name@limit`.
+
+    Raises:
+        InvalidInput: it is not one of the method's.
+    """
+    allowed = ", ".join(method_class.policies)
+    name, at, limit = policy.partition("@")
+    known = name in method_class.policies
+    if at:
+        by_limit = method_class.config_class.resolve(dict(config)).acts_to_cost_limit
+        known = known and by_limit and limit.replace(".", "", 1).isdecimal()
+        allowed += ", and each at a cost limit (name@10)" if by_limit else ""
+    if not known:
+        raise InvalidInput(f"policy: {policy!r} is not one of {method_class.name}'s, {allowed}")
 
 
 def _evaluate(
@@ -152,26 +146,22 @@ def _evaluate(
             horizon=task.horizon,
             reward_scale=task.horizon / (task.max_return - task.min_return),
             cost_limit=cost_limit,
+            cost_limits=task.cost_limits,
         ),
     )
     hyperparameters = config.hyperparameters_type()(
         **{name: torch.tensor([float(value)]) for name, value in config.batched_values().items()}
     )
     wanted = method.act_noise(policy)
-    lifted = over_members(
-        lambda state, observations, hp, noise: method.act(policy, state, observations, hp, noise), 1
-    )
     streams = [run.seed, CONFIRM_STREAM, episode_seed]
 
-    def act(observations: Any, step: int, members: slice, chosen: slice) -> Any:
+    def draw(step: int, members: slice, chosen: slice) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(_number([*streams, 1, step]))
-        noise = {
+        return {
             name: draw_noise(n, (1, episodes), generator)[:, chosen] for name, n in wanted.items()
         }
-        with torch.no_grad():
-            actions = lifted(state, torch.as_tensor(observations), hyperparameters, noise)
-        return torch.nan_to_num(actions).clamp(-1, 1).numpy()
 
+    act = Policy(method, policy, state, hyperparameters, draw, torch.device("cpu"))
     # Common to all runs, as in training, and others than there.
     starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
     return rollout(task, act, 1, starts)

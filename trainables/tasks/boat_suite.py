@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from safesweep.trainables.data.dataset_layouts import MARGIN_KEY
 from safesweep.trainables.tasks import boat
-from safesweep.trainables.tasks.simulator import Act, Episodes, FloatArray
+from safesweep.trainables.tasks.simulator import Act, EpisodeBlock, Episodes, FloatArray
 from safesweep.trainables.tasks.suite import Arrays, KnownFeasibility, Suite
 from safesweep.trainables.tasks.task import Task
 
@@ -46,10 +46,12 @@ def sail(task: Task, act: Act, members: int, seeds: NDArray[np.int64]) -> Episod
         starts = boat.start_states(every.reshape(-1).tolist(), task.name).reshape(*shape, 2)
     boats = boat.BoatEnvironment(task.name, np.broadcast_to(starts, (*shape, 2)))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
+    policies = EpisodeBlock(act, slice(0, shape[0]), slice(0, shape[1]), shape)
     for step in range(boat.HORIZON):
-        asked = act(boats.observations, step, slice(0, shape[0]), slice(0, shape[1]))
+        asked = policies.actions(boats.observations, step)
         actions = np.clip(asked, -1.0, 1.0)
         _, rewards, costs = boats.step(actions)
+        policies.answered(rewards, costs)
         reward_returns += rewards
         cost_returns += costs
     return Episodes(reward_returns, cost_returns, np.full(shape, boat.HORIZON, dtype=np.int64))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins
-from safesweep.search_spaces.validation import InvalidInput, nearest, shown
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, shown
 from safesweep.trainables.tasks.boat_suite import BOAT
 from safesweep.trainables.tasks.bullet import BULLET
 from safesweep.trainables.tasks.gymnasium_task import suite_of_file
@@ -119,8 +119,7 @@ def get_task(name: str) -> Task:
     found = (TASKS.get(name) or _KEYS.get(name)) if isinstance(name, str) else None
     if found is not None:
         return found
-    close = nearest(str(name), [*TASKS, *_KEYS])
-    hint = f"; did you mean {close!r}?" if close else ""
+    hint = did_you_mean(str(name), [*TASKS, *_KEYS])
     raise InvalidInput(
         f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)}; "
         "one from outside needs its plugin, --plugin)"

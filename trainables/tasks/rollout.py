@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from safesweep.trainables.tasks.processes import WAITING, Wave, simulate
 from safesweep.trainables.tasks.processors import usable_cpus
 from safesweep.trainables.tasks.registry import suite_of
-from safesweep.trainables.tasks.simulator import Act, Episodes
+from safesweep.trainables.tasks.simulator import Act, EpisodeBlock, Episodes
 from safesweep.trainables.tasks.task import Task
 
 MEMORY_SHARE = 0.3
@@ -93,11 +93,13 @@ def _wave(
     observations = np.zeros((*shape, task.observation_dim), dtype=np.float32)
     observations[:] = (yield "reset", seeds[block].ravel().tolist()).reshape(observations.shape)
     running = np.ones(shape, dtype=bool)
+    policies = EpisodeBlock(act, members, episodes, shape)
     for step in range(task.horizon):
         # Some simulators compute in the precision of the action that they are given.
-        asked = act(observations, step, members, episodes)
+        asked = policies.actions(observations, step)
         actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
         after, rewards, costs, ended = yield "step", actions.reshape(-1, actions.shape[-1])
+        policies.answered(rewards, costs)
         observations[running] = after[running.ravel()]
         outcomes.reward_returns[block][running] += rewards[running.ravel()]
         outcomes.cost_returns[block][running] += costs[running.ravel()]

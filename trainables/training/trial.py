@@ -17,12 +17,13 @@ import torch
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.method import MethodConfig
+from safesweep.trainables.methods.method import MethodConfig, policy_cost_limit
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
 from safesweep.trainables.tasks.simulator import Episodes
+from safesweep.trainables.training.checkpoints import DamagedCheckpoint, read_checkpoint
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
 from safesweep.trainables.training.observers import (
     ObservedTrial,
@@ -88,7 +89,7 @@ class Trial:
                 task.name,
                 dataset.dataset_id,
                 steps,
-                cost_limit if c.trains_to_cost_limit else None,
+                c.cost_limit_in_identity(cost_limit, task.cost_limits),
             )
             for c in configs
         ]
@@ -132,7 +133,7 @@ class Trial:
         self.population.advance(rung)
         trained = time.perf_counter()
         self._record_metrics()
-        for policy in self.population.method.policies:
+        for policy in self.population.method.evaluated_policies:
             self._evaluate(policy)
         size = self.population.size
         self.seconds["train"] += (trained - started) / size
@@ -277,6 +278,7 @@ class Trial:
         step, run = self.population.step, self.run_ids[member]
         rewards = outcome.reward_returns[member]
         costs, lengths = outcome.cost_returns[member], outcome.lengths[member]
+        limit = policy_cost_limit(policy, self.cost_limit)
         self.rows.evaluations.append(
             {
                 "run_id": run,
@@ -289,9 +291,9 @@ class Trial:
                 "reward_return_mean": float(rewards.mean()),
                 "cost_return_mean": float(costs.mean()),
                 "normalized_reward": float(self.task.normalize_reward(rewards.mean())),
-                "normalized_cost": float(self.task.normalize_cost(costs.mean(), self.cost_limit)),
-                "cost_limit": self.cost_limit,
-                "violation_rate": float((costs > self.cost_limit).mean()),
+                "normalized_cost": float(self.task.normalize_cost(costs.mean(), limit)),
+                "cost_limit": limit,
+                "violation_rate": float((costs > limit).mean()),
                 "zero_cost_rate": float((costs == 0).mean()),
                 "episode_length_mean": float(lengths.mean()),
                 "episodes": len(costs),
@@ -400,20 +402,11 @@ class Trial:
 
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
         """The content of a trial's checkpoint; None where there is none, or it is damaged."""
-        path = checkpoint_path(trial_id)
-        content = self.writer and self.writer.read_bytes(path)
-        if not content:
-            return None
         try:
-            saved: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location="cpu", weights_only=True
-            )
-            json.loads(saved["rows"])
-        # What a damaged file makes torch and the modules below it raise is not documented.
-        except Exception as problem:
-            _log.warning("checkpoint: left out %s, which is damaged (%s)", path, problem)
+            return read_checkpoint(self.writer, trial_id) if self.writer else None
+        except DamagedCheckpoint as problem:
+            _log.warning("%s; the trial is trained without it", problem)
             return None
-        return saved
 
 
 def evaluation_steps(steps: int, evaluate_every: int) -> list[int]:
