@@ -165,7 +165,7 @@ def run_sweeps(
                 for spec in asked
             ]
             for spec in checked:
-                if progress and spec.compile is None:
+                if progress and spec.compile == "auto":
                     say(f"{spec.name}: {_compile_choice(spec)}")
             # Trials of one Tune run ask for the same resources.
             alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
