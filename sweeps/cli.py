@@ -1,4 +1,4 @@
-"""The command `safesweep`: parses, dispatches, turns bad input into one line and exit code 2."""
+"""The command `safesweep`: parses, dispatches, says what is wrong with bad input (exit code 2)."""
 
 import argparse
 import os
@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except InvalidInput as problem:
-        line = " ".join(str(problem).split())
-        say(shortened(f"safesweep: {line}"))
+        for line in problem.problems:
+            say(shortened(f"safesweep: {' '.join(line.split())}"))
         return 2
     except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted")

@@ -12,7 +12,7 @@ the runs of the task that the store holds; else a default.
 import csv
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -63,7 +63,8 @@ def with_episodes(
         else:
             chosen[task], why = choose_episodes(task, storage)
         lines.append(f"evaluate.episodes {chosen[task]} on {task}: {why}")
-    return replace(spec, evaluate_episodes=chosen), lines
+    evaluate = spec.evaluate.model_copy(update={"episodes": chosen})
+    return spec.model_copy(update={"evaluate": evaluate}), lines
 
 
 def choose_episodes(task: str, storage: str) -> tuple[int, str]:
@@ -97,8 +98,9 @@ def episodes_for(variances: tuple[Variance, ...], most: int, source: str) -> tup
     )
     if asked > most:
         share = decisive.within / chosen / decisive.between if decisive.between > 0 else math.inf
-        left = f"{share:.0%} of it" if math.isfinite(share) else "all noise"
-        line += f"; {most} is the most, and leaves {left}"
+        line += f"; {most} is the most" + (
+            f", and adds {share:.0%} to it" if math.isfinite(share) else ""
+        )
     elif asked < FEWEST:
         line += f"; {FEWEST} is the least"
     return chosen, line

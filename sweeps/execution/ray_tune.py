@@ -29,6 +29,7 @@ from safesweep.sweeps.execution.progress import DataProgress
 from safesweep.sweeps.execution.ray_connection import (
     authentication,
     find_cluster,
+    require_possible,
     session_folder,
     wanted_address,
 )
@@ -144,6 +145,7 @@ def run_sweeps(
     data = _Datasets(progress)
     asked = [_with_episodes(_as_spec(spec), storage, progress) for spec in specs]
     spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    require_possible(address, num_cpus, num_gpus)
     for spec in asked if len(asked) == 1 else ():
         require_not_running(storage, spec.name)
     queues: list[Queue] = []
@@ -162,7 +164,7 @@ def run_sweeps(
                 for spec in asked
             ]
             for spec in checked:
-                if progress and spec.compile is None:
+                if progress and spec.compile == "auto":
                     say(f"{spec.name}: {_compile_choice(spec)}")
             # Trials of one Tune run ask for the same resources.
             alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
@@ -352,14 +354,7 @@ def _ray(
         }
         refused = "Ray cannot be started here"
     else:
-        source = "" if address else " (RAY_ADDRESS)"
-        for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-            if count is not None:
-                raise InvalidInput(
-                    f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
-                    "nodes say themselves what they have"
-                )
-        if source:
+        if not address:
             say(f"joining the Ray cluster at {wanted}, which RAY_ADDRESS names")
         cluster = find_cluster(wanted)
         options["address"] = cluster.address

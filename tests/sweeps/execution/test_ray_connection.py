@@ -21,6 +21,7 @@ from safesweep.sweeps.execution.ray_connection import (
     Cluster,
     authentication,
     find_cluster,
+    require_possible,
     session_folder,
     wanted_address,
 )
@@ -66,6 +67,19 @@ def test_which_cluster_is_wanted(
 def test_what_is_no_address_is_refused_at_once(address: str) -> None:
     with pytest.raises(InvalidInput, match="is neither host:port nor auto"):
         find_cluster(address, seconds=60)
+
+
+def test_what_cannot_be_is_known_before_anybody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_possible(None, 2, 1)
+    require_possible("auto", None, None)
+    require_possible("10.0.0.1:6379", None, None)
+    with pytest.raises(InvalidInput, match="'nonsense' is neither host:port nor auto"):
+        require_possible("nonsense", None, None)
+    with pytest.raises(InvalidInput, match="num_gpus: 1 is not allowed with the cluster at 'auto'"):
+        require_possible("auto", None, 1)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(InvalidInput, match=r"num_cpus: 2 .* at '10\.0\.0\.1:6379' \(RAY_ADDRESS\)"):
+        require_possible(None, 2, None)
 
 
 def test_a_client_address_is_refused_with_what_to_give() -> None:
