@@ -143,8 +143,8 @@ def test_what_the_schema_refuses_the_loader_refuses(changes: dict[str, Any]) -> 
 
 
 WORDS = st.sampled_from(
-    ["auto", "grid", "tpe", "method", "seed", "every", "episodes", "low", "high", "log", "tau_h", "T",
-     "flrp", "lspc", "BoatNavigation", "halving", "min_steps", "normalized_cost", "subject_to",
+    ["auto", "grid", "tpe", "method", "seed", "every", "episodes", "low", "high", "log", "tau_h",
+     "T", "flrp", "lspc", "BoatNavigation", "halving", "min_steps", "normalized_cost", "subject_to",
      "maximize", "cpu", "num_configs", "points", "parallel", "collect"]
 )  # fmt: skip
 SCALARS = (
@@ -171,8 +171,8 @@ def test_whatever_a_file_holds_is_refused_in_lines_or_taken_by_loader_and_schema
     try:
         spec = SweepSpec.from_mapping(content)
     except InvalidInput as problem:
-        assert problem.problems
-        assert not any("\n" in line for line in problem.problems)
+        assert problem.lines
+        assert not any("\n" in line for line in problem.lines)
         return
     assert SweepSpec.from_yaml(spec.to_yaml()) == spec
     assert faults(content) == []
