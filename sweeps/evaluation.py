@@ -98,8 +98,9 @@ def episodes_for(variances: tuple[Variance, ...], most: int, source: str) -> tup
     )
     if asked > most:
         share = decisive.within / chosen / decisive.between if decisive.between > 0 else math.inf
-        left = f"{share:.0%} of it" if math.isfinite(share) else "all noise"
-        line += f"; {most} is the most, and leaves {left}"
+        line += f"; {most} is the most" + (
+            f", and adds {share:.0%} to it" if math.isfinite(share) else ""
+        )
     elif asked < FEWEST:
         line += f"; {FEWEST} is the least"
     return chosen, line

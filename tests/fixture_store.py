@@ -6,20 +6,19 @@ without Ray.
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas
 
-from safesweep.sweeps.execution.scheduler import make_plan
+from safesweep.sweeps.execution.failures import Failure
+from safesweep.sweeps.execution.scheduler import Queue
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.imports import import_evaluations
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
@@ -115,21 +114,32 @@ def train_sweep(
         endings: by learning rate, what befalls a trial after its first evaluation; None where its
             worker is lost.
     """
-    plan = make_plan(spec, str(storage), {t: datasets[t].dataset_id for t in spec.tasks})
-    writer = ResultWriter(str(storage), spec.name)
+    queue = Queue({0: spec}, str(storage), _Data(datasets), False)
+    queue.advance()
     trained = 0
-    for arm in plan.arms:
-        while (planned := arm.next_trial()) is not None:
-            rate = planned.runs[0].config["learning_rate"]
-            ending = endings.get(rate)
-            if rate in endings and ending is None:
-                _write_failure(planned, writer, arm.dataset_id)
-            else:
-                train_trial(spec, planned, writer, datasets[planned.task], ending)
-            trained += 1
-    run_ids = [run for arm in plan.arms for run in arm.run_ids]
-    writer.write_sweep(spec.to_yaml(), run_ids, "completed")
+    while (found := queue.next_trial()) is not None:
+        launch, planned = found
+        rate = planned.runs[0].config["learning_rate"]
+        ending = endings.get(rate)
+        if rate in endings and ending is None:
+            launch.ended(planned, Failure("error", "the simulator gave up"))
+        else:
+            train_trial(spec, planned, launch.writer, datasets[planned.task], ending)
+            launch.ended(planned, None)
+        trained += 1
+    assert queue.over
     return trained
+
+
+class _Data:
+    """The datasets, as a session knows them."""
+
+    def __init__(self, datasets: Mapping[str, Dataset]) -> None:
+        self.datasets = datasets
+
+    def dataset_ids(self, spec: SweepSpec) -> dict[str, str]:
+        """The digest of each task's data."""
+        return {task: self.datasets[task].dataset_id for task in spec.tasks}
 
 
 def train_trial(
@@ -181,21 +191,3 @@ def _leaves(tree: Any) -> Any:
 
 
 _ENDINGS: dict[float, Ending | None] = {0.004: None, 0.008: _stop, 0.016: _diverge}
-
-
-def _write_failure(planned: PlannedTrial, writer: ResultWriter, dataset_id: str) -> None:
-    """The rows of runs whose worker never said anything."""
-    writer.write_trial(
-        planned.trial_id,
-        [
-            {
-                "run_id": run.run_id, "config_id": run.config_id, "trial_id": planned.trial_id,
-                "algorithm": planned.algorithm, "task": planned.task, "seed": run.seed,
-                "status": "failed", "steps": 0, "population": len(planned.runs), "halvings": 0,
-                "dataset_id": dataset_id, "code_version": code_version(),
-                "finished_at": datetime.now(UTC), "error": "its worker was lost 4 times",
-                "config": run.config,
-            }
-            for run in planned.runs
-        ],
-    )  # fmt: skip

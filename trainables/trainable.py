@@ -115,7 +115,7 @@ def fetch_dataset(task: str, source: Any) -> Dataset:
 
 def first_policy_rows(trial: Trial, evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of the policy by which a method is judged."""
-    policy = trial.population.method.policies[0]
+    policy = trial.population.method.evaluated_policies[0]
     return [row for row in evaluations if row["policy"] == policy]
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
+from safesweep.analysis.intervals import FEW_SEEDS
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.tasks.registry import Task, get_task
 
@@ -36,8 +37,6 @@ GROUP_COLUMNS = ("algorithm", "task", "policy")
 REQUIRED_COLUMNS = ("algorithm", "task", "config_id", "seed", "normalized_reward")
 LOST_STATUSES = ("diverged", "failed")
 
-FEW_SEEDS = 5
-"""With fewer, what is called safe is flagged, whatever the rule."""
 UNSAFE_SHARE = 0.25
 """Of seeds above the limit, what `confident_safe` tolerates by default."""
 

@@ -341,7 +341,8 @@ class ResultStore:
             chosen = names if columns is None else _matching(columns, names)
             listed = ", ".join(map(_identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
-            return connection.execute(query, values).fetch_df()
+            table: pa.Table = connection.execute(query, values).to_arrow_table()
+            return table.to_pandas()
 
     def _incomplete(self, thorough: bool) -> pandas.DataFrame:
         dataset = self._dataset("runs")
@@ -611,6 +612,17 @@ def hyperparameter_columns(runs: pandas.DataFrame) -> list[str]:
         for column in runs.columns
         if column.startswith(_HYPERPARAMETER) and runs[column].nunique(dropna=False) > 1
     ]
+
+
+def with_incomplete(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:
+    """`runs`, where those that lack rows (`ResultStore.incomplete`) say so instead of how they had
+    ended."""
+    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
+    affected = runs["run_id"].isin(lacking["run_id"])
+    return runs.assign(
+        status=runs["status"].mask(affected, "incomplete"),
+        error=runs["error"].mask(affected, runs["run_id"].map(reasons)),
+    )
 
 
 def _is_part(names: Sequence[str]) -> bool:

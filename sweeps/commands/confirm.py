@@ -63,7 +63,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default="summary",
         help="summary (default): mean, interquartile mean, median; safety: probability of keeping "
         "the limit; improvement: of one method scoring higher than another; profile: share of "
-        "runs above each reward",
+        "runs above each reward. In the last two a run that breaks the limit is below all that "
+        "keep it",
     )
     add_selection_options(parser)
     parser.add_argument(
@@ -119,7 +120,7 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
             if len(fresh) < arguments.seeds:
                 say(f"confirm: {arguments.seeds - len(fresh)} fresh seeds did not complete")
             confirmed += fresh
-    table = optimism(selected, pandas.DataFrame(confirmed))
+    table = optimism(selected, pandas.DataFrame(confirmed), arguments.confidence)
     print_table(_readable(table) if arguments.format == "table" else table, arguments.format)
     return 0
 
@@ -159,26 +160,58 @@ def _with_interval(value: float, low: float, high: float) -> str:
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:
-    """Statistics of what the rule chooses, or of every configuration, at the last step."""
-    from safesweep.analysis.statistics import rows_of_choice
+    """Statistics of what the rule chooses, or of every configuration, at the last step.
+
+    What was chosen is judged by its confirmations where the store has them: a choice looks better
+    on what it was made by than it is.
+    """
+    from safesweep.analysis.statistics import EVIDENCE, rows_of_choice, with_confirmations
 
     require_choice("show", arguments.show, REPORTS)
-    choice = choose(open_store(arguments), arguments, "last")
+    store = open_store(arguments)
+    choice = choose(store, arguments, "last")
     by = ["algorithm"]
-    rows = _at_limit(choice.evaluations, arguments.cost_limit)
     if arguments.every_configuration:
+        rows = _at_limit(choice.evaluations, arguments.cost_limit)
         rows = rows[rows["step"] == rows.groupby("config_id")["step"].transform("max")]
         by += ["task", "config_id"]
     else:
-        rows = rows_of_choice(rows, choice.chosen)
+        chosen = rows_of_choice(choice.evaluations, choice.chosen)
+        confirmations = store.confirmations(config_id=chosen["config_id"].unique())
+        rows = _at_limit(with_confirmations(chosen, confirmations), arguments.cost_limit)
     if "policy" in rows and (rows.groupby("algorithm")["policy"].nunique() > 1).any():
         by.insert(1, "policy")
     table = _statistics(arguments, rows, by)
+    if not arguments.every_configuration:
+        table["evidence"] = [_evidence(rows, by, row) for row in table.to_dict("records")]
     if arguments.format == "table":
         print(describe_step("last"))
+        if not arguments.every_configuration:
+            said = sorted(rows["evidence"].unique(), key=EVIDENCE.index)
+            print(f"scores: {', '.join(said) or 'none'}")
+            if EVIDENCE[0] in said:
+                say(
+                    "statistics: scores that a choice was made by flatter it; `safesweep confirm` "
+                    "makes fresh ones"
+                )
         print()
+        few = table.pop("few_seeds")
+        if few.any():
+            table["note"] = ["few seeds" if flag else "" for flag in few]
     print_table(table, arguments.format)
     return 0
+
+
+def _evidence(rows: "pandas.DataFrame", by: list[str], entry: dict[Any, Any]) -> str:
+    """What the scores of one line of a table are from."""
+    from safesweep.analysis.statistics import EVIDENCE
+
+    if "one" in entry:
+        names = rows[by].astype(str).agg(" ".join, axis=1)
+        said = rows.loc[names.isin([entry["one"], entry["other"]]), "evidence"]
+    else:
+        said = rows.loc[(rows[by] == [entry[name] for name in by]).all(axis=1), "evidence"]
+    return ", ".join(sorted(said.unique(), key=EVIDENCE.index))
 
 
 def _statistics(

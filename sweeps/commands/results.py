@@ -204,21 +204,22 @@ def print_sweep(arguments: argparse.Namespace) -> int:
 
     With `--format` other than `table`: one row per run of the sweep.
     """
+    from safesweep.analysis.store.reader import with_incomplete
+
     store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep)
     lacking = store.incomplete()
     lacking = lacking[lacking["run_id"].isin(runs["run_id"])]
     _warn_of_incomplete(lacking)
-    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
-    affected = runs["run_id"].isin(lacking["run_id"])
-    runs.loc[affected, "error"] = runs.loc[affected, "run_id"].map(reasons)
-    runs.loc[affected, "status"] = _INCOMPLETE
+    runs = with_incomplete(runs, lacking)
     if arguments.format != "table":
         print_table(runs, arguments.format)
         return 0
     _print_plan(store, arguments.sweep, runs)
     if not runs.empty:
         print_table(_progress(runs))
+    for line in _evaluation_noise(store, arguments.sweep):
+        print(line)
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
@@ -254,6 +255,26 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
         print()
+
+
+def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:
+    """Per task, how much of what sets the runs of a configuration apart is their episodes."""
+    from safesweep.analysis.variance import episode_variances, noise_share
+
+    found = episode_variances(store, sweep=sweep)
+    lines = []
+    for task, rows in found.groupby("task", sort=True):
+        episodes = round(rows["episodes"].iloc[0] / rows["runs"].iloc[0])
+        shares = ", ".join(
+            f"{noise_share(within, between, episodes):.0%} of the {metric}'s"
+            for metric, within, between in rows[["metric", "within", "between"]].itertuples(
+                index=False
+            )
+        )
+        lines.append(
+            f"{task}: {episodes} episodes an evaluation, which make {shares} variance over seeds"
+        )
+    return ["", *lines] if lines else []
 
 
 def _progress(runs: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -479,7 +500,9 @@ def choose(
     evaluations = store.to_judge(step, **filters)
     lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
     configurations = store.configurations(**filters)
-    lost = pandas.concat([lost, _incomplete_runs(store, evaluations, filters)])
+    incomplete = _incomplete_runs(store, evaluations, filters)
+    evaluations = evaluations[~evaluations["run_id"].isin(incomplete["run_id"])]
+    lost = pandas.concat([lost, incomplete])
     if arguments.sweep is None:
         # What was trained to confirm a choice is not chosen from.
         fresh = store.confirmations(columns=["run_id"], kind="retrained")["run_id"].unique()

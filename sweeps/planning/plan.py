@@ -175,6 +175,7 @@ class Arm:
     def config_id(self, config: Config, steps: int | None = None) -> str:
         """Identity of a configuration of this arm, or of one with another budget."""
         from safesweep.trainables.methods.registry import ALGORITHMS
+        from safesweep.trainables.tasks.registry import get_task
 
         resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
         return identity.config_id(
@@ -183,7 +184,9 @@ class Arm:
             self.task,
             self.dataset_id,
             self.spec.steps if steps is None else steps,
-            self.spec.cost_limit_of(self.task) if resolved.trains_to_cost_limit else None,
+            resolved.cost_limit_in_identity(
+                self.spec.cost_limit_of(self.task), get_task(self.task).cost_limits
+            ),
         )
 
     @cached_property

@@ -24,7 +24,7 @@ from safesweep.trainables.components import coupling_flow as flows
 from safesweep.trainables.components import critics, cvae, flow_matching
 from safesweep.trainables.methods import behavior_cloning as bc
 from safesweep.trainables.methods import flp, flrp, lspc, r2pac, safefql
-from safesweep.trainables.methods.method import Phase
+from safesweep.trainables.methods.method import Method, Phase, Progress, StepInputs
 from safesweep.trainables.training.population import Population
 
 MODULES = (critics, cvae, flow_matching, flows, bc, flp, flrp, lspc, r2pac, safefql)
@@ -166,14 +166,18 @@ class EagerRun:
             )
             for name, noise in self.method.noise(self.phase.name).items()
         }
-        return {name: column[rows] for name, column in self.data.items()}, noise
+        return self.method.gather(self.data, rows), noise
 
     def step(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> None:
         """One gradient step, logged."""
         params = self.state["params"]
-        losses, metrics = self.method.loss(
-            self.phase.name, params, self.state, batch, self.hp, noise
-        )
+        # None of today's methods looks at its progress, moves numbers without a gradient, or moves
+        # its networks in a way of its own; the check says so when one does.
+        assert type(self.method).optimization is Method.optimization
+        progress = Progress(torch.zeros(()), None)
+        inputs = StepInputs(params, self.state, batch, self.hp, noise, progress)
+        losses, metrics, moved = self.method.losses[self.phase.name](inputs)
+        assert not moved
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         if isinstance(losses, Tensor):

@@ -58,7 +58,7 @@ def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], A
     import torch
     from torch.utils._pytree import tree_map
 
-    from safesweep.trainables.training.population import draw_noise
+    from safesweep.trainables.training.acting import draw_noise
 
     state = population.member_state(member)
     hp = tree_map(lambda value: value[member], population.hp)

@@ -1,8 +1,7 @@
 """How much of what differs between runs their episodes make, from the runs of a store.
 
 Run it as `python -m tests.benchmarks.evaluation_variance STORE`; with `--csv` it prints the rows
-that `sweeps/evaluation_variance.csv` ships. What ships is from the sweeps of `safesweep-methods` at
-scale small, by 12 seeds, with 300 episodes on the boats and 10 on BallRun.
+that `sweeps/evaluation_variance.csv` ships, whose first line says of which runs they are.
 """
 
 import argparse

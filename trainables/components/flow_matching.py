@@ -117,3 +117,34 @@ def integrate_inverse(field: Velocity, end: Tensor, steps: int, corrections: int
         for _ in range(corrections):
             value = after - field(value, index / steps) / steps
     return value
+
+
+def generate(
+    field: Layers,
+    start: Tensor,
+    condition: Tensor,
+    steps: int,
+    activation: Activation = functional.relu,
+) -> Tensor:
+    """Data from noise [..., B, d] under a condition [B, c]; see `integrate`."""
+
+    def flow(value: Tensor, time: float) -> Tensor:
+        return velocity(field, value, time, condition, activation)
+
+    return integrate(flow, start, steps)
+
+
+def invert(
+    field: Layers,
+    end: Tensor,
+    condition: Tensor,
+    steps: int,
+    corrections: int = 0,
+    activation: Activation = functional.relu,
+) -> Tensor:
+    """The noise that becomes data [..., B, d] under a condition [B, c]; see `integrate_inverse`."""
+
+    def flow(value: Tensor, time: float) -> Tensor:
+        return velocity(field, value, time, condition, activation)
+
+    return integrate_inverse(flow, end, steps, corrections)

@@ -1,7 +1,8 @@
 """Networks as functions of plain parameter dictionaries, for one run.
 
 A layer is a weight [in, out] and a bias [out]; an ensemble of k networks adds a leading axis k to
-both, so that its layers are one batched product.
+both, so that its layers are one batched product. A layer whose output is normalised has a scale and
+a shift [out] as well.
 """
 
 import math
@@ -16,6 +17,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 Layers = list[dict[str, Tensor]]
+Parameters = dict[str, Any]
 Activation = Callable[[Tensor], Tensor]
 LARGE_PRODUCT = 2**23
 
@@ -25,10 +27,12 @@ def init_mlp(
     sizes: Sequence[int],
     ensemble: int | None = None,
     final_scale: float = 1.0,
+    layer_norm: bool = False,
 ) -> Layers:
     """Parameters of a perceptron with layer `sizes`; uniform in +-1/sqrt(fan in) as torch's Linear.
 
-    `final_scale` shrinks the last layer: 0 gives a network that starts at zero.
+    `final_scale` shrinks the last layer: 0 gives a network that starts at zero. With `layer_norm`
+    every hidden layer is normalised (Ba et al., 2016); see `mlp` for where.
     """
     stack = () if ensemble is None else (ensemble,)
     layers = []
@@ -38,35 +42,120 @@ def init_mlp(
             bound *= final_scale
         weight = torch.rand(*stack, fan_in, fan_out, generator=generator) * 2 - 1
         bias = torch.rand(*stack, fan_out, generator=generator) * 2 - 1
-        layers.append({"weight": weight * bound, "bias": bias * bound})
+        layer = {"weight": weight * bound, "bias": bias * bound}
+        if layer_norm and index < len(sizes) - 2:
+            layer |= init_norm(fan_out, stack)
+        layers.append(layer)
     return layers
 
 
-def mlp(layers: Layers, inputs: Tensor, activation: Activation = functional.relu) -> Tensor:
-    """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer."""
+def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    """Scale and shift of a layer norm that changes nothing but mean and variance yet."""
+    return {"scale": torch.ones(*stack, width), "shift": torch.zeros(*stack, width)}
+
+
+def layer_norm(layer: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    """Zero mean and unit variance over the last axis, then scale and shift; a layer without them
+    changes nothing."""
+    if "scale" not in layer:
+        return hidden
+    normal = functional.layer_norm(hidden, hidden.shape[-1:])
+    scale, shift = layer["scale"], layer["shift"]
+    if scale.dim() > 1:
+        # An ensemble's: [k, out] beside [k, B, out].
+        scale, shift = scale.unsqueeze(-2), shift.unsqueeze(-2)
+    return normal * scale + shift
+
+
+def mlp(
+    layers: Layers,
+    inputs: Tensor,
+    activation: Activation = functional.relu,
+    norm_first: bool = True,
+) -> Tensor:
+    """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer.
+
+    Where layers are normalised it is before the activation, or after it (FQL) if not `norm_first`.
+    """
     hidden = inputs
     for layer in layers[:-1]:
         hidden = functional.linear(hidden, layer["weight"].t(), layer["bias"])
-        hidden = _activate(hidden, activation)
+        hidden = _activate_normalised(layer, hidden, activation, norm_first)
     last = layers[-1]
     with _output_precision(hidden):
         return functional.linear(hidden.to(last["weight"]), last["weight"].t(), last["bias"])
 
 
 def ensemble_mlp(
-    layers: Layers, inputs: Tensor, activation: Activation = functional.relu
+    layers: Layers,
+    inputs: Tensor,
+    activation: Activation = functional.relu,
+    norm_first: bool = True,
 ) -> Tensor:
     """Apply k perceptrons to the same inputs: [B, in] -> [k, B, out]."""
     if is_large(inputs.shape[-2], layers[0]["weight"].shape[-1]):
         members = zip(*(_unstack(layer) for layer in layers), strict=True)
-        return torch.stack([mlp(list(member), inputs, activation) for member in members])
+        outputs = [mlp(list(member), inputs, activation, norm_first) for member in members]
+        return torch.stack(outputs)
     hidden = inputs
     for layer in layers[:-1]:
         hidden = torch.matmul(hidden, layer["weight"]) + layer["bias"].unsqueeze(-2)
-        hidden = _activate(hidden, activation)
+        hidden = _activate_normalised(layer, hidden, activation, norm_first)
     last = layers[-1]
     with _output_precision(hidden):
         return torch.matmul(hidden.to(last["weight"]), last["weight"]) + last["bias"].unsqueeze(-2)
+
+
+def init_residual(
+    generator: torch.Generator,
+    inputs: int,
+    width: int,
+    blocks: int,
+    outputs: int,
+    expansion: int = 4,
+) -> Parameters:
+    """Parameters of a residual network (as IDQL's and FISOR's): a layer to `width`, `blocks` of
+    `width` to `expansion` times it and back, and a layer to `outputs`."""
+    return {
+        "first": init_mlp(generator, (inputs, width)),
+        "blocks": [
+            {
+                "norm": init_norm(width),
+                "layers": init_mlp(generator, (width, expansion * width, width)),
+            }
+            for _ in range(blocks)
+        ],
+        "last": init_mlp(generator, (width, outputs)),
+    }
+
+
+def residual_network(
+    parameters: Parameters,
+    inputs: Tensor,
+    activation: Activation = functional.relu,
+    dropout_rate: float = 0.0,
+    uniform: Tensor | None = None,
+) -> Tensor:
+    """Apply a residual network: [..., in] -> [..., out].
+
+    A block adds to its input what it makes of it: dropout, layer norm, a layer, the activation and
+    a layer. `uniform` [blocks, ..., width] is what dropout needs in training; without it, as in
+    acting, there is none.
+    """
+    hidden = mlp(parameters["first"], inputs)
+    for index, block in enumerate(parameters["blocks"]):
+        dropped = hidden if uniform is None else dropout(hidden, dropout_rate, uniform[index])
+        normal = layer_norm(block["norm"], dropped)
+        hidden = hidden + mlp(block["layers"], normal, activation)
+    return mlp(parameters["last"], activation(hidden))
+
+
+def dropout(hidden: Tensor, rate: float, uniform: Tensor) -> Tensor:
+    """Each entry is 0 where its number of `uniform` is below `rate`, else divided by 1 - rate, so
+    that its mean stays; nothing changes at rate 0. The numbers are a loss's `Noise`."""
+    if rate == 0:
+        return hidden
+    return torch.where(uniform < rate, 0.0, hidden / (1 - rate))
 
 
 def is_large(rows: int, width: int) -> bool:
@@ -92,14 +181,22 @@ def _output_precision(hidden: Tensor) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+def _activate_normalised(
+    layer: dict[str, Tensor], hidden: Tensor, activation: Activation, norm_first: bool
+) -> Tensor:
+    if norm_first:
+        return _activate(layer_norm(layer, hidden), activation)
+    return layer_norm(layer, _activate(hidden, activation))
+
+
 def _activate(hidden: Tensor, activation: Activation) -> Tensor:
     # A product's result is nobody else's; new memory would cost more than the arithmetic.
     return torch.relu_(hidden) if activation is functional.relu else activation(hidden)
 
 
 def _unstack(layer: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    weights, biases = layer["weight"].unbind(), layer["bias"].unbind()
-    return [{"weight": w, "bias": b} for w, b in zip(weights, biases, strict=True)]
+    parts = [value.unbind() for value in layer.values()]
+    return [dict(zip(layer, values, strict=True)) for values in zip(*parts, strict=True)]
 
 
 def hidden_sizes(inputs: int, hidden_dim: int, hidden_layers: int, outputs: int) -> list[int]:

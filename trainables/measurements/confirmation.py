@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
-from safesweep.trainables.methods.method import Method, ProblemSpec
+from safesweep.trainables.methods.method import Method, ProblemSpec, policy_cost_limit
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.training.acting import Policy, draw_noise
 from safesweep.trainables.training.checkpoints import run_state
-from safesweep.trainables.training.population import draw_noise, over_members
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations
 # use.
@@ -77,10 +77,9 @@ def evaluate_again(
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
     method_class = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
-    if policy not in method_class.policies:
-        raise InvalidInput(
-            f"policy: {policy!r} is not one of {algorithm}'s, {', '.join(method_class.policies)}"
-        )
+    for run in runs:
+        require_policy(method_class, run.config, policy)
+    limit = policy_cost_limit(policy, limit)
     identifier = confirmation_id(runs, policy, episodes, episode_seed, limit)
     moment = datetime.now(UTC)
     rows = []
@@ -109,6 +108,23 @@ def evaluate_again(
     return rows
 
 
+def require_policy(method_class: type[Method], config: Mapping[str, Any], policy: str) -> None:
+    """Refuse a name that is no policy's; one that acts to a cost limit may name any, `name@limit`.
+
+    Raises:
+        InvalidInput: it is not one of the method's.
+    """
+    allowed = ", ".join(method_class.policies)
+    name, at, limit = policy.partition("@")
+    known = name in method_class.policies
+    if at:
+        by_limit = method_class.config_class.resolve(dict(config)).acts_to_cost_limit
+        known = known and by_limit and limit.replace(".", "", 1).isdecimal()
+        allowed += ", and each at a cost limit (name@10)" if by_limit else ""
+    if not known:
+        raise InvalidInput(f"policy: {policy!r} is not one of {method_class.name}'s, {allowed}")
+
+
 def _evaluate(
     method_class: type[Method],
     task: Task,
@@ -129,26 +145,22 @@ def _evaluate(
             horizon=task.horizon,
             reward_scale=task.horizon / (task.max_return - task.min_return),
             cost_limit=cost_limit,
+            cost_limits=task.cost_limits,
         ),
     )
     hyperparameters = config.hyperparameters_type()(
         **{name: torch.tensor([float(value)]) for name, value in config.batched_values().items()}
     )
     wanted = method.act_noise(policy)
-    lifted = over_members(
-        lambda state, observations, hp, noise: method.act(policy, state, observations, hp, noise), 1
-    )
     streams = [run.seed, CONFIRM_STREAM, episode_seed]
 
-    def act(observations: Any, step: int, members: slice, chosen: slice) -> Any:
+    def draw(step: int, members: slice, chosen: slice) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(_number([*streams, 1, step]))
-        noise = {
+        return {
             name: draw_noise(n, (1, episodes), generator)[:, chosen] for name, n in wanted.items()
         }
-        with torch.no_grad():
-            actions = lifted(state, torch.as_tensor(observations), hyperparameters, noise)
-        return torch.nan_to_num(actions).clamp(-1, 1).numpy()
 
+    act = Policy(method, policy, state, hyperparameters, draw, torch.device("cpu"))
     # Common to all runs, as in training, and others than there.
     starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
     return rollout(task, act, 1, starts)

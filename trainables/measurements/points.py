@@ -293,7 +293,7 @@ def _standardised(states: Array) -> Array:
 
 def transfer(population: Population, dataset: Dataset, request: PointRequest) -> Iterator[Row]:
     """Returns and costs of `size` episodes in each target task, without further training."""
-    policy = population.method.policies[0]
+    policy = population.method.evaluated_policies[0]
     seeds = np.random.SeedSequence([population.seeds[0], _STREAM]).generate_state(request.size)
     for name in request.target_tasks:
         task = get_task(name)

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.components.networks import Layers, hidden_sizes, init_mlp, mlp
+from safesweep.trainables.components.networks import Layers, mlp
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
     MethodConfig,
-    Metrics,
-    Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    jointly,
     static,
 )
 
@@ -80,26 +81,17 @@ class BehaviorCloning(Method):
         return {name: column[safe[episodes]] for name, column in columns.items()}
 
     def init(self, generator: torch.Generator) -> State:
-        sizes = hidden_sizes(
-            self.spec.observation_dim,
-            self.static.hidden_dim,
-            self.static.hidden_layers,
-            self.spec.action_dim,
-        )
-        return {"params": {"policy": init_mlp(generator, sizes)}}
+        policy = self.mlp(generator, self.spec.observation_dim, self.spec.action_dim)
+        return {"params": {"policy": policy}}
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        predicted = predict(params["policy"], batch["observations"])
-        error = (predicted - batch["actions"]).square().mean()
-        return error, {"loss/policy": error}
+    @property
+    def losses(self) -> Losses:
+        return {"train": self.regression_loss}
+
+    def regression_loss(self, inputs: StepInputs) -> StepOutputs:
+        """Mean squared error of the actions."""
+        predicted = predict(inputs.params["policy"], inputs.batch["observations"])
+        return jointly({"loss/policy": (predicted - inputs.batch["actions"]).square().mean()})
 
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch

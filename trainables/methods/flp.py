@@ -33,22 +33,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from safesweep.trainables.components.critics import bellman_target, squared_error
+from safesweep.trainables.components.candidates import best_candidate, select
+from safesweep.trainables.components.critics import (
+    bellman_target,
+    evaluate_candidates,
+    squared_error,
+)
+from safesweep.trainables.components.cvae import gaussian, reparameterize
 from safesweep.trainables.components.flow_matching import (
     flow_matching_error,
+    generate,
     init_velocity_field,
-    integrate,
-    integrate_inverse,
-    velocity,
+    invert,
 )
-from safesweep.trainables.components.networks import (
-    Layers,
-    detach,
-    ensemble_mlp,
-    hidden_sizes,
-    init_mlp,
-    mlp,
-)
+from safesweep.trainables.components.networks import Layers, detach
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -60,7 +58,11 @@ from safesweep.trainables.methods.method import (
     Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    in_parts,
+    jointly,
     static,
 )
 
@@ -79,13 +81,11 @@ class FLPConfig(MethodConfig):
         0.005, "Polyak rate of the target critics", source="FQL", low=1e-6, high=1.0
     )
     kl_coefficient: float = batched(
-        1.0, "weight of KL(pi || N(0, I))", source="eq. 4; main results",
-        alias="alpha", low=0.0, high=1e4,
-    )  # fmt: skip
+        1.0, "weight of the KL", source="eq. 4; main results", alias="alpha", low=0.0, high=1e4
+    )
     candidates: int = static(
-        4, "latents drawn, of which the best counts", source="experimental setup",
-        alias="N", low=1, high=256,
-    )  # fmt: skip
+        4, "latents to choose from", source="experimental setup", alias="N", low=1, high=256
+    )
     flow_steps: int = static(10, "Euler steps of the flow", source="FQL", low=1, high=256)
     critic_aggregation: str = static(
         "mean", "how two critics count", source="FQL", choices=("mean", "minimum")
@@ -100,9 +100,8 @@ class FLPConfig(MethodConfig):
         "off", "whether the cost is constrained", source="ours", choices=("off", "lagrangian")
     )
     multiplier_speed: float = batched(
-        10.0, "how much faster than a weight the multiplier moves", source="ours",
-        low=0.01, high=1e4,
-    )  # fmt: skip
+        10.0, "the multiplier's pace, in weights' paces", source="ours", low=0.01, high=1e4
+    )
 
     @property
     def trains_to_cost_limit(self) -> bool:
@@ -135,11 +134,8 @@ class FLP(Method):
     @property
     def phases(self) -> tuple[Phase, ...]:
         trained = ("reward_q", "policy", *(("cost_q", "multiplier") if self.constrained else ()))
-        share = self.static.flow_share
-        return (
-            Phase("flow", share, ("flow",), concludes=True),
-            Phase("policy", 1 - share, trained),
-        )
+        flow = Phase("flow", self.static.flow_share, ("flow",), concludes=True)
+        return (flow, Phase("policy", 1 - self.static.flow_share, trained))
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adds `row`, by which a minibatch finds its latents; counts them on the way."""
@@ -148,24 +144,18 @@ class FLP(Method):
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
-        width, depth = self.static.hidden_dim, self.static.hidden_layers
-
-        def network(inputs: int, outputs: int, **options: Any) -> Any:
-            return init_mlp(generator, hidden_sizes(inputs, width, depth, outputs), **options)
-
-        params = {
-            "flow": init_velocity_field(generator, action, observation, width, depth),
-            "reward_q": network(observation + action, 1, ensemble=2),
+        params: Parameters = {
+            "flow": init_velocity_field(generator, action, observation, *self.hidden),
+            "reward_q": self.mlp(generator, observation + action, 1, ensemble=2),
             # Starts at the prior, where its KL is zero.
-            "policy": network(observation, 2 * action, final_scale=0.01),
+            "policy": self.mlp(generator, observation, 2 * action, final_scale=0.01),
         }
         if self.constrained:
-            params["cost_q"] = network(observation + action, 1, ensemble=2)
+            params["cost_q"] = self.mlp(generator, observation + action, 1, ensemble=2)
             params["multiplier"] = {"raw": torch.zeros(())}
-        critics = ("reward_q", "cost_q") if self.constrained else ("reward_q",)
         return {
             "params": params,
-            "target": {name: params[name] for name in critics},
+            "target": {name: params[name] for name in params if name.endswith("_q")},
             "latents": torch.zeros(self.samples, action),
             "inversion_error": torch.zeros(()),
         }
@@ -179,41 +169,33 @@ class FLP(Method):
             "next": Noise((self.static.candidates, batch, action)),
         }
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        if phase == "flow":
-            error = flow_matching_error(
-                params["flow"],
-                batch["actions"],
-                noise["start"],
-                noise["time"],
-                batch["observations"],
-            ).mean()
-            return error, {"loss/flow": error}
-        critic_losses, critic_metrics = self.critic_loss(params, state, batch, hp, noise)
-        policy_losses, policy_metrics = self.policy_loss(params, batch, hp, noise)
-        metrics = {
-            **critic_metrics,
-            **policy_metrics,
-            "inversion_error": state["inversion_error"],
-        }
-        return {**critic_losses, **policy_losses}, metrics
+    @property
+    def losses(self) -> Losses:
+        return {"flow": self.flow_loss, "policy": self.latent_loss}
 
-    def critic_loss(
-        self, params: Parameters, state: State, batch: Batch, hp: Hyperparameters, noise: Batch
-    ) -> tuple[dict[str, Tensor], Metrics]:
+    def flow_loss(self, inputs: StepInputs) -> StepOutputs:
+        """Eq. 3."""
+        params, _, batch, _, noise, _ = inputs
+        error = flow_matching_error(
+            params["flow"], batch["actions"], noise["start"], noise["time"], batch["observations"]
+        )
+        return jointly({"loss/flow": error.mean()})
+
+    def latent_loss(self, inputs: StepInputs) -> StepOutputs:
+        """The critics and the policy, each by its own loss."""
+        critic_losses, critic_metrics = self.critic_losses(inputs)
+        policy_losses, policy_metrics = self.policy_losses(inputs)
+        inversion = {"inversion_error": inputs.state["inversion_error"]}
+        metrics = {**critic_metrics, **policy_metrics, **inversion}
+        return StepOutputs({**critic_losses, **policy_losses}, metrics)
+
+    def critic_losses(self, inputs: StepInputs) -> tuple[Metrics, Metrics]:
         """Eq. 5: (Q(s, z) - (r + gamma Q(s', z*)))^2 at the data's latents, and so for costs."""
+        params, state, batch, hp, noise, _ = inputs
         after, terminal = batch["next_observations"], batch["terminals"]
         candidates = sample_latents(detach(params["policy"]), after, noise["next"], hp.latent_bound)
-        values = self.values(state["target"], after, candidates)
-        chosen = best_candidate(values, self.cost_threshold(hp))
+        values = self.values(inputs.target, after, candidates)
+        chosen = best_candidate(*values, self.cost_threshold(hp))
         latents = state["latents"][batch["row"]]
         losses = {}
         for name, signal, candidate_values in (
@@ -223,22 +205,21 @@ class FLP(Method):
             if candidate_values is None:
                 continue
             target = bellman_target(signal, select(candidate_values, chosen), terminal, hp.discount)
-            predicted = evaluate_latents(params[name], batch["observations"], latents)
+            predicted = evaluate_candidates(params[name], batch["observations"], latents)
             losses[name] = squared_error(predicted, target)
         return losses, {f"loss/{name}": loss for name, loss in losses.items()}
 
-    def policy_loss(
-        self, params: Parameters, batch: Batch, hp: Hyperparameters, noise: Batch
-    ) -> tuple[dict[str, Tensor], Metrics]:
+    def policy_losses(self, inputs: StepInputs) -> tuple[Metrics, Metrics]:
         """Eq. 4: -Q(s, z) + alpha KL(pi || N(0, I)), z reparameterized.
 
         Constrained, the policy minimizes (-Q + lambda Q_c) / (1 + lambda) + alpha KL, and the
         multiplier lambda rises while the mean of Q_c is above its threshold.
         """
+        params, _, batch, hp, noise, _ = inputs
         observations = batch["observations"]
         latent = sample_latents(params["policy"], observations, noise["policy"], hp.latent_bound)
         values = self.values(detach(params), observations, latent)
-        kl = gaussian_kl(*latent_distribution(params["policy"], observations)).mean()
+        kl = gaussian_kl(*gaussian(params["policy"], observations, LOG_STD_RANGE)).mean()
         if values.cost is None:
             objective = -values.reward.mean()
             losses, metrics = {}, {}
@@ -254,11 +235,11 @@ class FLP(Method):
 
     def values(self, critics: Parameters, observations: Tensor, latents: Tensor) -> Values:
         """Values of latents [..., B, a] in states [B, o]: each [..., B]."""
-        both = evaluate_latents(critics["reward_q"], observations, latents)
+        both = evaluate_candidates(critics["reward_q"], observations, latents)
         reward = both.mean(0) if self.static.critic_aggregation == "mean" else both.amin(0)
         if not self.constrained:
             return Values(reward, None)
-        return Values(reward, evaluate_latents(critics["cost_q"], observations, latents).amax(0))
+        return Values(reward, evaluate_candidates(critics["cost_q"], observations, latents).amax(0))
 
     def cost_threshold(self, hp: Hyperparameters) -> Tensor:
         """The discounted cost of an episode that spreads the limit evenly over its steps."""
@@ -272,11 +253,7 @@ class FLP(Method):
         """Invert the dataset: z = f^-1(a; s) of every step, with the frozen flow."""
         flow, steps = state["params"]["flow"], self.static.flow_steps
         chunks, squared_errors = [], []
-        for observations, actions in zip(
-            torch.split(data["observations"], CHUNK),
-            torch.split(data["actions"], CHUNK),
-            strict=True,
-        ):
+        for observations, actions in in_parts(CHUNK, data["observations"], data["actions"]):
             latent = encode(flow, observations, actions, steps)
             latent = torch.clamp(latent, -hp.latent_bound, hp.latent_bound)
             decoded = decode(flow, observations, latent, steps)
@@ -294,21 +271,15 @@ class FLP(Method):
         params, drawn = state["params"], noise["policy"].transpose(0, 1)
         candidates = sample_latents(params["policy"], observations, drawn, hp.latent_bound)
         values = self.values(params, observations, candidates)
-        chosen = best_candidate(values, self.cost_threshold(hp))
+        chosen = best_candidate(*values, self.cost_threshold(hp))
         latent = select(candidates, chosen)
         return decode(params["flow"], observations, latent, self.static.flow_steps)
 
 
-def latent_distribution(policy: Layers, observations: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log standard deviation of pi(z | s), each [B, a]."""
-    mean, log_std = mlp(policy, observations).chunk(2, dim=-1)
-    return mean, log_std.clamp(*LOG_STD_RANGE)
-
-
 def sample_latents(policy: Layers, observations: Tensor, noise: Tensor, bound: Tensor) -> Tensor:
     """z = mu(s) + sigma(s) noise, within the bound; gradients pass: noise [..., B, a] -> same."""
-    mean, log_std = latent_distribution(policy, observations)
-    return torch.clamp(mean + log_std.exp() * noise, -bound, bound)
+    mean, log_std = gaussian(policy, observations, LOG_STD_RANGE)
+    return torch.clamp(reparameterize(mean, log_std, noise), -bound, bound)
 
 
 def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
@@ -316,46 +287,11 @@ def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
     return 0.5 * (torch.exp(2 * log_std) + mean.square() - 1 - 2 * log_std).sum(-1)
 
 
-def evaluate_latents(layers: Layers, observations: Tensor, latents: Tensor) -> Tensor:
-    """Q(s, z) of each network of an ensemble, for latents [..., B, a]: -> [k, ..., B]."""
-    states = observations.expand(*latents.shape[:-1], observations.shape[-1])
-    pairs = torch.cat((states, latents), dim=-1)
-    flat = ensemble_mlp(layers, pairs.flatten(0, -2)).squeeze(-1)
-    return flat.reshape(*flat.shape[:-1], *latents.shape[:-1])
-
-
-def best_candidate(values: Values, cost_threshold: Tensor) -> Tensor:
-    """Index [B] of the candidate to take, of values [N, B].
-
-    The highest reward value; where cost is constrained, among the candidates below the threshold,
-    or else the lowest cost value.
-    """
-    if values.cost is None:
-        return values.reward.argmax(0)
-    allowed = values.cost <= cost_threshold
-    among_allowed = torch.where(allowed, values.reward, -torch.inf).argmax(0)
-    return torch.where(allowed.any(0), among_allowed, values.cost.argmin(0))
-
-
-def select(candidates: Tensor, chosen: Tensor) -> Tensor:
-    """Of candidates [N, B, ...] the chosen [B] one of each: [B, ...]."""
-    index = chosen.reshape(1, -1, *[1] * (candidates.dim() - 2))
-    return candidates.gather(0, index.expand(1, *candidates.shape[1:])).squeeze(0)
-
-
 def decode(flow: Layers, observations: Tensor, latents: Tensor, steps: int) -> Tensor:
     """f(z; s): latents [B, a] -> actions within [-1, 1]."""
-
-    def field(value: Tensor, time: float) -> Tensor:
-        return velocity(flow, value, time, observations)
-
-    return integrate(field, latents, steps).clamp(-1, 1)
+    return generate(flow, latents, observations, steps).clamp(-1, 1)
 
 
 def encode(flow: Layers, observations: Tensor, actions: Tensor, steps: int) -> Tensor:
     """f^-1(a; s): actions [B, a] -> latents."""
-
-    def field(value: Tensor, time: float) -> Tensor:
-        return velocity(flow, value, time, observations)
-
-    return integrate_inverse(field, actions, steps, INVERSION_CORRECTIONS)
+    return invert(flow, actions, observations, steps, INVERSION_CORRECTIONS)

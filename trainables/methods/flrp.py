@@ -7,6 +7,7 @@ actions. `refine` freezes these and trains three experts that move the base late
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Any, ClassVar, NamedTuple
 
@@ -51,6 +52,8 @@ from safesweep.trainables.methods.method import (
     Phase,
     ProblemSpec,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
     static,
 )
@@ -269,15 +272,16 @@ class FLRP(Method):
             return {}
         return {"choice": Noise((*shape, self.static.refinement_steps), "uniform")}
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
+    @property
+    def losses(self) -> Losses:
+        return {
+            "pretrain": partial(self.loss, "pretrain"),
+            "refine": partial(self.loss, "refine"),
+            "decode": partial(self.loss, "decode"),
+        }
+
+    def loss(self, phase: str, inputs: StepInputs) -> StepOutputs:
+        params, state, batch, hp, noise, _ = inputs
         critics = evaluate_critics(params, batch["observations"], batch["actions"])
         if phase == "pretrain":
             critic, critic_metrics = self.critic_loss(params, state["target"], critics, batch, hp)
@@ -285,9 +289,9 @@ class FLRP(Method):
             critics = relative_to_quantile(critics, batch["safe_episodes"], hp.feasible_quantile)
         if phase != "pretrain":
             losses, metrics = self.refiner_loss(params, critics, batch, hp, noise)
-            return losses if phase == "refine" else losses["shared_expert"], metrics
+            return StepOutputs(losses if phase == "refine" else losses["shared_expert"], metrics)
         flow, flow_metrics = self.flow_loss(params, critics, batch, hp, noise)
-        return critic + flow, {**critic_metrics, **flow_metrics}
+        return StepOutputs(critic + flow, {**critic_metrics, **flow_metrics})
 
     def safety_signal(self, batch: Batch, hp: Hyperparameters) -> Tensor:
         """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""

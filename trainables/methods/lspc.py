@@ -8,29 +8,27 @@ actions: LSPC-O. The paper trains all of it together, and so does the one phase 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from safesweep.trainables.components.critics import (
+    InSampleCritic,
     bellman_target,
     clipped_exponential,
-    evaluate_ensemble,
-    expectile_loss,
-    reversed_expectile_loss,
-    squared_error,
+    in_sample_critic,
+    in_sample_losses,
 )
 from safesweep.trainables.components.cvae import (
     decode,
     divergence_from_standard_normal,
     encode,
     gaussian,
-    init_gaussian,
     reparameterize,
 )
-from safesweep.trainables.components.networks import detach, hidden_sizes, init_mlp, mlp
+from safesweep.trainables.components.networks import detach
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -42,11 +40,13 @@ from safesweep.trainables.methods.method import (
     Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    jointly,
     static,
 )
 
-WEIGHT_CLIP = 200.0
 LATENT_POLICY_LOG_STD_RANGE = (-10.0, 2.0)
 TARGETS = ("reward_q", "cost_q")
 NETWORKS = (
@@ -71,17 +71,17 @@ class LSPCConfig(MethodConfig):
         0.005, "Polyak rate of the target Q networks", source="table 2", low=1e-6, high=1.0
     )
     expectile: float = batched(
-        0.7, "expectile of V_r; of V_c in reverse", source="eq. 39, 41, table 2",
-        alias="xi", low=0.5, high=0.999,
-    )  # fmt: skip
+        0.7, "expectile of V_r, V_c", source="eq. 39, 41, table 2", alias="xi", low=0.5, high=0.999
+    )
     cost_inverse_temperature: float = batched(
-        2.0, "sharpness of the cost weight", source="eq. 43, table 2",
-        alias="lambda", low=0.0, high=1e3,
-    )  # fmt: skip
+        2.0, "sharpness of w_c", source="eq. 43, table 2", alias="lambda", low=0.0, high=1e3
+    )
     reward_inverse_temperature: float = batched(
-        2.0, "sharpness of the reward weight", source="eq. 44, table 2",
-        alias="zeta", low=0.0, high=1e3,
-    )  # fmt: skip
+        2.0, "sharpness of w_r", source="eq. 44, table 2", alias="zeta", low=0.0, high=1e3
+    )
+    weight_clip: float = static(
+        200.0, "largest weight of a pair", source="table 2", low=1e-3, high=1e6
+    )
     latent_dim: int = static(32, "dimensions of z", source="A.3.1", low=1, high=512)
     kl_coefficient: float = batched(
         0.5, "weight of the CVAE's divergence", source="A.3.1", low=0.0, high=1e3
@@ -91,13 +91,11 @@ class LSPCConfig(MethodConfig):
         source="public code", choices=("mean", "sum"),
     )  # fmt: skip
     restriction: float = batched(
-        0.25, "half width of the latent box of LSPC-O", source="A.3.1",
-        alias="epsilon", low=1e-3, high=10.0,
-    )  # fmt: skip
+        0.25, "half width of LSPC-O's box", source="A.3.1", alias="epsilon", low=1e-3, high=10.0
+    )
     safe_restriction: float = batched(
-        0.25, "half width of the latent box of LSPC-S; 0 takes that of LSPC-O", source="A.3.1",
-        low=0.0, high=10.0,
-    )  # fmt: skip
+        0.25, "half width of LSPC-S's box; 0: LSPC-O's", source="A.3.1", low=0.0, high=10.0
+    )
     prior_restriction: str = static(
         "clamp", "how the prior is brought into the box of LSPC-S: clamped or truncated",
         source="public code", choices=("clamp", "truncate"),
@@ -109,9 +107,8 @@ class LSPCConfig(MethodConfig):
         0.02, "cost value above which the cost weight is 0", source="A.3", low=0.0, high=1e6
     )
     role: str = static(
-        "normal", "CVAE safe and encoder rewarding, or the converse",
-        source="figure 5", choices=("normal", "converse"),
-    )  # fmt: skip
+        "normal", "safe CVAE, or the converse", source="figure 5", choices=("normal", "converse")
+    )
     clamp_costs: bool = static(True, "read negative cost values as 0", source="public code")
     done_signal: str = static(
         "terminals", "steps after which nothing follows",
@@ -123,15 +120,6 @@ class LSPCConfig(MethodConfig):
     )  # fmt: skip
 
 
-class Values(NamedTuple):
-    """The critics at a minibatch's pairs, each [B]: target Q of the ensembles, V online."""
-
-    reward_q: Tensor
-    reward_v: Tensor
-    cost_q: Tensor
-    cost_v: Tensor
-
-
 class LSPC(Method):
     """Latent safety-prioritized constraints (LSPC sections 2.3, 3 and A.3, algorithm 2)."""
 
@@ -139,7 +127,8 @@ class LSPC(Method):
     config_class = LSPCConfig
     policies = ("lspc_o", "lspc_s", "cvae")
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cost_threshold": {"safety_mask": True, "cost_threshold": 0.5}
+        "cost_threshold": {"safety_mask": True, "cost_threshold": 0.5},
+        "weight_clip": {"weight_clip": 1.0},
     }
 
     @property
@@ -161,19 +150,11 @@ class LSPC(Method):
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
         latent = self.static.latent_dim
-        width, depth = self.static.hidden_dim, self.static.hidden_layers
-
-        def network(inputs: int, outputs: int, **options: Any) -> Any:
-            return init_mlp(generator, hidden_sizes(inputs, width, depth, outputs), **options)
-
         params = {
-            "reward_q": network(observation + action, 1, ensemble=2),
-            "reward_v": network(observation, 1),
-            "cost_q": network(observation + action, 1, ensemble=2),
-            "cost_v": network(observation, 1),
-            "cvae_encoder": init_gaussian(generator, observation + action, latent, width, depth),
-            "cvae_decoder": network(observation + latent, action),
-            "safety_encoder": init_gaussian(generator, observation, latent, width, depth),
+            **self.in_sample_networks(generator, "reward", "cost"),
+            "cvae_encoder": self.mlp(generator, observation + action, 2 * latent),
+            "cvae_decoder": self.mlp(generator, observation + latent, action),
+            "safety_encoder": self.mlp(generator, observation, 2 * latent),
         }
         return {"params": params, "target": {name: params[name] for name in TARGETS}}
 
@@ -181,125 +162,92 @@ class LSPC(Method):
         shape = (self.static.batch_size, self.static.latent_dim)
         return {"posterior": Noise(shape), "encoder": Noise(shape)}
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        values = self.evaluate_critics(params, state["target"], batch)
-        cost_weight = self.cost_weight(values, hp)
-        reward_weight = self.reward_weight(values, hp)
+    @property
+    def losses(self) -> Losses:
+        return {"train": self.joint_loss}
+
+    def joint_loss(self, inputs: StepInputs) -> StepOutputs:
+        """All of algorithm 2's losses at once; see the module's docstring."""
+        params, batch, hp, target = inputs.params, inputs.batch, inputs.hp, inputs.target
+        reward = in_sample_critic("reward", params, target, batch)
+        cost = in_sample_critic("cost", params, target, batch, lowest=True)
+        judged, next_v = self.read_cost(cost.judged), self.read_cost(cost.next_v)
+        cost = cost._replace(judged=judged, next_v=next_v)
+        cost_weight, reward_weight = self.cost_weight(cost, hp), self.reward_weight(reward, hp)
         weights = (cost_weight, reward_weight)
         cvae_weight, encoder_weight = weights if self.static.role == "normal" else weights[::-1]
-        reconstruction, divergence = self.cvae_loss(params, cvae_weight, batch, hp, noise)
         losses = {
-            **self.critic_loss(params, values, batch, hp),
-            "loss/reconstruction": reconstruction,
-            "loss/divergence": divergence,
-            "loss/encoder": self.encoder_loss(params, encoder_weight, batch, hp, noise),
+            **self.critic_losses(reward, cost, batch, hp),
+            **self.cvae_losses(inputs, cvae_weight),
+            "loss/encoder": self.encoder_loss(inputs, encoder_weight),
         }
-        metrics = {
-            **losses,
-            "cost_weight_mean": cost_weight.mean(),
-            "reward_weight_mean": reward_weight.mean(),
-        }
-        return torch.stack(list(losses.values())).sum(), metrics
-
-    def evaluate_critics(self, params: Parameters, target: Parameters, batch: Batch) -> Values:
-        """The smaller target Q_r, the larger target Q_c (A.3), and the state values."""
-        observations, actions = batch["observations"], batch["actions"]
-        cost_q = evaluate_ensemble(target["cost_q"], observations, actions).amax(0)
-        return Values(
-            reward_q=evaluate_ensemble(target["reward_q"], observations, actions).amin(0),
-            reward_v=mlp(params["reward_v"], observations).squeeze(-1),
-            cost_q=self.read_cost(cost_q),
-            cost_v=mlp(params["cost_v"], observations).squeeze(-1),
-        )
+        means = {"cost_weight_mean": cost_weight.mean(), "reward_weight_mean": reward_weight.mean()}
+        return jointly(losses, means)
 
     def read_cost(self, value: Tensor) -> Tensor:
         """A cost value where it is used. The public code also clamps V_c inside its own
         regression, where a negative one then has no gradient: that is not done here."""
         return functional.relu(value) if self.static.clamp_costs else value
 
-    def critic_loss(
-        self, params: Parameters, values: Values, batch: Batch, hp: Hyperparameters
-    ) -> dict[str, Tensor]:
+    def critic_losses(
+        self, reward: InSampleCritic, cost: InSampleCritic, batch: Batch, hp: Hyperparameters
+    ) -> Metrics:
         """Eq. 39 to 42. V_r leans to the best action of the data, V_c to the cheapest one: eq. 41
         weighs V_c > Q_c by xi, so a larger xi lowers V_c, though the text calls it conservative
         (what it makes stricter is the weight of eq. 43)."""
-        observations, actions = batch["observations"], batch["actions"]
-        after, done = batch["next_observations"], batch["terminals"]
-        next_reward_v = mlp(detach(params["reward_v"]), after).squeeze(-1)
-        next_cost_v = self.read_cost(mlp(detach(params["cost_v"]), after).squeeze(-1))
-        reward_target = bellman_target(batch["rewards"], next_reward_v, done, hp.discount)
-        cost_target = bellman_target(batch["costs"], next_cost_v, done, hp.discount)
+        done, xi = batch["terminals"], hp.expectile
+        reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
+        cost_target = bellman_target(batch["costs"], cost.next_v, done, hp.discount)
         return {
-            "loss/reward_v": expectile_loss(values.reward_q - values.reward_v, hp.expectile),
-            "loss/cost_v": reversed_expectile_loss(values.cost_q - values.cost_v, hp.expectile),
-            "loss/reward_q": squared_error(
-                evaluate_ensemble(params["reward_q"], observations, actions), reward_target
-            ),
-            "loss/cost_q": squared_error(
-                evaluate_ensemble(params["cost_q"], observations, actions), cost_target
-            ),
+            **in_sample_losses("reward", reward, reward_target, xi),
+            **in_sample_losses("cost", cost, cost_target, xi, lowest=True),
         }
 
-    def cost_weight(self, values: Values, hp: Hyperparameters) -> Tensor:
-        """w_c of eq. 43 [B], without gradient: exp(lambda (V_c - Q_c)) up to 200.
+    def cost_weight(self, cost: InSampleCritic, hp: Hyperparameters) -> Tensor:
+        """w_c of eq. 43 [B], without gradient: exp(lambda (V_c - Q_c)) up to the clip.
 
         The mask's sentence in A.3 has lost a part; as in the public code it leaves out pairs of
         which Q_c or V_c exceeds the threshold.
         """
-        cost_q, cost_v = values.cost_q, self.read_cost(values.cost_v.detach())
-        weight = clipped_exponential(hp.cost_inverse_temperature * (cost_v - cost_q), WEIGHT_CLIP)
+        cost_q, cost_v = cost.judged, self.read_cost(cost.v.detach())
+        advantage = hp.cost_inverse_temperature * (cost_v - cost_q)
+        weight = clipped_exponential(advantage, self.static.weight_clip)
         if self.static.safety_mask:
             weight = weight * (torch.maximum(cost_q, cost_v) <= hp.cost_threshold)
         return weight
 
-    def reward_weight(self, values: Values, hp: Hyperparameters) -> Tensor:
-        """exp(zeta (Q_r - V_r)) of eq. 44 [B], without gradient, up to 200."""
-        advantage = values.reward_q - values.reward_v.detach()
-        return clipped_exponential(hp.reward_inverse_temperature * advantage, WEIGHT_CLIP)
+    def reward_weight(self, reward: InSampleCritic, hp: Hyperparameters) -> Tensor:
+        """exp(zeta (Q_r - V_r)) of eq. 44 [B], without gradient, up to the clip."""
+        advantage = hp.reward_inverse_temperature * (reward.judged - reward.v.detach())
+        return clipped_exponential(advantage, self.static.weight_clip)
 
-    def cvae_loss(
-        self,
-        params: Parameters,
-        weight: Tensor,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Tensor, Tensor]:
+    def cvae_losses(self, inputs: StepInputs, weight: Tensor) -> Metrics:
         """Eq. 43: weighted reconstruction and weighted divergence.
 
         -log p(a | s, z) is the squared distance. The printed coefficient 0.5 belongs to the mean
         over latent dimensions, as in the public code; on eq. 43's sum it is 32 times as strong.
         """
+        params, batch = inputs.params, inputs.batch
         observations, actions = batch["observations"], batch["actions"]
         mean, log_std = encode(params["cvae_encoder"], observations, actions)
-        latent = reparameterize(mean, log_std, noise["posterior"])
+        latent = reparameterize(mean, log_std, inputs.noise["posterior"])
         decoded = decode(params["cvae_decoder"], observations, latent)
         distance = (decoded - actions).square().sum(-1)
         divergence = divergence_from_standard_normal(mean, log_std)
         by_pair = divergence.sum(-1) if self.static.kl_reduction == "sum" else divergence.mean(-1)
-        return (weight * distance).mean(), hp.kl_coefficient * (weight * by_pair).mean()
+        return {
+            "loss/reconstruction": (weight * distance).mean(),
+            "loss/divergence": inputs.hp.kl_coefficient * (weight * by_pair).mean(),
+        }
 
-    def encoder_loss(
-        self,
-        params: Parameters,
-        weight: Tensor,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> Tensor:
+    def encoder_loss(self, inputs: StepInputs, weight: Tensor) -> Tensor:
         """Eq. 44: weighted regression of the encoder's latent through the frozen decoder."""
-        observations = batch["observations"]
-        latent = restricted_latent(params["safety_encoder"], observations, hp, noise["encoder"])
+        params, observations = inputs.params, inputs.batch["observations"]
+        latent = restricted_latent(
+            params["safety_encoder"], observations, inputs.hp, inputs.noise["encoder"]
+        )
         decoded = decode(detach(params["cvae_decoder"]), observations, latent)
-        return (weight * (decoded - batch["actions"]).square().sum(-1)).mean()
+        return (weight * (decoded - inputs.batch["actions"]).square().sum(-1)).mean()
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
         return {"latent": Noise((self.static.latent_dim,))}

@@ -7,11 +7,11 @@ takes its randomness as input.
 """
 
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -23,13 +23,14 @@ from safesweep.search_spaces.validation import (
     require_number,
     shown,
 )
+from safesweep.trainables.components.networks import Layers, hidden_sizes, init_mlp
 
 State = dict[str, Any]
 Parameters = dict[str, Any]
 Hyperparameters = Any
-Losses = Tensor | dict[str, Tensor]
 Batch = Mapping[str, Tensor]
 Metrics = dict[str, Tensor]
+Memory = dict[str, Tensor]
 
 
 def _hyperparameter(
@@ -177,6 +178,29 @@ class MethodConfig:
         """Whether the cost limit changes what is learned, and so is part of a run's identity."""
         return False
 
+    @property
+    def acts_to_cost_limit(self) -> bool:
+        """Whether the cost limit changes how it acts and not what is learned: one training then
+        serves every limit of its task, by a policy for each."""
+        return False
+
+    @property
+    def trains_to_budget(self) -> bool:
+        """Whether training looks at how many steps its phase has, as a cosine schedule does: a
+        longer run is then not a shorter one carried on."""
+        return False
+
+    def cost_limit_in_identity(self, limit: float, own: Sequence[float]) -> float | None:
+        """The cost limit as a part of a run's identity, None where runs serve every limit.
+
+        Args:
+            own: the limits of the task, for each of which a method that acts to one has a policy.
+        """
+        served = self.acts_to_cost_limit and limit in own
+        return (
+            limit if self.trains_to_cost_limit or (self.acts_to_cost_limit and not served) else None
+        )
+
     def batched_values(self) -> dict[str, float]:
         """The fields in which members of a population may differ."""
         return {name: getattr(self, name) for name in self.field_names("batched")}
@@ -195,7 +219,8 @@ class ProblemSpec:
     """What a method knows of its problem.
 
     `reward_scale` brings rewards to order one a step: horizon / (max return - min return), the
-    scaling of FISOR's public code without its per-dataset episode length.
+    scaling of FISOR's public code without its per-dataset episode length. `cost_limits` are those
+    under which the task is reported.
     """
 
     observation_dim: int
@@ -203,6 +228,7 @@ class ProblemSpec:
     horizon: int
     reward_scale: float
     cost_limit: float
+    cost_limits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +252,94 @@ class Noise:
     distribution: Literal["normal", "uniform"] = "normal"
 
 
+class Progress(NamedTuple):
+    """Where a phase is. `step`: gradient steps taken in it before this one, []. `steps`: how many
+    it has, []; None for a method whose configuration does not say that it `trains_to_budget`."""
+
+    step: Tensor
+    steps: Tensor | None
+
+
+class StepInputs(NamedTuple):
+    """All that the losses of one run at one gradient step are made of.
+
+    Attributes:
+        params: every network; those that the phase trains are open to gradients.
+        state: the state as it is before the step.
+        batch: the minibatch, [B, ...] by column; see `Method.gather`.
+        hp: the batched hyperparameters, each [].
+        noise: what `Method.noise` asked for.
+        progress: how far the phase is.
+    """
+
+    params: Parameters
+    state: State
+    batch: Batch
+    hp: Hyperparameters
+    noise: Batch
+    progress: Progress
+
+    @property
+    def target(self) -> Parameters:
+        """The slow copies."""
+        target: Parameters = self.state["target"]
+        return target
+
+
+NOTHING: dict[str, Tensor] = {}
+
+
+class StepOutputs(NamedTuple):
+    """What the losses of one run come to.
+
+    Attributes:
+        losses: a scalar trains the phase's networks jointly; a dictionary gives each of them a
+            scalar of its own, whose gradient reaches that network alone.
+        metrics: numbers to record; those whose names begin with `loss/` are watched for divergence.
+        moved: new values of the entries of `state["moving"]` that move, without a gradient.
+    """
+
+    losses: Tensor | dict[str, Tensor]
+    metrics: Metrics
+    moved: dict[str, Tensor] = NOTHING
+
+
+Losses = Mapping[str, Callable[[StepInputs], StepOutputs]]
+"""By phase, the losses of one run on one minibatch."""
+
+
+def jointly(losses: Metrics, metrics: Metrics | None = None) -> StepOutputs:
+    """All networks of the phase are trained by the sum of `losses`, which are metrics as well."""
+    total = torch.stack(list(losses.values())).sum()
+    return StepOutputs(total, {**losses, **(metrics or {})})
+
+
+class Optimization(NamedTuple):
+    """How networks move in a step, by name; a network that is not named moves by the default.
+
+    Attributes:
+        learning_rates: Adam's step size, []; `hp.learning_rate` by default.
+        weight_decays: AdamW's decay, []; none by default.
+        gradient_norms: the largest norm of a network's whole gradient, [], to which a larger one is
+            scaled down; any norm by default.
+        target_rates: Polyak rate of the network's slow copy, []; `hp.target_update_rate` by
+            default.
+    """
+
+    learning_rates: dict[str, Tensor] = NOTHING
+    weight_decays: dict[str, Tensor] = NOTHING
+    gradient_norms: dict[str, Tensor] = NOTHING
+    target_rates: dict[str, Tensor] = NOTHING
+
+
+class LastStep(NamedTuple):
+    """What the environment answered to the action before, as it measures them; 0 at the start of
+    an episode. Each [E]."""
+
+    reward: Tensor
+    cost: Tensor
+
+
 class Method:
     """Base of every method. `self.static` holds the static fields; batched ones arrive as `hp`."""
 
@@ -241,6 +355,36 @@ class Method:
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         self.static = SimpleNamespace(**config.static_values())
         self.spec = spec
+        self.evaluated_policies = self.policies
+        if config.acts_to_cost_limit:
+            self.evaluated_policies = policies_by_limit(self.policies, spec)
+
+    def cost_limit_of(self, policy: str) -> float:
+        """The cost limit that a policy acts to."""
+        return policy_cost_limit(policy, self.spec.cost_limit)
+
+    def mlp(self, generator: torch.Generator, inputs: int, outputs: int, **options: Any) -> Layers:
+        """Fresh parameters of a perceptron with this configuration's hidden layers; `options` are
+        those of `init_mlp`."""
+        return init_mlp(generator, hidden_sizes(inputs, *self.hidden, outputs), **options)
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Width and number of hidden layers."""
+        return self.static.hidden_dim, self.static.hidden_layers
+
+    def in_sample_networks(
+        self, generator: torch.Generator, *names: str, action_dim: int | None = None
+    ) -> Parameters:
+        """Fresh critics `<name>_q`, two networks of a state and an action, and `<name>_v`, one of a
+        state; `action_dim` is the task's unless given."""
+        state = self.spec.observation_dim
+        pair = state + (self.spec.action_dim if action_dim is None else action_dim)
+        params: Parameters = {}
+        for name in names:
+            params[f"{name}_q"] = self.mlp(generator, pair, 1, ensemble=2)
+            params[f"{name}_v"] = self.mlp(generator, state, 1)
+        return params
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -255,35 +399,37 @@ class Method:
         no cost) and, where the file has them, safety_margins [N]; all float32.
 
         A column `held_out` [N] keeps the rows where it is not zero out of every minibatch;
-        `finish_phase` sees them.
+        `finish_phase` sees them. A column `sampling_weight` [N] draws the others in proportion to
+        it; without one each is as likely as another.
         """
         return {**data, "rewards": data["rewards"] * self.spec.reward_scale}
 
+    def gather(self, columns: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+        """The minibatch of some rows [..., B] of `prepare`'s columns, each [..., B, ...].
+
+        Leading axes are those of members. By default a row is a sample; `components.windows` makes
+        one of the steps that follow it.
+        """
+        return {name: rows_of(column, rows) for name, column in columns.items()}
+
     def init(self, generator: torch.Generator) -> State:
         """State of a fresh run: `params`, by network; `target`, slow copies of some of them, which
-        follow at `hp.target_update_rate`; and what else the method keeps."""
+        follow at `hp.target_update_rate`; `moving`, numbers that losses move without a gradient;
+        and what else the method keeps."""
         raise _abstract(self, "init")
 
     def noise(self, phase: str) -> dict[str, Noise]:
-        """What `loss` needs in `phase`."""
+        """What the losses of `phase` need."""
         return {}
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        """Loss of one run on one minibatch; pure.
+    @property
+    def losses(self) -> Losses:
+        """By phase, the losses of one run on one minibatch; each is pure."""
+        raise _abstract(self, "losses")
 
-        `params` holds every network. A scalar trains the phase's networks jointly; a dictionary
-        gives each of them a scalar of its own, whose gradient reaches that network alone. Metrics
-        whose names begin with `loss/` are watched for divergence.
-        """
-        raise _abstract(self, "loss")
+    def optimization(self, phase: str, hp: Hyperparameters, progress: Progress) -> Optimization:
+        """How the networks of `phase` move; pure. See `components.schedules`."""
+        return Optimization()
 
     def finish_phase(
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
@@ -301,6 +447,31 @@ class Method:
     ) -> Tensor:
         """Actions [E, a] within [-1, 1] for `observations` [E, o]; pure."""
         raise _abstract(self, "act")
+
+    def begin_episode(self, policy: str, hp: Hyperparameters) -> Memory:
+        """What `policy` remembers before the first step of one episode, by name; nothing where it
+        has no memory."""
+        return {}
+
+    def act_with_memory(
+        self,
+        policy: str,
+        state: State,
+        observations: Tensor,
+        hp: Hyperparameters,
+        noise: Batch,
+        memory: Memory,
+        last: LastStep,
+    ) -> tuple[Tensor, Memory]:
+        """Actions [E, a], and what is remembered of E episodes at their next step; pure.
+
+        This is what is asked; a policy without memory defines `act` alone.
+
+        Args:
+            memory: what `begin_episode` or the step before gave, each [E, ...].
+            last: the reward and cost of the step before.
+        """
+        return self.act(policy, state, observations, hp, noise), memory
 
     def feasibility_value(
         self, state: State, observations: Tensor, hp: Hyperparameters
@@ -320,3 +491,26 @@ class Method:
 
 def _abstract(method: Method, function: str) -> TypeError:
     return TypeError(f"{type(method).__name__} does not define {function}")
+
+
+def rows_of(column: Tensor, rows: Tensor) -> Tensor:
+    """The rows of a column, of any shape: `index_select` is faster where it can be used."""
+    return column.index_select(0, rows) if rows.dim() == 1 else column[rows]
+
+
+def in_parts(size: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Columns [N, ...] side by side, at most `size` rows at a time."""
+    return zip(*(torch.split(column, size) for column in columns), strict=True)
+
+
+def policies_by_limit(policies: Sequence[str], spec: ProblemSpec) -> tuple[str, ...]:
+    """A policy for each of the task's cost limits, `name@limit`; the one of `spec.cost_limit`,
+    by which the method is judged, first."""
+    limits = dict.fromkeys((spec.cost_limit, *spec.cost_limits))
+    return tuple(f"{policy}@{limit:g}" for policy in policies for limit in limits)
+
+
+def policy_cost_limit(policy: str, otherwise: float) -> float:
+    """The cost limit that a policy `name@limit` acts to; `otherwise` for one without."""
+    _, _, limit = policy.partition("@")
+    return float(limit) if limit else otherwise

@@ -69,6 +69,7 @@ from safesweep.trainables.methods.method import (
     Phase,
     ProblemSpec,
     State,
+    StepOutputs,
     batched,
     static,
 )
@@ -252,18 +253,14 @@ class R2PAC(Method):
             drawn["unconditional"] = Noise((batch,), "uniform")
         return drawn
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        if phase == "critics":
-            return self.critic_loss(params, state["target"], batch, hp)
-        return self.actor_loss(params, self.judged(state, batch), batch, hp, noise)
+    @property
+    def losses(self) -> Losses:
+        return {
+            "critics": lambda s: StepOutputs(*self.critic_loss(s.params, s.target, s.batch, s.hp)),
+            "actor": lambda s: StepOutputs(
+                *self.actor_loss(s.params, self.judged(s.state, s.batch), s.batch, s.hp, s.noise)
+            ),
+        }
 
     def critic_loss(
         self, params: Parameters, target: Parameters, batch: Batch, hp: Hyperparameters

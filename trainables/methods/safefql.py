@@ -48,41 +48,41 @@ from safesweep.trainables.components.conformal import (
 from safesweep.trainables.components.critics import (
     bellman_target,
     evaluate_ensemble,
-    expectile_loss,
     feasible_bellman_target,
-    reversed_expectile_loss,
-    squared_error,
+    in_sample_critic,
+    in_sample_losses,
+    state_value,
 )
 from safesweep.trainables.components.flow_matching import (
     flow_matching_error,
+    generate,
     init_velocity_field,
-    integrate,
-    velocity,
 )
-from safesweep.trainables.components.networks import detach, hidden_sizes, init_mlp, mlp
+from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
-    Metrics,
     Noise,
     Parameters,
     Phase,
     State,
+    StepInputs,
+    StepOutputs,
     batched,
+    jointly,
     static,
 )
+from safesweep.trainables.methods.safety_signals import SafetySignalConfig, safety_signal
 
 TARGETS = ("reward_q", "safety_q")
 CRITIC_NETWORKS = ("reward_q", "reward_v", "safety_q", "safety_v", "teacher")
-CALIBRATION_SEED = 0
-CHUNK = 8192
+CALIBRATION_SEED, CHUNK = 0, 8192
 
 
 @dataclass(frozen=True)
-class SafeFQLConfig(MethodConfig):
+class SafeFQLConfig(SafetySignalConfig):
     """Hyperparameters of SafeFQL. The text at hand prints no value of any."""
 
     phase_shares = ("critic_share",)
@@ -95,23 +95,9 @@ class SafeFQLConfig(MethodConfig):
         0.005, "Polyak rate of the target networks", source="public code", low=1e-6, high=1.0
     )
     safety_backup: str = static(
-        "reachability",
-        "discounted reachability, or the maximum of h and gamma V' taken literally",
-        source="section 3.1",
-        choices=("reachability", "discounted_maximum"),
-    )
-    safety_signal: str = static(
-        "sparse",
-        "h(s) from the costs, or the dataset's exact margin",
-        source="ours",
-        choices=("sparse", "exact"),
-    )
-    violation_signal: float = batched(
-        25.0, "h(s) where the cost is positive", source="public code", low=1e-3, high=1e3
-    )
-    safe_signal: float = batched(
-        -1.0, "h(s) where the cost is zero", source="public code", low=-1e3, high=-1e-3
-    )
+        "reachability", "discounted reachability, or the maximum of h and gamma V' taken literally",
+        source="section 3.1", choices=("reachability", "discounted_maximum"),
+    )  # fmt: skip
     flow_steps: int = static(
         10, "Euler steps of the teacher", source="FQL; public code", low=1, high=256
     )
@@ -131,12 +117,9 @@ class SafeFQLConfig(MethodConfig):
         alias="delta", low=1e-4, high=0.5,
     )  # fmt: skip
     calibration_episodes: int = static(
-        40,
-        "episodes with violations held out for calibration, at most a third of them",
-        source="ours",
-        low=1,
-        high=100_000,
-    )
+        40, "episodes with violations held out for calibration, at most a third of them",
+        source="ours", low=1, high=100_000,
+    )  # fmt: skip
     calibration_window: int = static(
         10, "steps before a violation that count as unsafe", source="ours", low=0, high=10_000
     )
@@ -182,18 +165,10 @@ class SafeFQL(Method):
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
-        width, depth = self.static.hidden_dim, self.static.hidden_layers
-
-        def network(inputs: int, outputs: int, **options: Any) -> Any:
-            return init_mlp(generator, hidden_sizes(inputs, width, depth, outputs), **options)
-
         params = {
-            "reward_q": network(observation + action, 1, ensemble=2),
-            "reward_v": network(observation, 1),
-            "safety_q": network(observation + action, 1, ensemble=2),
-            "safety_v": network(observation, 1),
-            "teacher": init_velocity_field(generator, action, observation, width, depth),
-            "actor": network(observation + action, action),
+            **self.in_sample_networks(generator, "reward", "safety"),
+            "teacher": init_velocity_field(generator, action, observation, *self.hidden),
+            "actor": self.mlp(generator, observation + action, action),
         }
         return {
             "params": params,
@@ -207,68 +182,36 @@ class SafeFQL(Method):
         start = {"start": Noise((batch, action))}
         return {**start, "time": Noise((batch,), "uniform")} if phase == "critics" else start
 
-    def loss(
-        self,
-        phase: str,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Losses, Metrics]:
-        if phase == "actor":
-            return self.actor_loss(params, state, batch, hp, noise)
-        return self.critic_loss(params, state["target"], batch, hp, noise)
+    @property
+    def losses(self) -> Losses:
+        return {"critics": self.critic_loss, "actor": self.actor_loss}
 
-    def safety_signal(self, batch: Batch, hp: Hyperparameters) -> Tensor:
-        """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""
-        if self.static.safety_signal == "exact":
-            return batch["safety_margins"]
-        return torch.where(batch["costs"] > 0, hp.violation_signal, hp.safe_signal)
-
-    def critic_loss(
-        self,
-        params: Parameters,
-        target: Parameters,
-        batch: Batch,
-        hp: Hyperparameters,
-        noise: Batch,
-    ) -> tuple[Tensor, Metrics]:
+    def critic_loss(self, inputs: StepInputs) -> StepOutputs:
         """Eq. 6 to 11 and the teacher's regression (section 3.2), on the data's actions alone.
 
         V_r regresses to the smaller of two target Q_r, as IQL; V_h to the larger of two Q_h.
         """
-        observations, actions = batch["observations"], batch["actions"]
-        after, terminal = batch["next_observations"], batch["terminals"]
-        next_reward_v = mlp(detach(params["reward_v"]), after).squeeze(-1)
-        next_safety_v = mlp(detach(params["safety_v"]), after).squeeze(-1)
-        reward_target = bellman_target(batch["rewards"], next_reward_v, terminal, hp.discount)
+        params, batch, hp, noise = inputs.params, inputs.batch, inputs.hp, inputs.noise
+        reward = in_sample_critic("reward", params, inputs.target, batch)
+        safety = in_sample_critic("safety", params, inputs.target, batch, lowest=True)
+        done = batch["terminals"]
+        reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
         backup = SAFETY_BACKUPS[self.static.safety_backup]
-        safety_target = backup(self.safety_signal(batch, hp), next_safety_v, terminal, hp.discount)
-
-        target_reward_q = evaluate_ensemble(target["reward_q"], observations, actions).amin(0)
-        target_safety_q = evaluate_ensemble(target["safety_q"], observations, actions).amax(0)
-        reward_v = mlp(params["reward_v"], observations).squeeze(-1)
-        safety_v = mlp(params["safety_v"], observations).squeeze(-1)
+        signal = safety_signal(self.static.safety_signal, batch, hp)
+        safety_target = backup(signal, safety.next_v, done, hp.discount)
         flow_error = flow_matching_error(
-            params["teacher"], actions, noise["start"], noise["time"], observations
+            params["teacher"], batch["actions"], noise["start"], noise["time"],
+            batch["observations"],
+        )  # fmt: skip
+        return jointly(
+            {
+                **in_sample_losses("reward", reward, reward_target, hp.expectile),
+                **in_sample_losses("safety", safety, safety_target, hp.expectile, lowest=True),
+                "loss/teacher": flow_error.mean(),
+            }
         )
-        losses = {
-            "loss/reward_v": expectile_loss(target_reward_q - reward_v, hp.expectile),
-            "loss/reward_q": squared_error(
-                evaluate_ensemble(params["reward_q"], observations, actions), reward_target
-            ),
-            "loss/safety_v": reversed_expectile_loss(target_safety_q - safety_v, hp.expectile),
-            "loss/safety_q": squared_error(
-                evaluate_ensemble(params["safety_q"], observations, actions), safety_target
-            ),
-            "loss/teacher": flow_error.mean(),
-        }
-        return torch.stack(list(losses.values())).sum(), losses
 
-    def actor_loss(
-        self, params: Parameters, state: State, batch: Batch, hp: Hyperparameters, noise: Batch
-    ) -> tuple[Tensor, Metrics]:
+    def actor_loss(self, inputs: StepInputs) -> StepOutputs:
         """Distillation plus the feasibility-gated objective (ours, see the module's docstring):
 
         alpha |mu(s, z) - flow(s, z)|^2 + 1{Q_h <= c} (-Q_r / |Q_r|) + 1{Q_h > c} w (Q_h - c)
@@ -276,9 +219,10 @@ class SafeFQL(Method):
         with c the calibrated threshold, Q_h the larger and Q_r the smaller of two at the actor's
         own action. Inside the gate only reward counts, outside only safety.
         """
-        observations = batch["observations"]
-        raw_action = one_step_action(params, observations, noise["start"])
-        taught = teacher_action(params, observations, noise["start"], self.static.flow_steps)
+        params, state, hp = inputs.params, inputs.state, inputs.hp
+        observations, start = inputs.batch["observations"], inputs.noise["start"]
+        raw_action = one_step_action(params, observations, start)
+        taught = teacher_action(params, observations, start, self.static.flow_steps)
         distance = (raw_action - taught.detach()).square().mean()
 
         action = raw_action.clamp(-1, 1)
@@ -291,13 +235,8 @@ class SafeFQL(Method):
             "loss/reward": -(feasible * reward_q / scale).mean(),
             "loss/safety": hp.safety_weight * functional.relu(excess).mean(),
         }
-        metrics = {
-            **losses,
-            "feasible_share": feasible.mean(),
-            "threshold": state["threshold"],
-            "calibrated": state["calibrated"],
-        }
-        return torch.stack(list(losses.values())).sum(), metrics
+        calibration = {name: state[name] for name in ("threshold", "calibrated")}
+        return jointly(losses, {"feasible_share": feasible.mean(), **calibration})
 
     def action_safety(self, params: Parameters, observations: Tensor, actions: Tensor) -> Tensor:
         """The larger of two Q_h(s, a): [B]."""
@@ -328,7 +267,7 @@ class SafeFQL(Method):
 
     def nominal_value(self, state: State, observations: Tensor) -> Tensor:
         """V_h [E], before calibration."""
-        return mlp(state["params"]["safety_v"], observations).squeeze(-1)
+        return state_value(state["params"]["safety_v"], observations)
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """V_h minus the calibrated threshold: the calibrated set is where it is <= 0."""
@@ -357,8 +296,4 @@ def one_step_action(params: Parameters, observations: Tensor, start: Tensor) -> 
 
 def teacher_action(params: Parameters, observations: Tensor, start: Tensor, steps: int) -> Tensor:
     """The behaviour flow's action from noise z, by Euler's method, within [-1, 1]: [B, a]."""
-
-    def field(value: Tensor, time: float) -> Tensor:
-        return velocity(params["teacher"], value, time, observations)
-
-    return integrate(field, start, steps).clamp(-1, 1)
+    return generate(params["teacher"], start, observations, steps).clamp(-1, 1)

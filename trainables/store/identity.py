@@ -14,7 +14,16 @@ def _digest(content: object, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-ADDED_LATER = {"matmul_precision": "fp32"}
+ADDED_LATER = {
+    "matmul_precision": "fp32",
+    # LSPC's
+    "weight_clip": 200.0,
+    # FLRP's
+    "reward_weight_clip": 100.0,
+    "safety_weight_clip": 150.0,
+    "decoder_log_std_low": -3.0,
+    "decoder_log_std_high": 0.0,
+}
 """Hyperparameters that there were not always, with what holds where there is none: an identity does
 not tell the two apart, so that stores stay what they are."""
 

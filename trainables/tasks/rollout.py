@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -24,6 +24,52 @@ Must be a function of its arguments: noise has to be drawn per (member, step ind
 episodes, of which these are some, never from a generator that earlier calls moved on. Rows of
 episodes that have ended, or are not asked for, stand still.
 """
+
+
+@runtime_checkable
+class ActsWithMemory(Protocol):
+    """An `Act` of policies that may remember: the rollout keeps what they do, for each block of
+    episodes, so that they remain functions of their arguments."""
+
+    def begin(self, members: slice, shape: tuple[int, ...]) -> Any:
+        """What is remembered at the start of `shape` [M, E] episodes; None without a memory."""
+
+    def respond(
+        self,
+        observations: NDArray[np.float32],
+        step: int,
+        members: slice,
+        episodes: slice,
+        memory: Any,
+        rewards: FloatArray,
+        costs: FloatArray,
+    ) -> tuple[FloatArray, Any]:
+        """Actions, and what is remembered from here on; rewards and costs [M, E] are those of the
+        step before."""
+
+
+class EpisodeBlock:
+    """The policies of some members in some episodes, from the first step to the last."""
+
+    def __init__(self, act: Act, members: slice, episodes: slice, shape: tuple[int, ...]) -> None:
+        self._act, self._block = act, (members, episodes)
+        self._memory = act.begin(members, shape) if isinstance(act, ActsWithMemory) else None
+        self._last = np.zeros((2, *shape))
+
+    def actions(self, observations: NDArray[np.float32], step: int) -> FloatArray:
+        """What the policies do at a step."""
+        if self._memory is None or not isinstance(self._act, ActsWithMemory):
+            return self._act(observations, step, *self._block)
+        actions, self._memory = self._act.respond(
+            observations, step, *self._block, self._memory, *self._last
+        )
+        return actions
+
+    def answered(self, rewards: FloatArray, costs: FloatArray) -> None:
+        """Take in what the step's actions brought, [M, E] or flat."""
+        shape = self._last.shape[1:]
+        self._last = np.stack([rewards.reshape(shape), costs.reshape(shape)])
+
 
 # How many simulators a process may have, and the MB that each takes. Each wave asks its policies
 # again; more than so many gain little. The last two are guessed, and guessed high.
@@ -133,11 +179,13 @@ def _wave(
     observations = np.zeros((*shape, task.observation_dim), dtype=np.float32)
     observations[:] = (yield "reset", seeds[block].ravel().tolist()).reshape(observations.shape)
     running = np.ones(shape, dtype=bool)
+    policies = EpisodeBlock(act, members, episodes, shape)
     for step in range(task.horizon):
         # Some simulators compute in the precision of the action that they are given.
-        asked = act(observations, step, members, episodes)
+        asked = policies.actions(observations, step)
         actions = np.clip(np.asarray(asked, dtype=np.float64), -1.0, 1.0)
         after, rewards, costs, ended = yield "step", actions.reshape(-1, actions.shape[-1])
+        policies.answered(rewards, costs)
         observations[running] = after[running.ravel()]
         outcomes.reward_returns[block][running] += rewards[running.ravel()]
         outcomes.cost_returns[block][running] += costs[running.ravel()]
@@ -151,10 +199,12 @@ def _rollout_boats(task: Task, act: Act, starts: FloatArray) -> Episodes:
     shape = starts.shape[:-1]
     boats = BoatEnvironment(task.name, starts)
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
+    policies = EpisodeBlock(act, slice(0, shape[0]), slice(0, shape[1]), shape)
     for step in range(HORIZON):
-        asked = act(boats.observations, step, slice(0, shape[0]), slice(0, shape[1]))
+        asked = policies.actions(boats.observations, step)
         actions = np.clip(asked, -1.0, 1.0)
         _, rewards, costs = boats.step(actions)
+        policies.answered(rewards, costs)
         reward_returns += rewards
         cost_returns += costs
     return Episodes(reward_returns, cost_returns, np.full(shape, HORIZON, dtype=np.int64))

@@ -34,6 +34,8 @@ def reason_to_train_anew(
     """
     if shared_values(earlier) != shared_values(config):
         return "the configurations differ"
+    if config.trains_to_budget:
+        return f"it trains to its budget, which was {earlier_steps} and is {steps}"
     # What a method knows of its problem does not reach its phases.
     problem = ProblemSpec(1, 1, 1, 1.0, 1.0)
     before = phase_boundaries(method_class(earlier, problem), earlier_steps)

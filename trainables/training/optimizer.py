@@ -5,6 +5,7 @@ Parameters are stacked leaves [P, ...]; a member's loss touches its own slice al
 backward pass of the summed losses gives every member its own gradient.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,9 +27,13 @@ def init_adam(parameters: Any) -> dict[str, Any]:
 
 
 def adam_(
-    parameters: Any, gradients: list[Tensor], state: dict[str, Any], learning_rate: Tensor
+    parameters: Any,
+    gradients: list[Tensor],
+    state: dict[str, Any],
+    learning_rate: Tensor | list[Tensor],
 ) -> None:
-    """One step of Adam with bias correction, in place; `learning_rate` is [P].
+    """One step of Adam with bias correction, in place; `learning_rate` is [P], for all leaves or
+    one a leaf.
 
     Parameters of a single run without the members' axis take a `learning_rate` without one; on a
     CPU that is a single pass over each of them.
@@ -36,16 +41,22 @@ def adam_(
     leaves = tree_leaves(parameters)
     first, second = (tree_leaves(state["first_moment"]), tree_leaves(state["second_moment"]))
     state["count"] += 1
-    if learning_rate.dim() == 0 and learning_rate.device.type == "cpu":
+    rates = [learning_rate] if isinstance(learning_rate, Tensor) else learning_rate
+    if rates[0].dim() == 0 and rates[0].device.type == "cpu":
         count = torch.tensor(float(state["count"]))
-        torch._fused_adam_(
-            leaves, gradients, first, second, [], [count] * len(leaves), lr=learning_rate,
-            beta1=FIRST_MOMENT_DECAY, beta2=SECOND_MOMENT_DECAY, weight_decay=0.0, eps=EPSILON,
-            amsgrad=False, maximize=False,
-        )  # fmt: skip
+        together = len(leaves) if isinstance(learning_rate, Tensor) else 1
+        for index, rate in enumerate(rates):
+            part = slice(index, index + together)
+            torch._fused_adam_(
+                leaves[part], gradients[part], first[part], second[part], [],
+                [count] * together, lr=rate, beta1=FIRST_MOMENT_DECAY, beta2=SECOND_MOMENT_DECAY,
+                weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
+            )  # fmt: skip
         return
     correction = (1 - SECOND_MOMENT_DECAY ** state["count"]) ** 0.5
-    step_size = learning_rate / (1 - FIRST_MOMENT_DECAY ** state["count"])
+    step_sizes = [rate / (1 - FIRST_MOMENT_DECAY ** state["count"]) for rate in rates]
+    if isinstance(learning_rate, Tensor):
+        step_sizes *= len(leaves)
     torch._foreach_lerp_(first, gradients, 1 - FIRST_MOMENT_DECAY)
     torch._foreach_mul_(second, SECOND_MOMENT_DECAY)
     torch._foreach_addcmul_(second, gradients, gradients, 1 - SECOND_MOMENT_DECAY)
@@ -53,8 +64,66 @@ def adam_(
     torch._foreach_div_(scale, correction)
     torch._foreach_add_(scale, EPSILON)
     change = torch._foreach_div(first, scale)
-    torch._foreach_mul_(change, [per_member(step_size, leaf) for leaf in leaves])
+    torch._foreach_mul_(
+        change, [per_member(step, leaf) for step, leaf in zip(step_sizes, leaves, strict=True)]
+    )
     torch._foreach_sub_(leaves, change)
+
+
+def decay_(
+    parameters: dict[str, Any],
+    learning_rate: Tensor | list[Tensor],
+    decays: Mapping[str, Tensor],
+) -> None:
+    """Shrink the networks that have a decay by learning rate times decay, in place: AdamW's way
+    (Loshchilov and Hutter, 2019), before Adam's step."""
+    for name, leaves, part in _by_network(parameters):
+        if name in decays:
+            if isinstance(learning_rate, Tensor):
+                rates = [learning_rate] * len(leaves)
+            else:
+                rates = learning_rate[part]
+            kept = [1 - rate * decays[name] for rate in rates]
+            torch._foreach_mul_(
+                leaves, [per_member(k, leaf) for k, leaf in zip(kept, leaves, strict=True)]
+            )
+
+
+def clipped(
+    gradients: list[Tensor], networks: dict[str, Any], largest: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """The gradients of the networks' leaves; that of a network with a `largest` norm [P] is scaled
+    down to it, each member's by its own norm over all leaves of the network."""
+    found: list[Tensor] = []
+    for name, _, part in _by_network(networks):
+        own = gradients[part]
+        if name in largest and own:
+            limit = largest[name]
+            squares = [leaf.square().reshape(*limit.shape, -1).sum(-1) for leaf in own]
+            norm = torch.stack(squares).sum(0).sqrt()
+            # No division by a norm of zero.
+            scale = (limit / norm.clamp(min=1e-12)).clamp(max=1.0)
+            own = [leaf * per_member(scale, leaf) for leaf in own]
+        found += own
+    return found
+
+
+def one_a_leaf(
+    values: Mapping[str, Tensor], networks: dict[str, Any], otherwise: Tensor
+) -> list[Tensor]:
+    """For each leaf of the networks its network's value, or what holds otherwise."""
+    return [
+        values.get(name, otherwise) for name, leaves, _ in _by_network(networks) for _ in leaves
+    ]
+
+
+def _by_network(networks: dict[str, Any]) -> Iterator[tuple[str, list[Tensor], slice]]:
+    """Name and leaves of each network, and where these are among the leaves of all."""
+    first = 0
+    for name, network in networks.items():
+        leaves = tree_leaves(network)
+        yield name, leaves, slice(first, first + len(leaves))
+        first += len(leaves)
 
 
 def polyak_(target: Any, online: Any, rate: Tensor) -> None:

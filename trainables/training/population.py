@@ -10,29 +10,41 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import is_large, matmul_precision
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.lookups import Watched
-from safesweep.trainables.methods.method import Method, MethodConfig, Noise, Phase, ProblemSpec
+from safesweep.trainables.methods.method import (
+    LastStep,
+    Method,
+    MethodConfig,
+    Optimization,
+    Phase,
+    ProblemSpec,
+    Progress,
+    StepInputs,
+    StepOutputs,
+)
 from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.training.acting import Policy, draw_noise, over_members
 from safesweep.trainables.training.optimizer import (
     adam_,
+    clipped,
+    decay_,
     differentiable,
     gradients_of,
     init_adam,
+    one_a_leaf,
     polyak_,
 )
 
@@ -57,6 +69,7 @@ def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec
         horizon=task.horizon,
         reward_scale=task.horizon / (task.max_return - task.min_return),
         cost_limit=cost_limit,
+        cost_limits=task.cost_limits,
     )
 
 
@@ -125,6 +138,7 @@ class Population:
         tensors = self.method.prepare(dataset_tensors(dataset))
         self.data = {name: column.to(self.device) for name, column in tensors.items()}
         self.training_rows = training_rows(tensors)
+        self._sampling = sampling_bounds(tensors, self.training_rows)
         self.hp = configs[0].hyperparameters_type()(
             **{
                 name: torch.tensor([float(getattr(c, name)) for c in configs], device=self.device)
@@ -171,11 +185,12 @@ class Population:
         before = tree_map(_copy, self._changing(phase))
         draws = self._draw(phase.name, start, block)
         steps = range(offset, offset + count)
+        progress = self._progress(start, block, steps)
         if self._together:
             members = Members(self.state, self.optimizers[phase.name], self.hp, self.size)
-            sums = self._train(phase, members, draws, steps)
+            sums = self._train(phase, members, draws, steps, progress)
         else:
-            sums = self._train_apart(phase, draws, steps)
+            sums = self._train_apart(phase, draws, steps, progress)
             self.optimizers[phase.name]["count"] += count
         self.step += count
         self._settle_block(phase, before, sums, count)
@@ -184,7 +199,18 @@ class Population:
         """What a gradient step writes to."""
         target = self.state.get("target", {})
         slow = {name: target[name] for name in phase.trains if name in target}
-        return self._trained(phase), slow, self.optimizers[phase.name]
+        moving = self.state.get("moving", {})
+        return self._trained(phase), slow, moving, self.optimizers[phase.name]
+
+    def _progress(self, start: int, block: int, steps: range) -> list[Progress]:
+        """How far the phase that begins at `start` is before each of a block's steps."""
+        first = block * BLOCK_STEPS + steps.start
+        taken = torch.arange(first, first + len(steps), dtype=torch.float32, device=self.device)
+        length = None
+        if self.configs[0].trains_to_budget:
+            end = next(end for _, begin, end in self._boundaries if begin == start)
+            length = torch.tensor(float(end - start), device=self.device)
+        return [Progress(step, length) for step in taken]
 
     @property
     def _together(self) -> bool:
@@ -199,13 +225,13 @@ class Population:
         return (self.size > 1 or self._compiled) and not large
 
     def _train_apart(
-        self, phase: Phase, draws: dict[str, Tensor], steps: range
+        self, phase: Phase, draws: dict[str, Tensor], steps: range, progress: list[Progress]
     ) -> dict[str, Tensor]:
         """Train each member by itself, as many at a time as there are threads."""
 
         def train(member: int) -> dict[str, Tensor]:
             own = {name: draw[:, member] for name, draw in draws.items()}
-            return self._train(phase, self._member(phase, member), own, steps)
+            return self._train(phase, self._member(phase, member), own, steps, progress)
 
         active = [member for member, well in enumerate(self.active) if well]
         threads = torch.get_num_threads()
@@ -232,16 +258,20 @@ class Population:
         return Members(state, optimizer, hp, None)
 
     def _train(
-        self, phase: Phase, members: "Members", draws: dict[str, Tensor], steps: range
+        self,
+        phase: Phase,
+        members: "Members",
+        draws: dict[str, Tensor],
+        steps: range,
+        progress: list[Progress],
     ) -> dict[str, Tensor]:
         """Gradient steps in place; returns the sums of their metrics."""
         sums: dict[str, Tensor] = {}
         gradient_step = self._step_of(members)
-        for index in steps:
-            rows = draws["indices"][index]
-            batch = {name: gather(column, rows) for name, column in self.data.items()}
+        for index, so_far in zip(steps, progress, strict=True):
+            batch = self.method.gather(self.data, draws["indices"][index])
             noise = {name: draw[index] for name, draw in draws.items() if name != "indices"}
-            for name, value in gradient_step(phase, members, batch, noise).items():
+            for name, value in gradient_step(phase, members, batch, noise, so_far).items():
                 sums[name] = sums[name] + value if name in sums else value
         return sums
 
@@ -263,11 +293,13 @@ class Population:
         members: "Members",
         batch: dict[str, Tensor],
         noise: dict[str, Tensor],
+        progress: Progress,
     ) -> dict[str, Tensor]:
         """One step of some members; metrics [P], or [] of a single one, still on the device."""
 
-        def loss(params: Any, state: Any, batch: Any, hp: Any, noise: Any) -> Any:
-            return self.method.loss(phase.name, params, state, batch, hp, noise)
+        def loss(params: Any, state: Any, batch: Any, hp: Any, noise: Any) -> StepOutputs:
+            inputs = StepInputs(params, state, batch, hp, noise, progress)
+            return self.method.losses[phase.name](inputs)
 
         state, hp = members.state, members.hp
         trained = {name: state["params"][name] for name in phase.trains}
@@ -275,14 +307,38 @@ class Population:
         params = {**state["params"], **networks}
         lifted = loss if members.size is None else over_members(loss, members.size)
         with matmul_precision(self.device.type, self.method.static.matmul_precision):
-            losses, metrics = lifted(params, state, batch, hp, noise)
+            losses, metrics, moved = lifted(params, state, batch, hp, noise)
         gradients = gradients_of(losses, networks)
         with torch.no_grad():
-            adam_(trained, gradients, members.optimizer, hp.learning_rate)
+            chosen = self._optimization(phase, members, progress)
+            rate: Any = hp.learning_rate
+            if chosen.learning_rates:
+                rate = one_a_leaf(chosen.learning_rates, trained, rate)
+            if chosen.gradient_norms:
+                gradients = clipped(gradients, trained, chosen.gradient_norms)
+            if chosen.weight_decays:
+                decay_(trained, rate, chosen.weight_decays)
+            adam_(trained, gradients, members.optimizer, rate)
             for name, target in state.get("target", {}).items():
                 if name in trained:
-                    polyak_(target, trained[name], hp.target_update_rate)
+                    own = chosen.target_rates.get(name)
+                    polyak_(target, trained[name], hp.target_update_rate if own is None else own)
+            for name, value in moved.items():
+                state["moving"][name].copy_(value)
         return {name: value.detach() for name, value in metrics.items()}
+
+    def _optimization(self, phase: Phase, members: "Members", progress: Progress) -> Optimization:
+        """How the networks of each member move."""
+        if type(self.method).optimization is Method.optimization:
+            return Optimization()
+
+        def optimization(hp: Any) -> Optimization:
+            return self.method.optimization(phase.name, hp, progress)
+
+        if members.size is None:
+            return optimization(members.hp)
+        found: Optimization = over_members(optimization, members.size)(members.hp)
+        return found
 
     def _trained(self, phase: Phase) -> dict[str, Any]:
         return {name: self.state["params"][name] for name in phase.trains}
@@ -326,8 +382,8 @@ class Population:
         members = []
         for seed in self.seeds:
             generator = seeded_generator(seed, "train", start, block)
-            picks = torch.randint(len(self.training_rows), batch, generator=generator)
-            draw = {"indices": self.training_rows[picks]}
+            picks = draw_rows(self.training_rows, self._sampling, batch, generator)
+            draw = {"indices": picks}
             for name, noise in wanted.items():
                 draw[name] = draw_noise(noise, (BLOCK_STEPS,), generator)
             members.append(draw)
@@ -345,45 +401,23 @@ class Population:
         self._metric_sums, self._metric_steps = {}, 0
         return taken
 
-    def policy(self, name: str, episodes: int) -> Any:
-        """`act(observations [P, E, o], step, members, chosen) -> actions [P, E, a]`, at once for
+    def policy(self, name: str, episodes: int) -> Policy:
+        """`act(observations [M, E, o], step, members, chosen) -> actions [M, E, a]`, at once for
         all members or a slice of them, and for all episodes or the chosen slice of them."""
         wanted = self.method.act_noise(name)
 
-        def one(state: Any, observations: Tensor, hp: Any, noise: Any) -> Tensor:
-            return self.method.act(name, state, observations, hp, noise)
+        def draw(step: int, members: slice, chosen: slice) -> dict[str, Tensor]:
+            if not wanted:
+                return {}
+            seeds = self.seeds[members]
+            generators = [seeded_generator(seed, "act", self.step, step) for seed in seeds]
+            return {
+                key: torch.stack([draw_noise(n, (episodes,), g)[chosen] for g in generators])
+                for key, n in wanted.items()
+            }
 
-        whole = self._state_for_acting(name), self.hp
-
-        @cache
-        def some(first: int | None, last: int | None) -> tuple[Any, Any]:
-            part: tuple[Any, Any] = tree_map(lambda leaf: leaf[first:last], whole)
-            return part
-
-        def act(
-            observations: NDArray[Any],
-            step: int,
-            members: slice = slice(None),
-            chosen: slice = slice(None),
-        ) -> NDArray[Any]:
-            noise = {}
-            if wanted:
-                seeds = self.seeds[members]
-                generators = [seeded_generator(seed, "act", self.step, step) for seed in seeds]
-                for key, n in wanted.items():
-                    drawn = [draw_noise(n, (episodes,), g)[chosen] for g in generators]
-                    noise[key] = torch.stack(drawn)
-            with torch.no_grad():
-                state, hp = some(members.start, members.stop)
-                actions = over_members(one, len(observations))(
-                    state,
-                    torch.as_tensor(observations, device=self.device),
-                    hp,
-                    {key: value.to(self.device) for key, value in noise.items()},
-                )
-            return torch.nan_to_num(actions).clamp(-1, 1).cpu().numpy()
-
-        return act
+        state = self._state_for_acting(name)
+        return Policy(self.method, name, state, self.hp, draw, self.device)
 
     def _state_for_acting(self, policy: str) -> Any:
         """The part of the members' state that a policy looks at.
@@ -397,10 +431,17 @@ class Population:
             key: torch.zeros((1, *noise.shape), device=self.device)
             for key, noise in self.method.act_noise(policy).items()
         }
+        hp = tree_map(lambda value: value[0], self.hp)
+        memory = {
+            key: value.to(self.device).unsqueeze(0)
+            for key, value in self.method.begin_episode(policy, hp).items()
+        }
         with torch.no_grad():
-            self.method.act(
-                policy, watched, observation, tree_map(lambda value: value[0], self.hp), noise
-            )
+            if memory:
+                last = LastStep(*torch.zeros((2, 1), device=self.device))
+                self.method.act_with_memory(policy, watched, observation, hp, noise, memory, last)
+            else:
+                self.method.act(policy, watched, observation, hp, noise)
         return watched.looked_up(self.state)
 
     def evaluate(self, policy: str, episodes: int) -> Episodes:
@@ -454,7 +495,7 @@ class Population:
     def diagnose(self, observations: NDArray[Any], draws: int) -> dict[str, NDArray[Any]]:
         """The method's own diagnostics [P] at `observations` [S, o], with `draws` a state."""
         states = torch.as_tensor(observations, device=self.device)
-        wanted = self.method.act_noise(self.method.policies[0])
+        wanted = self.method.act_noise(self.method.evaluated_policies[0])
         generators = [seeded_generator(seed, "diagnose", self.step) for seed in self.seeds]
         noise = {
             name: torch.stack([draw_noise(n, (len(states), draws), g) for g in generators])
@@ -512,31 +553,38 @@ class Population:
         return tree_map(lambda leaf: leaf[member].clone(), self.state)
 
 
-def over_members(function: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """Apply a function of one run to stacked arguments; one member alone needs no `vmap`."""
-    if size > 1:
-        return vmap(function)
+def sampling_bounds(data: Mapping[str, Tensor], rows: Tensor) -> Tensor | None:
+    """Of rows with a `sampling_weight`, the upper ends of their shares of [0, 1], float64; None
+    where all are equally likely.
 
-    def alone(*arguments: Any) -> Any:
-        result = function(*tree_map(lambda leaf: leaf.squeeze(0), arguments))
-        return tree_map(lambda leaf: leaf.unsqueeze(0), result)
+    Raises:
+        InvalidInput: a weight is negative or not finite, or none is positive.
+    """
+    if "sampling_weight" not in data:
+        return None
+    weights = data["sampling_weight"][rows].double()
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights > 0).any()):
+        raise InvalidInput(
+            "sampling_weight: weights must be finite and not negative, and some positive; they are "
+            f"between {float(weights.min()):g} and {float(weights.max()):g}"
+        )
+    bounds = weights.cumsum(0)
+    return bounds / bounds[-1]
 
-    return alone
 
-
-def gather(column: Tensor, rows: Tensor) -> Tensor:
-    """The rows of a column, of any shape: `index_select` is faster where it can be used."""
-    return column.index_select(0, rows) if rows.dim() == 1 else column[rows]
+def draw_rows(
+    rows: Tensor, bounds: Tensor | None, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    """Rows [*shape], with replacement: equally likely, or as likely as their shares say."""
+    if bounds is None:
+        return rows[torch.randint(len(rows), shape, generator=generator)]
+    # A row whose share is empty is never drawn: the first upper end above the number is another's.
+    uniform = torch.rand(shape, dtype=torch.float64, generator=generator)
+    return rows[torch.searchsorted(bounds, uniform, right=True)]
 
 
 def _copy(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-
-def draw_noise(noise: Noise, leading: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Numbers of shape [*leading, *noise.shape]."""
-    draw = torch.randn if noise.distribution == "normal" else torch.rand
-    return draw((*leading, *noise.shape), generator=generator)
 
 
 def phase_boundaries(method: Method, steps: int) -> list[tuple[Phase, int, int]]:

@@ -18,7 +18,7 @@ import torch
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.method import MethodConfig
+from safesweep.trainables.methods.method import MethodConfig, policy_cost_limit
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
@@ -96,7 +96,7 @@ class Trial:
                 task.name,
                 dataset.dataset_id,
                 steps,
-                cost_limit if c.trains_to_cost_limit else None,
+                c.cost_limit_in_identity(cost_limit, task.cost_limits),
             )
             for c in configs
         ]
@@ -136,7 +136,7 @@ class Trial:
         self.population.advance(rung)
         trained = time.perf_counter()
         self._record_metrics()
-        for policy in self.population.method.policies:
+        for policy in self.population.method.evaluated_policies:
             self._evaluate(policy)
         size = self.population.size
         self.seconds["train"] += (trained - started) / size
@@ -274,6 +274,7 @@ class Trial:
         step, run = self.population.step, self.run_ids[member]
         rewards = outcome.reward_returns[member]
         costs, lengths = outcome.cost_returns[member], outcome.lengths[member]
+        limit = policy_cost_limit(policy, self.cost_limit)
         self.rows.evaluations.append(
             {
                 "run_id": run,
@@ -286,9 +287,9 @@ class Trial:
                 "reward_return_mean": float(rewards.mean()),
                 "cost_return_mean": float(costs.mean()),
                 "normalized_reward": float(self.task.normalize_reward(rewards.mean())),
-                "normalized_cost": float(self.task.normalize_cost(costs.mean(), self.cost_limit)),
-                "cost_limit": self.cost_limit,
-                "violation_rate": float((costs > self.cost_limit).mean()),
+                "normalized_cost": float(self.task.normalize_cost(costs.mean(), limit)),
+                "cost_limit": limit,
+                "violation_rate": float((costs > limit).mean()),
                 "zero_cost_rate": float((costs == 0).mean()),
                 "episode_length_mean": float(lengths.mean()),
                 "episodes": len(costs),

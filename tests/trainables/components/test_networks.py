@@ -2,13 +2,18 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.nn import functional
 
 from safesweep.trainables.components.networks import (
     Layers,
+    dropout,
     ensemble_mlp,
     init_mlp,
+    init_residual,
+    layer_norm,
     matmul_precision,
     mlp,
+    residual_network,
 )
 
 LAST_BIT = 2**-8
@@ -80,3 +85,66 @@ def test_gradients_stay_fp32() -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0, atol=0.05 * float(exact.abs().max()))
     assert not torch.equal(found, exact)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_normalised_layers_are_torchs(norm_first: bool) -> None:
+    """Before the activation and after it, of one network and of an ensemble."""
+    generator = torch.Generator().manual_seed(0)
+    layers = init_mlp(generator, [4, 16, 16, 2], ensemble=2, layer_norm=True)
+    for layer in layers[:-1]:
+        layer["scale"] = torch.rand(2, 16, generator=generator)
+        layer["shift"] = torch.rand(2, 16, generator=generator)
+    assert "scale" not in layers[-1]
+    given = inputs(5, 4)
+    together = ensemble_mlp(layers, given, functional.gelu, norm_first)
+    for member in range(2):
+        own = [{name: value[member] for name, value in layer.items()} for layer in layers]
+        hidden = given
+        for layer in own[:-1]:
+            hidden = hidden @ layer["weight"] + layer["bias"]
+            norm = (16,), layer["scale"], layer["shift"]
+            if norm_first:
+                hidden = functional.gelu(functional.layer_norm(hidden, *norm))
+            else:
+                hidden = functional.layer_norm(functional.gelu(hidden), *norm)
+        expected = hidden @ own[-1]["weight"] + own[-1]["bias"]
+        torch.testing.assert_close(mlp(own, given, functional.gelu, norm_first), expected)
+        torch.testing.assert_close(together[member], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fresh_norm_only_normalises() -> None:
+    layers = init_mlp(torch.Generator().manual_seed(0), [4, 64, 1], layer_norm=True)
+    normal = layer_norm(layers[0], inputs(6, 64) * 3 + 5)
+    torch.testing.assert_close(normal.mean(-1), torch.zeros(6), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normal.var(-1, correction=0), torch.ones(6), rtol=1e-3, atol=0)
+
+
+def test_a_residual_network_adds_its_blocks() -> None:
+    parameters = init_residual(torch.Generator().manual_seed(0), 3, 8, blocks=2, outputs=2)
+    given = inputs(5, 3)
+    hidden = given @ parameters["first"][0]["weight"] + parameters["first"][0]["bias"]
+    for block in parameters["blocks"]:
+        wide, narrow = block["layers"]
+        assert wide["weight"].shape == (8, 32)
+        normal = functional.layer_norm(hidden, (8,))
+        inner = functional.mish(normal @ wide["weight"] + wide["bias"])
+        hidden = hidden + inner @ narrow["weight"] + narrow["bias"]
+    last = parameters["last"][0]
+    expected = functional.mish(hidden) @ last["weight"] + last["bias"]
+    found = residual_network(parameters, given, functional.mish)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    uniform = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(2))
+    kept = residual_network(parameters, given, functional.mish, 0.0, uniform)
+    assert torch.equal(kept, found)
+    dropped = residual_network(parameters, given, functional.mish, 0.5, uniform)
+    assert not torch.allclose(dropped, found, atol=1e-3)
+
+
+def test_dropout_keeps_the_mean() -> None:
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    dropped = dropout(torch.ones(20_000), 0.25, uniform)
+    assert sorted(set(dropped.tolist())) == pytest.approx([0.0, 1 / 0.75])
+    # The standard error is 0.004.
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
+    assert torch.equal(dropout(uniform, 0.0, uniform), uniform)

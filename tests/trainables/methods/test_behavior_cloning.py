@@ -19,6 +19,7 @@ from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=2.0)
 # Three episodes of two, three and two steps, which cost 0, 2 (the limit) and 3.
@@ -86,7 +87,7 @@ def test_the_loss_is_the_mean_squared_error() -> None:
     last["weight"] = torch.zeros_like(last["weight"])
     last["bias"] = torch.atanh(torch.tensor([0.5, -0.5]))
     batch = {"observations": torch.randn(4, 3), "actions": torch.full((4, 2), 0.5)}
-    loss, metrics = method.loss("train", state["params"], state, batch, None, {})
+    loss, metrics, _ = method.losses["train"](step_inputs(state["params"], state, batch, None, {}))
     assert isinstance(loss, Tensor)
     assert float(loss) == pytest.approx(0.5)
     assert float(metrics["loss/policy"]) == float(loss)

@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from safesweep.trainables.components.candidates import best_candidate, select
+from safesweep.trainables.components.critics import evaluate_candidates
 from safesweep.trainables.components.flow_matching import init_velocity_field
 from safesweep.trainables.components.networks import ensemble_mlp, init_mlp
 from safesweep.trainables.methods.flp import (
     FLP,
     FLPConfig,
     Values,
-    best_candidate,
     decode,
     encode,
-    evaluate_latents,
     gaussian_kl,
     sample_latents,
-    select,
 )
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -121,7 +121,7 @@ def test_the_critic_regresses_to_the_best_of_n_at_the_datas_latents() -> None:
         "row": rows,
     }  # fmt: skip
     noise = {"policy": normal(BATCH, 2, seed=5), "next": normal(3, BATCH, 2, seed=6)}
-    losses, _ = method.critic_loss(params, state, batch, hp, noise)
+    losses, _ = method.critic_losses(step_inputs(params, state, batch, hp, noise))
 
     expected = torch.zeros(2)
     for index in range(BATCH):
@@ -141,9 +141,9 @@ def test_the_critic_regresses_to_the_best_of_n_at_the_datas_latents() -> None:
 
 def test_the_best_candidate_is_the_richest_of_those_allowed() -> None:
     reward = torch.tensor([[1.0, 1.0, 3.0], [2.0, 2.0, 1.0], [3.0, 3.0, 2.0]])
-    assert best_candidate(Values(reward, None), torch.tensor(0.0)).tolist() == [2, 2, 0]
+    assert best_candidate(*Values(reward, None), torch.tensor(0.0)).tolist() == [2, 2, 0]
     cost = torch.tensor([[0.0, 9.0, 9.0], [1.0, 8.0, 0.5], [5.0, 7.0, 1.0]])
-    chosen = best_candidate(Values(reward, cost), torch.tensor(1.0))
+    chosen = best_candidate(*Values(reward, cost), torch.tensor(1.0))
     assert chosen.tolist() == [1, 2, 2]
     candidates = torch.arange(18.0).reshape(3, 3, 2)
     expected = torch.stack([candidates[1, 0], candidates[2, 1], candidates[2, 2]])
@@ -154,10 +154,10 @@ def test_the_best_candidate_is_the_richest_of_those_allowed() -> None:
 def test_values_of_many_latents_are_those_of_each() -> None:
     critic = init_mlp(torch.Generator().manual_seed(0), [5, 8, 1], ensemble=2)
     observations, latents = normal(BATCH, 3), normal(4, BATCH, 2, seed=1)
-    together = evaluate_latents(critic, observations, latents)
+    together = evaluate_candidates(critic, observations, latents)
     assert together.shape == (2, 4, BATCH)
     for index in range(4):
-        one = evaluate_latents(critic, observations, latents[index])
+        one = evaluate_candidates(critic, observations, latents[index])
         torch.testing.assert_close(together[:, index], one)
 
 
@@ -169,7 +169,7 @@ def test_acting_takes_the_best_of_its_candidates() -> None:
     for index in range(BATCH):
         here = observations[index].expand(4, -1)
         latents = sample_latents(params["policy"], here, noise[index], hp.latent_bound)
-        best = evaluate_latents(params["reward_q"], here, latents).mean(0).argmax()
+        best = evaluate_candidates(params["reward_q"], here, latents).mean(0).argmax()
         expected = decode(params["flow"], here[:1], latents[best][None], 10)
         torch.testing.assert_close(actions[index], expected[0])
 
@@ -196,7 +196,8 @@ def test_the_multiplier_rises_only_above_the_threshold(cost: float, rises: bool)
     constant_critic(params, "cost_q", (cost, cost - 1))
     raw = params["multiplier"]["raw"].requires_grad_(True)
     noise = {"policy": normal(BATCH, 2)}
-    losses, metrics = method.policy_loss(params, {"observations": normal(BATCH, 3)}, hp, noise)
+    batch = {"observations": normal(BATCH, 3)}
+    losses, metrics = method.policy_losses(step_inputs(params, state, batch, hp, noise))
     threshold = float(method.cost_threshold(hp))
     assert float(metrics["cost_excess"]) == pytest.approx(cost - threshold, rel=1e-5)
     (gradient,) = torch.autograd.grad(losses["multiplier"], raw)

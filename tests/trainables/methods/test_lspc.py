@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from safesweep.trainables.components.critics import InSampleCritic, in_sample_critic
 from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.lspc import LSPC, LSPCConfig, Values, restrict_prior
+from safesweep.trainables.methods.lspc import LSPC, LSPCConfig, restrict_prior
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=4.0, cost_limit=10.0)
 BATCH = 16
@@ -56,8 +58,10 @@ def latent_noise() -> dict[str, Tensor]:
     }
 
 
-def values_of(**given: float) -> Values:
-    return Values(*(torch.tensor([given.get(name, 0.0)]) for name in Values._fields))
+def critic_of(q: float = 0.0, v: float = 0.0) -> InSampleCritic:
+    """A critic that says this of one pair."""
+    judged, value = torch.tensor([q]), torch.tensor([v])
+    return InSampleCritic(judged.expand(2, 1), value, judged, value)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +79,13 @@ def test_the_cost_weight_prefers_cheap_actions(
     cost_q: float, cost_v: float, expected: float
 ) -> None:
     method, _, hp = method_and_state(**{"lambda": 2.0})
-    weight = method.cost_weight(values_of(cost_q=cost_q, cost_v=cost_v), hp)
+    weight = method.cost_weight(critic_of(cost_q, cost_v), hp)
     torch.testing.assert_close(weight, torch.tensor([expected]))
 
 
 def test_unclamped_costs_may_be_negative() -> None:
     method, _, hp = method_and_state(clamp_costs=False)
-    weight = method.cost_weight(values_of(cost_q=0.5, cost_v=-0.5), hp)
+    weight = method.cost_weight(critic_of(0.5, -0.5), hp)
     torch.testing.assert_close(weight, torch.tensor([math.exp(-2.0)]))
 
 
@@ -92,30 +96,32 @@ def test_unclamped_costs_may_be_negative() -> None:
 def test_the_mask_leaves_out_pairs_with_either_cost_value_above_it(
     cost_q: float, cost_v: float, kept: bool
 ) -> None:
-    values = values_of(cost_q=cost_q, cost_v=cost_v)
+    cost = critic_of(cost_q, cost_v)
     method, _, hp = method_and_state(safety_mask=True)
-    assert bool(method.cost_weight(values, hp) > 0) is kept
+    assert bool(method.cost_weight(cost, hp) > 0) is kept
     method, _, hp = method_and_state()
-    assert bool(method.cost_weight(values, hp) > 0)
+    assert bool(method.cost_weight(cost, hp) > 0)
 
 
 def test_the_reward_weight_is_the_clipped_exponential_of_the_advantage() -> None:
     method, _, hp = method_and_state(zeta=3.0)
-    ahead = method.reward_weight(values_of(reward_q=1.5, reward_v=1.0), hp)
+    ahead = method.reward_weight(critic_of(1.5, 1.0), hp)
     torch.testing.assert_close(ahead, torch.tensor([math.exp(1.5)]))
-    far_ahead = method.reward_weight(values_of(reward_q=1e6), hp)
+    far_ahead = method.reward_weight(critic_of(1e6), hp)
     torch.testing.assert_close(far_ahead, torch.tensor([200.0]))
 
 
 def test_ensembles_are_pessimistic_the_smaller_reward_the_larger_cost() -> None:
-    method, state, _ = method_and_state()
+    _, state, _ = method_and_state()
     for name, levels in (("reward_q", (3.0, 5.0)), ("cost_q", (3.0, 5.0))):
         last = state["target"][name][-1]
         last["weight"] = torch.zeros_like(last["weight"])
         last["bias"] = torch.tensor(levels).reshape(2, 1)
-    values = method.evaluate_critics(state["params"], state["target"], minibatch())
-    torch.testing.assert_close(values.reward_q, torch.full((BATCH,), 3.0))
-    torch.testing.assert_close(values.cost_q, torch.full((BATCH,), 5.0))
+    critics = state["params"], state["target"], minibatch()
+    reward = in_sample_critic("reward", *critics)
+    cost = in_sample_critic("cost", *critics, lowest=True)
+    torch.testing.assert_close(reward.judged, torch.full((BATCH,), 3.0))
+    torch.testing.assert_close(cost.judged, torch.full((BATCH,), 5.0))
 
 
 @pytest.mark.parametrize("policy", ["lspc_o", "lspc_s"])
@@ -164,9 +170,9 @@ def test_the_divergence_is_averaged_over_latent_dimensions_or_summed() -> None:
     for reduction in ("mean", "sum"):
         method, state, hp = method_and_state(kl_reduction=reduction)
         weight = torch.ones(BATCH)
-        terms[reduction] = method.cvae_loss(
-            state["params"], weight, minibatch(), hp, latent_noise()
-        )
+        inputs = step_inputs(state["params"], state, minibatch(), hp, latent_noise())
+        losses = method.cvae_losses(inputs, weight)
+        terms[reduction] = losses["loss/reconstruction"], losses["loss/divergence"]
     torch.testing.assert_close(terms["sum"][1], LATENT * terms["mean"][1])
     torch.testing.assert_close(terms["sum"][0], terms["mean"][0])
 
@@ -175,7 +181,8 @@ def gradient_sizes(**changes: Any) -> dict[str, float]:
     """Size of the whole loss's gradient in each network."""
     method, state, hp = method_and_state(**changes)
     params = tree_map(lambda leaf: leaf.clone().requires_grad_(True), state["params"])
-    loss, _ = method.loss("train", params, state, minibatch(), hp, latent_noise())
+    inputs = step_inputs(params, state, minibatch(), hp, latent_noise())
+    loss = method.losses["train"](inputs).losses
     assert isinstance(loss, Tensor)
     loss.backward()
     return {

@@ -21,6 +21,7 @@ from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -53,7 +54,10 @@ def start() -> dict[str, Tensor]:
 def actor_metrics(
     method: SafeFQL, state: dict[str, Any], hp: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    return method.actor_loss(state["params"], state, minibatch(), hp, start())
+    inputs = step_inputs(state["params"], state, minibatch(), hp, start())
+    loss, metrics, _ = method.actor_loss(inputs)
+    assert isinstance(loss, Tensor)
+    return loss, metrics
 
 
 def test_inside_the_gate_only_reward_counts_and_outside_only_safety() -> None:
@@ -109,7 +113,9 @@ def test_distillation_is_the_distance_to_the_teacher_from_the_same_noise() -> No
     teacher = teacher_action(state["params"], observations, noise, 10)
     expected = 2.0 * (student - teacher).square().mean()
     torch.testing.assert_close(metrics["loss/distillation"], expected)
-    _, other = method.actor_loss(state["params"], state, minibatch(), hp, {"start": noise.flip(0)})
+    flipped = {"start": noise.flip(0)}
+    inputs = step_inputs(state["params"], state, minibatch(), hp, flipped)
+    other = method.actor_loss(inputs).metrics
     assert float(other["loss/distillation"]) != float(metrics["loss/distillation"])
 
 

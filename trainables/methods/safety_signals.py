@@ -1,0 +1,39 @@
+"""h(s), the signal of Hamilton-Jacobi feasibility critics, as several methods set it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safesweep.trainables.methods.method import (
+    Batch,
+    Hyperparameters,
+    MethodConfig,
+    batched,
+    static,
+)
+
+
+@dataclass(frozen=True)
+class SafetySignalConfig(MethodConfig):
+    """Hyperparameters of a method whose critics look at h(s), positive where it is unsafe."""
+
+    safety_signal: str = static(
+        "sparse", "h(s) from the costs, or the dataset's exact margin", source="ours",
+        choices=("sparse", "exact"),
+    )  # fmt: skip
+    violation_signal: float = batched(
+        25.0, "h(s) where the cost is positive", source="public code of FISOR and SafeFQL",
+        low=1e-3, high=1e3,
+    )  # fmt: skip
+    safe_signal: float = batched(
+        -1.0, "h(s) where the cost is zero", source="public code of FISOR and SafeFQL",
+        low=-1e3, high=-1e-3,
+    )  # fmt: skip
+
+
+def safety_signal(kind: str, batch: Batch, hp: Hyperparameters) -> Tensor:
+    """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""
+    if kind == "exact":
+        return batch["safety_margins"]
+    return torch.where(batch["costs"] > 0, hp.violation_signal, hp.safe_signal)
