@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.store.writer import ResultWriter, store_problems
+from safesweep.trainables.store.writer import ResultWriter, StoreProblem, store_problems
 
 RENEW_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0
@@ -135,7 +135,7 @@ class Lease:
         self._renewing.join()
         self._renewing = None
         # A store that fails now lets it run out.
-        with contextlib.suppress(InvalidInput):
+        with contextlib.suppress(StoreProblem):
             _, holder = self._read()
             if holder is not None and holder.token == self._own.token:
                 self._writer.remove(self._path)
@@ -181,7 +181,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._over.wait(RENEW_SECONDS):
             # A store that fails for a moment is no reason to end; one that stays away ends trials.
-            with contextlib.suppress(InvalidInput):
+            with contextlib.suppress(StoreProblem):
                 _, holder = self._read()
                 if holder is not None and holder.token != self._own.token:
                     self.taken_by = holder
