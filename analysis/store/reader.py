@@ -341,7 +341,8 @@ class ResultStore:
             chosen = names if columns is None else _matching(columns, names)
             listed = ", ".join(map(_identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
-            return connection.execute(query, values).to_arrow_table().to_pandas()
+            rows: Any = connection.sql(query, params=values).to_arrow_table()
+            return rows.to_pandas()
 
     def _incomplete(self, thorough: bool) -> pandas.DataFrame:
         dataset = self._dataset("runs")
