@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
@@ -75,7 +75,7 @@ def evaluate_again(
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
-    method_class = ALGORITHMS[algorithm]
+    method_class = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
     if policy not in method_class.policies:
         raise InvalidInput(
             f"policy: {policy!r} is not one of {algorithm}'s, {', '.join(method_class.policies)}"
