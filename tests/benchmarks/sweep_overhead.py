@@ -4,7 +4,8 @@
 
 runs a sweep of `--runs` trials of one run each (the most expensive way to pack them)
 through `safesweep.run_sweep` with a trainable that writes its rows and trains nothing, then
-`--tune-runs` of a trainable that reports one result through a bare `tune.Tuner` with its default loggers, each in a
+`--tune-runs` of a trainable that reports one result through a bare `tune.Tuner` with its default
+loggers, each in a
 process of its own, on two CPUs. Prints for each: wall seconds a run after Ray has started and the
 first trial has ended, the driver's peak memory and its growth a run, and files a trial.
 
