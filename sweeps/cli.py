@@ -9,7 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from safesweep.search_spaces.plugins import load_plugins
-from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problem,
+    require_choice,
+    shortened,
+    shown,
+)
 from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
@@ -104,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = int(arguments.handler(arguments))
         sys.stdout.flush()
         return code
-    except InvalidInput as problem:
-        for line in problem.problems:
+    except Problem as problem:
+        for line in problem.lines:
             say(shortened(f"safesweep: {' '.join(line.split())}"))
         return 2
     except KeyboardInterrupt as interrupt:

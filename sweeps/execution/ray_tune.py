@@ -25,6 +25,7 @@ from safesweep.search_spaces.plugins import plugin_sources
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, classify, describe_error
+from safesweep.sweeps.execution.interruption import Terminated
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
 from safesweep.sweeps.execution.ray_connection import (
@@ -379,11 +380,18 @@ def _ray(
 
 @contextlib.contextmanager
 def _own_termination() -> Iterator[None]:
-    """Keep our handler of SIGTERM: Ray's start installs one that aborts the process, and its end
-    leaves none."""
+    """Keep our handler of SIGTERM: Ray's start installs one that exits, and its end leaves none.
+
+    Raises:
+        Terminated: Ray's was called within.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as end:
+        if end.code == signal.SIGTERM:
+            raise Terminated from None
+        raise
     finally:
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)

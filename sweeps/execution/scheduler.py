@@ -562,8 +562,6 @@ class Queue:
                     continue
                 launch = self._launch(spec)
             except InvalidInput as problem:
-                if _of_the_store(problem):
-                    raise
                 self.summaries[place] = problem
                 del self._waiting[place]
                 continue
@@ -645,9 +643,3 @@ class Queue:
 
 def _foreseeable(arms: Sequence[Arm]) -> bool:
     return all(arm.search.known_in_advance and arm.spec.early_stopping is None for arm in arms)
-
-
-def _of_the_store(problem: InvalidInput) -> bool:
-    from safesweep.trainables.store.writer import StoreProblem
-
-    return isinstance(problem, StoreProblem)
