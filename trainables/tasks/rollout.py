@@ -54,7 +54,12 @@ class Episodes:
 
 
 def rollout(
-    task: Task, act: Act, members: int, episode_seeds: ArrayLike, processes: int = 1
+    task: Task,
+    act: Act,
+    members: int,
+    episode_seeds: ArrayLike,
+    processes: int = 1,
+    spread: bool = False,
 ) -> Episodes:
     """Run one episode per member and seed, until the environment ends it or the horizon.
 
@@ -63,9 +68,11 @@ def rollout(
     episodes that have ended keep receiving actions, which are ignored.
 
     Args:
-        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts; on the
-            boats these are spread evenly, as the first seed has it) or [members, episodes].
+        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
+            [members, episodes].
         processes: how many simulate at a time; see `simulators.worthwhile_processes`.
+        spread: for all members the same starts, which on the boats are spread evenly, as the first
+            seed has it (`boat.spread_starts`).
 
     Raises:
         InvalidInput: the task's simulator is not installed.
@@ -73,8 +80,8 @@ def rollout(
     given = np.asarray(episode_seeds, dtype=np.int64)
     seeds = np.broadcast_to(given, (members, given.shape[-1]))
     if task.suite == "boat":
-        if given.ndim == 1 and len(given):
-            starts = spread_starts(len(given), int(given[0]), task.name)
+        if spread:
+            starts = spread_starts(seeds.shape[1], int(seeds[0, 0]), task.name)
         else:
             starts = start_states(seeds.reshape(-1).tolist(), task.name).reshape(*seeds.shape, 2)
         return _rollout_boats(task, act, np.broadcast_to(starts, (*seeds.shape, 2)))

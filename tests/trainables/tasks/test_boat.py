@@ -113,3 +113,19 @@ def test_starts_spread_over_the_feasible_set_and_leave_nothing_else_out(name):
     for side in (0, 1):
         middle = np.median(anywhere[:, side])
         assert (starts[:, side] <= middle).mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("task_name", ["BoatNavigation-v0", "BoatNavigationHard-v0"])
+def test_spread_starts_are_feasible_and_the_first_of_more(task_name: str) -> None:
+    from safesweep.trainables.tasks.boat import spread_starts, true_feasible_set
+
+    starts = spread_starts(300, 1, task_name)
+    assert starts.shape == (300, 2)
+    assert true_feasible_set(task_name).feasible(starts).all()
+    np.testing.assert_array_equal(spread_starts(10, 1, task_name), starts[:10])
+    assert not np.array_equal(spread_starts(300, 2, task_name), starts)
+    # Every quarter of the box has its share, far more exactly than 300 random points would.
+    left, low = starts[:, 0] < -0.5, starts[:, 1] < 0
+    many = spread_starts(20_000, 5, task_name)
+    truth = ((many[:, 0] < -0.5) & (many[:, 1] < 0)).mean()
+    assert abs((left & low).mean() - truth) < 0.01
