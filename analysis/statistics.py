@@ -511,7 +511,9 @@ def with_confirmations(rows: pandas.DataFrame, confirmations: pandas.DataFrame) 
         if again.empty:
             parts.append(chosen.assign(evidence=EVIDENCE[0]))
             continue
-        limits = chosen["cost_limit"].dropna().unique() if "cost_limit" in chosen else []
+        limits: Sequence[float] = (
+            list(chosen["cost_limit"].dropna().unique()) if "cost_limit" in chosen else []
+        )
         if len(limits) == 1:
             costs = Task.normalize_cost(again["cost_return_mean"], float(limits[0]))
             again = again.assign(normalized_cost=costs, cost_limit=float(limits[0]))
