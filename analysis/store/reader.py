@@ -341,7 +341,7 @@ class ResultStore:
             chosen = names if columns is None else _matching(columns, names)
             listed = ", ".join(map(_identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
-            table: pa.Table = connection.execute(query, values).to_arrow_table()
+            table: pa.Table = connection.sql(query, params=values).to_arrow_table()
             return table.to_pandas()
 
     def _incomplete(self, thorough: bool) -> pandas.DataFrame:
