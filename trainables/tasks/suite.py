@@ -23,8 +23,8 @@ Collect = Callable[
 of how it was made. The same arguments always give the same data."""
 
 Rollout = Callable[[Task, Act, NDArray[np.int64], bool], Episodes]
-"""(task, policies of M members, seeds [M, E], whether all members get the same starts, spread evenly
-as the first seed has it) -> outcomes, all episodes at once."""
+"""(task, policies of M members, seeds [M, E], whether all members get the same starts, spread
+evenly as the first seed has it) -> outcomes, all episodes at once."""
 
 
 @dataclass(frozen=True)
