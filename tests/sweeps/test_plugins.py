@@ -75,7 +75,9 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
     for trial in runs["trial_id"].unique():
         lines = (tmp_path / "store" / "events" / f"{trial}.jsonl").read_text().splitlines()
         events = [json.loads(line)["event"] for line in lines]
-        assert events == ["start", "evaluation", "evaluation", "end"]
+        assert events[:4] == ["start", "evaluation", "evaluation", "end"]
+        # Tune may set up a trial that has ended in an actor that it then does not use.
+        assert set(events[4:]) <= {"start", "end"}
     # The sweep says what it needs, and then needs no option.
     recorded = yaml.safe_load(store.sweeps().iloc[0]["spec"])
     assert recorded["plugins"] == [str(plugin), str(tmp_path / "broken.py")]
