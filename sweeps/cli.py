@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
+from safesweep.search_spaces.plugins import load_plugins
 from safesweep.search_spaces.validation import (
     InvalidInput,
     Problem,
@@ -71,7 +72,25 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", dest="command", title="commands")
     for name in COMMAND_MODULES:
         import_module(f"safesweep.sweeps.commands.{name}").register(commands)
+    _add_plugin_option(commands)
     return parser
+
+
+def _add_plugin_option(commands: Any) -> None:
+    """Give every command `--plugin`: what comes from outside may be needed by any of them."""
+    for parser in set(commands.choices.values()):
+        inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        for actions in inner:
+            _add_plugin_option(actions)
+        if not inner:
+            parser.add_argument(
+                "--plugin",
+                action="append",
+                default=[],
+                metavar="MODULE_OR_FILE",
+                help="load methods, tasks, rules and more from a module, a .py file or a task's "
+                ".yaml file (repeatable)",
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
+        if arguments.plugin:
+            load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))
         sys.stdout.flush()

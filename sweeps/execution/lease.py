@@ -32,6 +32,10 @@ SETTLE_SECONDS = 2.0
 """How long two drivers that begin at the same moment may take to see each other."""
 
 
+_HELD: set[str] = set()
+"""The leases that drivers in this process hold, by token."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lease. `machine` and `process_start` tell processes apart that share a number:
@@ -60,12 +64,13 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was a process of this machine that is no more."""
-        return (
-            bool(self.machine)
-            and self.machine == machine()
-            and process_start(self.process) != self.process_start
-        )
+        """Whether it was a process of this machine that is no more, or a driver in this process
+        that has ended while the store could not be written."""
+        if not self.machine or self.machine != machine():
+            return False
+        if process_start(self.process) != self.process_start:
+            return True
+        return self.process == os.getpid() and self.token not in _HELD
 
     @property
     def seems_alive(self) -> bool:
@@ -118,12 +123,17 @@ class Lease:
             InvalidInput: another driver holds it; the line says who.
             StoreProblem: the store cannot be read or written.
         """
-        while True:
-            content, holder = self._read()
-            if holder is not None and not self._is_free(holder):
-                raise InvalidInput(refusal(self._writer.sweep, holder))
-            if self._take(content):
-                break
+        _HELD.add(self._own.token)
+        try:
+            while True:
+                content, holder = self._read()
+                if holder is not None and not self._is_free(holder):
+                    raise InvalidInput(refusal(self._writer.sweep, holder))
+                if self._take(content):
+                    break
+        except BaseException:
+            _HELD.discard(self._own.token)
+            raise
         self._renewing = threading.Thread(target=self._renew, daemon=True)
         self._renewing.start()
 
@@ -134,6 +144,7 @@ class Lease:
         self._over.set()
         self._renewing.join()
         self._renewing = None
+        _HELD.discard(self._own.token)
         # A store that fails now lets it run out.
         with contextlib.suppress(StoreProblem):
             _, holder = self._read()

@@ -602,8 +602,7 @@ class Queue:
 
     def _launch(self, spec: SweepSpec) -> Launch:
         from safesweep.trainables.store.writer import ResultWriter
-        from safesweep.trainables.tasks.dsrl_imports import simulator_versions
-        from safesweep.trainables.tasks.registry import get_task
+        from safesweep.trainables.tasks.registry import get_task, simulator_versions
 
         writer = ResultWriter(self._storage, spec.name)
         lease = Lease(writer)

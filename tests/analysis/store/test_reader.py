@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from safesweep.analysis.selection.choice import select
-from safesweep.analysis.store.reader import Part, ResultStore, hyperparameter_columns
+from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
 from safesweep.search_spaces.validation import InvalidInput, Problem
+from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import ResultWriter
 
