@@ -18,14 +18,15 @@ from scipy.spatial import Delaunay, QhullError
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
 from safesweep.trainables.components.critics import evaluate_ensemble
+from safesweep.trainables.components.latent_refiner import EXPERTS
 from safesweep.trainables.components.networks import gaussian_log_density, mlp
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.measurements.bandit import bandit_dataset, bandit_task
 from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
-from safesweep.trainables.methods.flrp import DECODER_LOG_STD_RANGE, EXPERTS, decode_base
+from safesweep.trainables.methods.flrp import decode_base
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
@@ -98,7 +99,12 @@ def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> 
     method, task = ALGORITHMS[str(run["algorithm"])], get_task(str(run["task"]))
     fields = method.config_class.field_names()
     config = method.config_class.resolve(
-        {name: _plain(run[f"hp_{name}"], getattr(method.config_class, name)) for name in fields}
+        {
+            name: _plain(run[f"hp_{name}"], getattr(method.config_class, name))
+            for name in fields
+            # What a run of an older version does not have had its default's value.
+            if not is_missing(run.get(f"hp_{name}"))
+        }
     )
     population = Population(
         method, [config], [int(run["seed"])], task, dataset, int(run["steps"]), task.cost_limit
@@ -168,7 +174,7 @@ def flrp_refinement(
     means = decode_base(params, here.expand(DRAWS, -1), latents)
     actions = _plane(means.mean(0))
     yield from _rows("plane", action_1=actions[:, 0], action_2=actions[:, 1])
-    yield from _rows("plane", **_flrp_values(params, here, actions, latents))
+    yield from _rows("plane", **_flrp_values(experts, params, here, actions, latents))
     for name in EXPERTS:
         if f"{name}_expert" not in params:
             continue
@@ -185,7 +191,11 @@ def flrp_refinement(
                 moved = _moved(params, name, observation, moved)
             ends = [
                 _flrp_values(
-                    params, observation, decode_base(params, observation.expand(32, -1), u), latents
+                    experts,
+                    params,
+                    observation,
+                    decode_base(params, observation.expand(32, -1), u),
+                    latents,
                 )
                 for u in (start, moved)
             ]
@@ -203,13 +213,13 @@ def _moved(params: Any, expert: str, observation: Tensor, base: Tensor) -> Tenso
 
 
 def _flrp_values(
-    params: Any, observation: Tensor, actions: Tensor, latents: Tensor
+    method: Any, params: Any, observation: Tensor, actions: Tensor, latents: Tensor
 ) -> dict[str, Tensor]:
     """Q_r, Q_h and the log density of the unrefined policy at actions [n, a] in one state; the
     density is the mean over the latents, which is a lower bound on average."""
     states = observation.expand(len(actions), -1)
     means = decode_base(params, observation.expand(len(latents), -1), latents)
-    log_std = params["decoder_log_std"].clamp(*DECODER_LOG_STD_RANGE)
+    log_std = method.decoder_log_std(params)
     by_latent = gaussian_log_density(actions[:, None], means[None], log_std)
     return {
         "reward_q": evaluate_ensemble(params["reward_q"], states, actions).amin(0),
