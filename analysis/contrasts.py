@@ -180,7 +180,9 @@ def contrast(
     if paired:
         whole = np.isfinite(np.stack(values)).all(axis=0)
         values = [arm[whole] for arm in values]
-        plain = _one_sample(np.asarray(weights, np.float64) @ np.stack(values))
+        combined = np.asarray(weights, np.float64) @ np.stack(values)
+        rounding = _NO_SPREAD * max(float(np.abs(arm).max(initial=0.0)) for arm in values)
+        plain = _one_sample(np.where(np.abs(combined) <= rounding, 0.0, combined))
     else:
         values = [arm[np.isfinite(arm)] for arm in values]
         plain = _several_samples(values, weights)
@@ -226,7 +228,7 @@ def _one_sample(sample: FloatArray) -> StudentTest | AgreementTest | None:
         return None
     mean, variance = _moments(sample)
     deviation = float(np.sqrt(variance))
-    if deviation <= _NO_SPREAD * max(1.0, abs(mean)):
+    if deviation <= _NO_SPREAD * max(1.0, float(np.abs(sample).max())):
         return AgreementTest(mean, len(sample))
     return StudentTest(mean, deviation / float(np.sqrt(len(sample))), len(sample) - 1)
 

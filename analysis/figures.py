@@ -1,9 +1,10 @@
 """One style for all figures, and how they are saved: PNG, SVG, and the data as CSV beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,74 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette, told apart with every common colour-vision deficiency.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW, GREY = "#56B4E9", "#E69F00", "#666666"
+
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY, "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+Line = Literal["-", "--", "-.", ":"]
+LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method or a setting is drawn."""
+
+    color: str
+    marker: str
+    line: Line = "-"
+
+
+# Every method, ours and printed, has one style in all figures.
+METHOD_STYLES = {
+    "FLRP": Style(BLUE, "o"),
+    "LSPC-O": Style(ORANGE, "s"),
+    "LSPC": Style(ORANGE, "s"),
+    "LSPC-S": Style(YELLOW, "s", "--"),
+    "CVAE": Style(GREY, "s", ":"),
+    "R2PAC": Style(GREEN, "^"),
+    "FLP": Style(PURPLE, "D"),
+    "SafeFQL+CP": Style("#000000", "P"),
+    "SafeFQL": Style(SKY, "P", "--"),
+    "BC": Style(GREY, "X", "-."),
+    "BC-Safe": Style("#000000", "X", "-."),
+    "FISOR": Style(SKY, "v"),
+    "CPQ": Style(YELLOW, "^"),
+    "CDT": Style(PURPLE, "v"),
+    "BCQL": Style(GREY, "D"),
+    "BEAR-Lag": Style(GREY, "v"),
+    "COptiDICE": Style("#000000", "v"),
+    "CAPS(IQL)": Style(ORANGE, "D"),
+    "TREBI": Style(BLUE, "*"),
+    "SafeIFQL": Style(GREEN, "P"),
+    "C2IQL": Style(ORANGE, "*"),
+    "IQL": Style(GREEN, "o"),
+    "ReBRAC": Style(ORANGE, "o"),
+    "IDQL": Style(SKY, "o"),
+    "SRPO": Style(YELLOW, "o"),
+    "CAC": Style(BLUE, "s"),
+    "FAWAC": Style(GREEN, "s"),
+    "FBRAC": Style(BLUE, "^"),
+    "IFQL": Style(SKY, "^"),
+    "FQL": Style("#000000", "*"),
+}
+"""By name. LSPC is LSPC-O, its main policy; a figure shows one of the two names."""
+
+
+def styles_of(names: Sequence[str]) -> dict[str, Style]:
+    """The styles of what a figure compares: a method's own, and for anything else one that no
+    other name of the figure has."""
+    own = {name: METHOD_STYLES[name] for name in names if name in METHOD_STYLES}
+    taken = {(style.color, style.marker) for style in own.values()}
+    free = (
+        Style(COLORS[i % len(COLORS)], MARKERS[(i + i // len(COLORS)) % len(MARKERS)], line)
+        for line in LINES
+        for i in range(len(COLORS) * len(MARKERS))
+    )
+    for name in names:
+        if name not in own:
+            own[name] = next(style for style in free if (style.color, style.marker) not in taken)
+            taken.add((own[name].color, own[name].marker))
+    return own
+
 
 COLUMN_INCHES = 3.4
 PIXELS_PER_INCH = 200
@@ -55,10 +124,12 @@ def draw_series(
     marker: str,
     linestyle: str = "-",
     label: str = "",
+    floor: float = -np.inf,
 ) -> None:
     """Mean over rows at each `x` as a line, one standard deviation to each side as a band.
 
-    `results` has one row per (x, seed). With one seed there is a line and no band.
+    `results` has one row per (x, seed). With one seed there is a line and no band. The band ends
+    at `floor`, below which there are no values.
     """
     groups = results.groupby(x, sort=True)[y]
     mean, deviation = groups.mean(), groups.std(ddof=1)
@@ -67,7 +138,12 @@ def draw_series(
     if deviation.notna().any():
         spread = deviation.fillna(0.0)
         axes.fill_between(
-            places, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0
+            places,
+            np.maximum(mean - spread, floor),
+            mean + spread,
+            color=color,
+            alpha=0.18,
+            linewidth=0,
         )
 
 

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safesweep.analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
-from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
+from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
 from safesweep.search_spaces.validation import InvalidInput, is_missing
 
 KEYS = ["algorithm", "task", "policy", "config_id"]
-STATUSES = ("completed", "stopped", "diverged", "failed")
+STATUSES = ("completed", "stopped", "diverged", "failed", "incomplete")
 
 
 def make_report(
@@ -40,7 +40,7 @@ def make_report(
     plans = store.sweeps(sweep=sweep)
     if plans.empty:
         raise InvalidInput(f"sweep: {sweep!r} has no plan in {store.uri}")
-    plan, runs = plans.iloc[-1], store.runs(sweep=sweep)
+    plan, runs = plans.iloc[-1], with_incomplete(store.runs(sweep=sweep), store.incomplete())
     configurations = summarize(evaluations, runs)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         files("safesweep.analysis").joinpath("report.html.jinja").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def make_report(
         configurations=_table(configurations),
         failures=_table(
             runs.loc[
-                runs["status"].isin(["diverged", "failed", "stopped"]),
+                runs["status"].isin(["diverged", "failed", "stopped", "incomplete"]),
                 ["run_id", "task", "status", "steps", "error"],
             ].sort_values("run_id")
         ),
@@ -89,9 +89,12 @@ def summarize(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pandas.D
 def _choice(row: Mapping[Any, Any], configurations: pandas.DataFrame) -> dict[str, Any]:
     of_config = configurations[configurations["config_id"] == row["config_id"]]
     settings = {} if of_config.empty else of_config.iloc[0].filter(like="hp_").dropna().to_dict()
+    title = f"{row['algorithm']} on {row['task']}"
+    if not is_missing(row.get("policy")) and row["policy"] != row["algorithm"]:
+        title += f", policy {row['policy']}"
     return {
-        "title": f"{row['algorithm']} on {row['task']}",
-        "reason": row["reason"],
+        "title": title,
+        "reason": f"{row['reason']}; {row['budget']}",
         "settings": {name.removeprefix("hp_"): _cell(value) for name, value in settings.items()},
     }
 
@@ -109,7 +112,7 @@ def _figures(
                 figure.subplots(),
                 evaluations[evaluations["task"] == task],
                 rows,
-                set(chosen.loc[chosen["task"] == task, "config_id"].dropna()),
+                set(chosen.loc[chosen["task"] == task, KEYS].itertuples(index=False, name=None)),
             )
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -119,14 +122,21 @@ def _figures(
 
 
 def _draw(
-    axes: Axes, evaluations: pandas.DataFrame, configurations: pandas.DataFrame, chosen: set[str]
+    axes: Axes,
+    evaluations: pandas.DataFrame,
+    configurations: pandas.DataFrame,
+    chosen: set[tuple[str, ...]],
 ) -> None:
-    """Reward against cost: every run small, every configuration's mean large, the limit drawn."""
+    """Reward against cost: every run small, every configuration's mean large, the limit drawn.
+
+    `chosen` are values of `KEYS`: of a configuration one policy may be chosen and another not.
+    """
     axes.plot(
         evaluations["normalized_cost"], evaluations["normalized_reward"],
         linestyle="none", marker=".", markersize=3, color=GREY, alpha=0.5, label="a run",
     )  # fmt: skip
-    picked = configurations["config_id"].isin(chosen).to_numpy()
+    rows_by_key = configurations[KEYS].itertuples(index=False, name=None)
+    picked = np.array([key in chosen for key in rows_by_key], bool)
     for rows, color, marker, label in (
         (configurations[~picked], BLUE, "o", "mean of a configuration"),
         (configurations[picked], ORANGE, "D", "the chosen one"),

@@ -20,16 +20,22 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
-from safesweep.analysis.intervals import mean_interval
+from safesweep.analysis.intervals import (
+    FEW_SEEDS,
+    mean_interval,
+    mean_over_tasks_interval,
+    share_interval,
+    studentized_interval,
+)
 from safesweep.analysis.selection.choice import within_limit, without_stopped_runs
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.trainables.tasks.registry import Task
 
 FloatArray = npt.NDArray[np.float64]
 Scores = Mapping[str, npt.ArrayLike]
 """Task -> scores of its seeds, any number of them."""
 
 SAMPLES = 2000
-_CHUNK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,12 @@ def estimate(
     seed: int = 0,
     tasks: bool = False,
 ) -> Estimate:
-    """A statistic over tasks and seeds with a two-sided percentile bootstrap interval.
+    """A statistic over tasks and seeds with its two-sided interval (`analysis.intervals`).
 
-    The interval is NaN where no task has two seeds (and, with `tasks`, there is one task): nothing
-    is known of the spread then. With three seeds or fewer a task the percentile interval is too
-    narrow; it is the field's convention, and not a reason to run so few.
+    Of the mean it is Student's over seeds; of another statistic the stratified bootstrap's standard
+    error times Student's quantile. With `tasks` the tasks are drawn as well, and the quantile is
+    that of one degree of freedom less than tasks. The interval is NaN where a task has one seed
+    (with `tasks`: where there is one task and it has one): nothing is known of the spread then.
 
     Args:
         scores: task -> scores of its seeds; all finite.
@@ -96,13 +103,18 @@ def estimate(
     strata = _strata(scores)
     value = float(function(strata))
     _check(confidence, samples)
-    if all(len(task) < 2 for task in strata) and not (tasks and len(strata) > 1):
-        return Estimate(value, float("nan"), float("nan"))
-    draws = np.concatenate(
-        [function(drawn) for drawn in _resamples(strata, samples, seed, tasks)], axis=0
-    )
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+    if tasks and len(strata) > 1:
+        draws = np.concatenate(
+            [function(drawn) for drawn in _resamples(strata, samples, seed)], axis=0
+        )
+        error = float(np.std(draws, ddof=1)) * np.sqrt(len(strata) / (len(strata) - 1))
+        half = float(stats.t.ppf((1 + confidence) / 2, len(strata) - 1)) * error
+        return Estimate(value, value - half, value + half)
+    if function is mean:
+        return Estimate(*mean_over_tasks_interval(strata, confidence))
+    generator = np.random.default_rng(seed)
+    ends = studentized_interval(value, function, strata, confidence, samples, generator)
+    return Estimate(value, *ends)
 
 
 def _statistic(
@@ -123,23 +135,14 @@ def _strata(scores: Scores) -> list[FloatArray]:
     strata = [np.sort(np.asarray(scores[task], np.float64)) for task in sorted(scores)]
     if not strata or any(len(task) == 0 for task in strata):
         raise InvalidInput("scores: a task has none; every task must have a seed's score")
-    if not all(np.isfinite(task).all() for task in strata):
+    if not all((np.isfinite(task) | (task == -np.inf)).all() for task in strata):
         raise InvalidInput("scores: not all are finite; leave out what has no score first")
     return strata
 
 
-def _resamples(
-    strata: Sequence[FloatArray], samples: int, seed: int, tasks: bool
-) -> Iterator[list[FloatArray]]:
-    """Stratified resamples in chunks: one [chunk, seeds] a task."""
+def _resamples(strata: Sequence[FloatArray], samples: int, seed: int) -> Iterator[list[FloatArray]]:
+    """Resamples of tasks and of their seeds: one [1, seeds] a task."""
     generator = np.random.default_rng(seed)
-    cells = sum(len(task) for task in strata)
-    chunk = samples if tasks else max(1, min(samples, _CHUNK_CELLS // cells))
-    if not tasks:
-        for start in range(0, samples, chunk):
-            count = min(chunk, samples - start)
-            yield [task[generator.integers(0, len(task), (count, len(task)))] for task in strata]
-        return
     for _ in range(samples):
         chosen = generator.integers(0, len(strata), len(strata))
         yield [
@@ -148,14 +151,31 @@ def _resamples(
         ]
 
 
+def safe_rewards(evaluations: pandas.DataFrame, metric: str) -> pandas.DataFrame:
+    """The frame with a column `safe_reward`: the reward of runs that keep the limit, and minus
+    infinity for those that do not (normalised cost above 1), which no reward makes up for.
+
+    Raises:
+        InvalidInput: there is no `normalized_cost`, or no such reward.
+    """
+    missing = [name for name in (metric, "normalized_cost") if name not in evaluations]
+    if missing:
+        raise InvalidInput(f"evaluations: missing column {', '.join(missing)}")
+    rewards = evaluations[metric].to_numpy(np.float64)
+    costs = evaluations["normalized_cost"].to_numpy(np.float64)
+    safe = np.where(within_limit(costs), rewards, -np.inf)
+    known = np.isfinite(costs) & np.isfinite(rewards)
+    return evaluations.assign(safe_reward=np.where(known, safe, np.nan))
+
+
 def run_scores(
     evaluations: pandas.DataFrame, by: Sequence[str], metric: str
 ) -> dict[tuple[object, ...], dict[str, FloatArray]]:
     """Scores by group and task, one a (configuration, policy, seed).
 
     Rows of the same (group, task, config_id, policy, seed) are averaged first, so that a
-    duplicated row weighs nothing. Runs without a finite score, and those that were stopped early
-    (`run_status`), are left out.
+    duplicated row weighs nothing. Runs without a score, and those that were stopped early
+    (`run_status`), are left out. A score of minus infinity is one (`safe_rewards`).
 
     Raises:
         InvalidInput: a missing column, or evaluations at more than one step of a run.
@@ -166,7 +186,8 @@ def run_scores(
     if missing:
         raise InvalidInput(f"evaluations: missing column {', '.join(missing)}")
     frame = without_stopped_runs(evaluations)
-    frame = frame[np.isfinite(frame[metric].astype(np.float64))]
+    values = frame[metric].to_numpy(np.float64)
+    frame = frame[np.isfinite(values) | (values == -np.inf)]
     if "step" in frame and (frame.groupby(keys, dropna=False)["step"].nunique() > 1).any():
         raise InvalidInput(
             "evaluations: a run has several steps; keep one, such as that of a selection"
@@ -201,7 +222,8 @@ def summarize(
         statistics: names in STATISTICS.
 
     Returns:
-        Columns `*by, metric, statistic, value, low, high, tasks, seeds` (seeds of all tasks).
+        Columns `*by, metric, statistic, value, low, high, tasks, seeds` (seeds of all tasks),
+        `few_seeds` (a task has fewer than five).
 
     Raises:
         InvalidInput: a missing column, an unknown statistic, or an option out of range.
@@ -223,9 +245,10 @@ def summarize(
                         "high": found.high,
                         "tasks": len(scores),
                         "seeds": sum(len(np.asarray(task)) for task in scores.values()),
+                        "few_seeds": _few(scores),
                     }
                 )
-    columns = [*by, "metric", "statistic", "value", "low", "high", "tasks", "seeds"]
+    columns = [*by, "metric", "statistic", "value", "low", "high", "tasks", "seeds", "few_seeds"]
     frame = pandas.DataFrame(rows, columns=columns)
     return frame.sort_values([*by, "metric", "statistic"], kind="stable").reset_index(drop=True)
 
@@ -241,23 +264,22 @@ def performance_profile(
     seed: int = 0,
     tasks: bool = False,
 ) -> pandas.DataFrame:
-    """For each threshold the share of runs whose score is above it, every task weighing the same.
+    """For each threshold the share of runs whose safe reward is above it; each task weighs alike.
 
-    The intervals are pointwise: each threshold's own, not a band for all at once.
+    A run that breaks the limit is below every threshold (`safe_rewards`); with the cost as metric
+    it is the share of runs that cost more. The intervals are exact, of the binomial, and pointwise:
+    each threshold's own, not a band for all at once. With `tasks` they are no narrower than with
+    tasks drawn as well.
 
     Returns:
-        Columns `*by, metric, threshold, value, low, high`.
+        Columns `*by, metric, threshold, value, low, high, few_seeds`; `metric` says `safe_reward`.
     """
+    evaluations, metric = _by_safety(evaluations, metric)
     rows = []
     for group, scores in run_scores(evaluations, by, metric).items():
         for threshold in np.atleast_1d(np.asarray(thresholds, np.float64)):
-
-            def above(strata: Sequence[FloatArray], threshold: float = threshold) -> FloatArray:
-                return mean([(task > threshold).astype(np.float64) for task in strata])
-
-            found = estimate(
-                scores, above, confidence=confidence, samples=samples, seed=seed, tasks=tasks
-            )
+            above = {task: (values > threshold).astype(float) for task, values in scores.items()}
+            found = _share(above, confidence, samples, seed, tasks)
             rows.append(
                 {
                     **dict(zip(by, group, strict=True)),
@@ -266,10 +288,36 @@ def performance_profile(
                     "value": found.value,
                     "low": found.low,
                     "high": found.high,
+                    "few_seeds": _few(scores),
                 }
             )
-    columns = [*by, "metric", "threshold", "value", "low", "high"]
+    columns = [*by, "metric", "threshold", "value", "low", "high", "few_seeds"]
     return pandas.DataFrame(rows, columns=columns)
+
+
+def _by_safety(evaluations: pandas.DataFrame, metric: str) -> tuple[pandas.DataFrame, str]:
+    """The frame and the column by which runs are compared: rewards count only where safe."""
+    if "cost" in metric:
+        return evaluations, metric
+    return safe_rewards(evaluations, metric), "safe_reward"
+
+
+def _few(*scores: Scores) -> bool:
+    return any(len(np.asarray(task)) < FEW_SEEDS for one in scores for task in one.values())
+
+
+def _share(hits: Scores, confidence: float, samples: int, seed: int, tasks: bool) -> Estimate:
+    """Mean over tasks of the shares of ones among zeros, with the exact interval."""
+    _check(confidence, samples)
+    strata = _strata(hits)
+    value = float(np.mean([task.mean() for task in strata]))
+    low, high = share_interval(value, [len(task) for task in strata], confidence)
+    if tasks and len(strata) > 1:
+        drawn = estimate(
+            hits, "mean", confidence=confidence, samples=samples, seed=seed, tasks=True
+        )
+        low, high = max(0.0, min(low, drawn.low)), min(1.0, max(high, drawn.high))
+    return Estimate(value, low, high)
 
 
 def probability_of_improvement(
@@ -284,7 +332,11 @@ def probability_of_improvement(
     """How likely a run of `one` scores higher than a run of `other` on the same task.
 
     The mean over the common tasks of P(one > other) + P(one = other) / 2, which is the
-    Mann-Whitney statistic over the number of pairs. The bootstrap resamples the seeds of both.
+    Mann-Whitney statistic over the number of pairs. It is a mean over all ways to pair the fewer
+    seeds with others, each so many independent comparisons (Hoeffding, 1963), so the exact
+    binomial interval of that number of comparisons holds for it, and is on the wide side. With
+    `tasks` it is no narrower than that of a bootstrap of tasks and seeds. Scores of minus infinity
+    are allowed, and equal.
 
     Raises:
         InvalidInput: no common task, or an option out of range.
@@ -296,9 +348,10 @@ def probability_of_improvement(
     ours = _strata({task: one[task] for task in common})
     theirs = _strata({task: other[task] for task in common})
     value = float(np.mean([_share_above(a, b) for a, b in zip(ours, theirs, strict=True)]))
-    spread = any(len(task) > 1 for task in (*ours, *theirs))
-    if not spread and not (tasks and len(common) > 1):
-        return Estimate(value, float("nan"), float("nan"))
+    fewer = [min(len(a), len(b)) for a, b in zip(ours, theirs, strict=True)]
+    low, high = share_interval(value, fewer, confidence)
+    if not tasks or len(common) < 2:
+        return Estimate(value, low, high)
     generator = np.random.default_rng(seed)
     # [samples, tasks]: how often each task's resample of one beats that of the other.
     shares = np.stack(
@@ -311,17 +364,16 @@ def probability_of_improvement(
         ],
         axis=1,
     )
-    if tasks:
-        drawn = generator.integers(0, len(common), shares.shape)
-        shares = np.take_along_axis(shares, drawn, axis=1)
-    low, high = np.quantile(shares.mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+    drawn = generator.integers(0, len(common), shares.shape)
+    means = np.take_along_axis(shares, drawn, axis=1).mean(axis=1)
+    ends = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, min(low, float(ends[0])), max(high, float(ends[1])))
 
 
 def _share_above(one: FloatArray, other: FloatArray) -> FloatArray:
     """P(one > other) + P(one = other) / 2 for [..., n] and [..., m]."""
-    difference = one[..., :, None] - other[..., None, :]
-    wins = (difference > 0).astype(np.float64) + 0.5 * (difference == 0)
+    ours, theirs = one[..., :, None], other[..., None, :]
+    wins = (ours > theirs).astype(np.float64) + 0.5 * (ours == theirs)
     return np.asarray(wins.mean(axis=(-2, -1)))
 
 
@@ -337,10 +389,14 @@ def compare(
 ) -> pandas.DataFrame:
     """`probability_of_improvement` of every group over every other one that shares a task.
 
+    An unsafe score is no improvement: a run that breaks the limit is below every one that keeps it,
+    whatever its reward, and equal to another one that breaks it (`safe_rewards`).
+
     Returns:
-        Columns `one, other, metric, value, low, high, tasks`; groups are named by their values of
-        `by`, joined by spaces.
+        Columns `one, other, metric, value, low, high, tasks, few_seeds`; groups are named by their
+        values of `by`, joined by spaces; `metric` says `safe_reward`.
     """
+    evaluations, metric = _by_safety(evaluations, metric)
     groups = run_scores(evaluations, by, metric)
     rows = []
     for one, ours in groups.items():
@@ -360,11 +416,14 @@ def compare(
                     "low": found.low,
                     "high": found.high,
                     "tasks": len(shared),
+                    "few_seeds": _few(
+                        {str(task): ours[str(task)] for task in shared},
+                        {str(task): theirs[str(task)] for task in shared},
+                    ),
                 }
             )
-    return pandas.DataFrame(
-        rows, columns=["one", "other", "metric", "value", "low", "high", "tasks"]
-    )
+    columns = ["one", "other", "metric", "value", "low", "high", "tasks", "few_seeds"]
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def probability_safe(
@@ -378,24 +437,18 @@ def probability_safe(
 ) -> pandas.DataFrame:
     """How likely a run keeps the limit: its mean normalised cost is at most 1.
 
-    On one task the interval is exact (Clopper and Pearson, two-sided). Over several tasks the
-    value is the mean over tasks; its interval is the stratified bootstrap's, except that where
-    every run agrees, which leaves nothing to resample, the exact one of all runs stands in.
+    Over several tasks the value is the mean over tasks. The interval is exact (Clopper and
+    Pearson, two-sided); with `tasks` no narrower than with tasks drawn as well.
 
     Returns:
-        Columns `*by, value, low, high, safe_runs, runs, tasks`.
+        Columns `*by, value, low, high, safe_runs, runs, tasks, few_seeds`.
     """
     rows = []
     for group, costs in run_scores(evaluations, by, "normalized_cost").items():
         kept = {task: within_limit(values).astype(np.float64) for task, values in costs.items()}
         safe = int(sum(values.sum() for values in kept.values()))
         runs = sum(len(values) for values in kept.values())
-        found = estimate(
-            kept, "mean", confidence=confidence, samples=samples, seed=seed, tasks=tasks
-        )
-        if len(kept) == 1 or safe in (0, runs):
-            exact = stats.binomtest(safe, runs).proportion_ci(confidence, method="exact")
-            found = Estimate(found.value, float(exact.low), float(exact.high))
+        found = _share(kept, confidence, samples, seed, tasks)
         rows.append(
             {
                 **dict(zip(by, group, strict=True)),
@@ -405,9 +458,10 @@ def probability_safe(
                 "safe_runs": safe,
                 "runs": runs,
                 "tasks": len(kept),
+                "few_seeds": _few(kept),
             }
         )
-    columns = [*by, "value", "low", "high", "safe_runs", "runs", "tasks"]
+    columns = [*by, "value", "low", "high", "safe_runs", "runs", "tasks", "few_seeds"]
     return pandas.DataFrame(rows, columns=columns)
 
 
@@ -422,6 +476,51 @@ def rows_of_choice(evaluations: pandas.DataFrame, chosen: pandas.DataFrame) -> p
             if name in chosen and name in evaluations]  # fmt: skip
     wanted = chosen[chosen["config_id"].notna()][keys].drop_duplicates()
     return evaluations.merge(wanted, on=keys, how="inner")
+
+
+EVIDENCE = ("as chosen", "fresh episodes", "fresh seeds")
+"""What scores of a choice are from, the weakest first."""
+
+
+def with_confirmations(rows: pandas.DataFrame, confirmations: pandas.DataFrame) -> pandas.DataFrame:
+    """Of a choice's rows those that it was made on, replaced by confirmations where there are.
+
+    What was chosen by its evaluations looks better on them than it is. Of each configuration and
+    policy the rows of fresh seeds stand in where there are any, else those of the same runs on
+    fresh episodes, with costs at the limit of the rows that they replace.
+
+    Args:
+        rows: the rows behind the choice (`rows_of_choice`).
+        confirmations: the table of a store, any rows of it.
+
+    Returns:
+        The columns of `rows` and `evidence`, one of `EVIDENCE`.
+    """
+    keys = ["task", "policy", "config_id"]
+    if confirmations.empty or "policy" not in rows:
+        return rows.assign(evidence=EVIDENCE[0])
+    kinds = {"evaluated": EVIDENCE[1], "retrained": EVIDENCE[2]}
+    parts = []
+    for key, chosen in rows.groupby(keys, sort=False, dropna=False):
+        same = np.logical_and.reduce(
+            [confirmations[name] == value for name, value in zip(keys, key, strict=True)]
+        )
+        again = confirmations[same]
+        kind = "retrained" if (again["kind"] == "retrained").any() else "evaluated"
+        again = again[again["kind"] == kind]
+        if again.empty:
+            parts.append(chosen.assign(evidence=EVIDENCE[0]))
+            continue
+        limits: list[float] = []
+        if "cost_limit" in chosen:
+            limits = chosen["cost_limit"].dropna().unique().tolist()
+        if len(limits) == 1:
+            costs = Task.normalize_cost(again["cost_return_mean"], float(limits[0]))
+            again = again.assign(normalized_cost=costs, cost_limit=float(limits[0]))
+        names = [name for name in rows.columns if name in again.columns]
+        constant = {name: chosen[name].iloc[0] for name in ("algorithm", "step") if name in chosen}
+        parts.append(again[names].assign(**constant, evidence=kinds[kind]))
+    return pandas.concat(parts, ignore_index=True) if parts else rows.assign(evidence=EVIDENCE[0])
 
 
 def optimism(

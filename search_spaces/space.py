@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.validation import InvalidInput, nearest, require_number
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -122,8 +122,7 @@ class SearchSpace:
             if entry.name in self.entries:
                 raise InvalidInput(f"{entry.name}: stands twice in the space of {algorithm}")
             if entry.when and entry.when[0] not in self.entries:
-                close = nearest(entry.when[0], self.entries)
-                hint = f"; did you mean {close!r}?" if close else ""
+                hint = did_you_mean(entry.when[0], self.entries)
                 raise InvalidInput(
                     f"{entry.name}.when: {entry.when[0]!r} is not an earlier entry{hint}"
                 )

@@ -1,7 +1,8 @@
 """Checks of user input, shared by every package; each failure is one line."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from difflib import get_close_matches
 
@@ -12,7 +13,45 @@ LONGEST_MESSAGE = 600
 
 
 class InvalidInput(ValueError):
-    """Input that the user can mend; the message is one line that names the field and the value."""
+    """Input that the user can mend: a problem, or several, each one line that names the field and
+    the value."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A line for each problem."""
+        return tuple(str(problem) for problem in self.args)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class Problems:
+    """The problems of one input, collected so that all of them are reported together."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}  # An ordered set: two methods may say the same.
+
+    @contextmanager
+    def collected(self, prefix: str = "") -> Iterator[None]:
+        """Keep what is raised within, each line after `prefix`, and go on."""
+        try:
+            yield
+        except InvalidInput as problem:
+            self.add(*(f"{prefix}{line}" for line in problem.problems))
+
+    def add(self, *lines: str) -> None:
+        """Keep some problems."""
+        self._lines |= dict.fromkeys(lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was kept, each line once."""
+        return list(self._lines)
+
+    def check(self) -> None:
+        """Raise an InvalidInput with all problems, if there are any."""
+        if self._lines:
+            raise InvalidInput(*self._lines)
 
 
 def is_missing(value: object) -> bool:
@@ -64,11 +103,48 @@ def quotes_hint(value: object) -> str:
     return f"; YAML reads it as {kind}: text like this belongs in quotes" if kind else ""
 
 
+def kind_of_yaml(value: object) -> str:
+    """What a value is, where something else was wanted: "a list", "text", "nothing"."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    return "text" if isinstance(value, str) else shown(value)
+
+
 def nearest(value: str, allowed: Iterable[str]) -> str | None:
     """The allowed name closest to `value`, or None when none is close."""
     names = {name.lower(): name for name in allowed}
     matches = get_close_matches(str(value)[:LONGEST_VALUE].lower(), names, n=1, cutoff=0.5)
     return names[matches[0]] if matches else None
+
+
+def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    """The end of a message that names the nearest allowed name; empty where none is close."""
+    close = nearest(str(value), allowed)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def key_problems(
+    section: str, keys: Iterable[object], allowed: Iterable[str], required: Iterable[str] = ()
+) -> list[str]:
+    """What is wrong with the keys of a section (`a.b`; empty: the whole file).
+
+    A line for each key that is not allowed, and for each that is required and missing: unless one
+    that is not allowed looks like it.
+    """
+    prefix, names, found = f"{section}." if section else "", list(allowed), list(keys)
+    unknown = [key for key in found if key not in names]
+    misspelt = {nearest(str(key), names) for key in unknown}
+    lines = [
+        f"{prefix}{key if isinstance(key, str) else shown(key)}: unknown key; allowed: "
+        f"{', '.join(names)}{quotes_hint(key) or did_you_mean(key, names)}"
+        for key in unknown
+    ]
+    missing = [key for key in required if key not in found and key not in misspelt]
+    return lines + [f"{prefix}{key}: is missing" for key in missing]
 
 
 def require_choice(field: str, value: object, allowed: Iterable[str]) -> str:
@@ -80,10 +156,20 @@ def require_choice(field: str, value: object, allowed: Iterable[str]) -> str:
     names = list(allowed)
     if isinstance(value, str) and value in names:
         return value
-    hint = quotes_hint(value)
-    close = None if hint else nearest(str(value), names)
-    hint = f"; did you mean {close!r}?" if close else hint
+    hint = quotes_hint(value) or did_you_mean(value, names)
     raise InvalidInput(f"{field}: {shown(value)} is not one of {', '.join(names)}{hint}")
+
+
+def number_within(
+    low: float | None = None, high: float | None = None, integer: bool = False
+) -> str:
+    """The numbers that are allowed, for a message: "a whole number in [1, 3]"."""
+    kind = "a whole number" if integer else "a number"
+    if low is not None and high is not None:
+        return f"{kind} in [{low:g}, {high:g}]"
+    if low is not None:
+        return f"{kind} >= {low:g}"
+    return kind if high is None else f"{kind} <= {high:g}"
 
 
 def require_number(
@@ -98,14 +184,8 @@ def require_number(
     Raises:
         InvalidInput: wrong type, not finite, or out of range.
     """
-    kind = "a whole number" if integer else "a number"
-    if low is not None and high is not None:
-        kind += f" in [{low:g}, {high:g}]"
-    elif low is not None:
-        kind += f" >= {low:g}"
-    elif high is not None:
-        kind += f" <= {high:g}"
-    message = f"{field}: {shown(value)} is not allowed; it must be {kind}"
+    allowed = number_within(low, high, integer)
+    message = f"{field}: {shown(value)} is not allowed; it must be {allowed}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(message)
     if not math.isfinite(value) or (integer and value != int(value)):

@@ -1,4 +1,4 @@
-"""The command `safesweep`: parses, dispatches, turns bad input into one line and exit code 2."""
+"""The command `safesweep`: parses, dispatches, says what is wrong with bad input (exit code 2)."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
-from safesweep.sweeps.execution.interruption import INTERRUPTED
+from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
@@ -79,16 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        code = int(arguments.handler(arguments))
+        with termination_as_interrupt():
+            code = int(arguments.handler(arguments))
         sys.stdout.flush()
         return code
     except InvalidInput as problem:
-        line = " ".join(str(problem).split())
-        say(shortened(f"safesweep: {line}"))
+        for line in problem.problems:
+            say(shortened(f"safesweep: {' '.join(line.split())}"))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted")
-        return INTERRUPTED
+        return exit_code(interrupt)
     except BrokenPipeError:
         # The reader of a pipe (head, less) left early. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

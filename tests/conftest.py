@@ -1,6 +1,7 @@
 """Synthetic result stores, written as the workers write them."""
 
 import os
+import shutil
 
 # The tests' networks are too small to share: one thread each, before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,7 @@ import torch
 
 from safesweep.trainables.store.identity import config_id, run_id, trial_id
 from safesweep.trainables.store.writer import ResultWriter
+from tests import fixture_store
 
 _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 1000"}
 
@@ -31,6 +33,25 @@ def _scores(config: Mapping[str, Any], seed: int, step: int) -> tuple[float, lis
     """A mean reward return and episode costs: higher tau_h, more of both."""
     level = float(config["feasibility_expectile"])
     return 100 * level + seed, [20 * (level - 0.5) + episode for episode in (0.0, 1.0, 2.0, 3.0)]
+
+
+@pytest.fixture(scope="session")
+def boat_datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small dataset of each of the two boats, by task."""
+    return fixture_store.make_datasets(tmp_path_factory.mktemp("boats"))
+
+
+@pytest.fixture(scope="session")
+def full_store(tmp_path_factory: pytest.TempPathFactory, boat_datasets: dict[str, Path]) -> Path:
+    """A store of everything that a store may hold (`tests.fixture_store`); not to be changed."""
+    folder = tmp_path_factory.mktemp("full") / "store"
+    return fixture_store.make_store(folder, boat_datasets)
+
+
+@pytest.fixture
+def store_copy(full_store: Path, tmp_path: Path) -> Path:
+    """A copy of `full_store` to be changed."""
+    return Path(shutil.copytree(full_store, tmp_path / "copy"))
 
 
 @pytest.fixture(autouse=True)

@@ -107,6 +107,71 @@ def test_violations_published_and_optimism(store: ResultStore) -> None:
     assert row["selected_reward"] - row["confirmed_reward"] == pytest.approx(0.1)
 
 
+def last_of_completed(store: ResultStore) -> pandas.DataFrame:
+    """What `finals` should be, by pandas."""
+    runs, evaluations = store.runs(), store.evaluations()
+    completed = runs.loc[runs["status"] == "completed", "run_id"]
+    rows = evaluations[evaluations["run_id"].isin(completed)]
+    rows = rows[rows["step"] == rows.groupby(["run_id", "policy"])["step"].transform("max")]
+    columns = [name for name in runs if name.startswith("hp_")]
+    return rows.merge(runs[["run_id", *columns]], on="run_id")
+
+
+def compared(found: pandas.DataFrame, wanted: pandas.DataFrame, keys: list[str]) -> None:
+    """Both hold the same rows, and some."""
+    assert len(found) > 0
+    pandas.testing.assert_frame_equal(
+        found.sort_values(keys, ignore_index=True),
+        wanted[list(found)].sort_values(keys, ignore_index=True),
+        check_dtype=False,
+    )
+
+
+def test_answers_on_a_store_of_everything_are_those_of_pandas(full_store: Path) -> None:
+    store = ResultStore(full_store)
+    finals = last_of_completed(store)
+    keys = ["task", "algorithm", "policy", "config_id"]
+    means = finals.groupby(keys, as_index=False).agg(
+        reward=("normalized_reward", "mean"), cost=("normalized_cost", "mean"),
+        seeds=("run_id", "size"), cheapest=("normalized_cost", "min"),
+        dearest=("normalized_cost", "max"), episodes=("episodes", "sum"),
+        plain_cost=("cost_return_mean", "mean"),
+        safe_seeds=("normalized_cost", lambda costs: int((costs <= 1).sum())),
+    )  # fmt: skip
+    safe = means[means["cost"] <= 1]
+    ordered = safe.sort_values(["reward", "config_id", "policy"], ascending=[False, True, True])
+    compared(answer(store, "What is the best safe"), ordered.drop_duplicates("task"), ["task"])
+
+    tightened = [
+        {"task": task, "cost_limit": limit,
+         "safe_configurations": int((rows["plain_cost"] <= limit).sum()),
+         "best_safe_reward": rows.loc[rows["plain_cost"] <= limit, "reward"].max()}
+        for task, rows in means.groupby("task") for limit in (40, 20, 10, 5, 2)
+    ]  # fmt: skip
+    falls = answer(store, "How does the best reward fall")
+    compared(falls, pandas.DataFrame(tightened), ["task", "cost_limit"])
+
+    disagreeing = means[(means["safe_seeds"] > 0) & (means["safe_seeds"] < means["seeds"])]
+    found = answer(store, "Which configurations are safe with some")
+    if len(disagreeing) or len(found):
+        compared(found, disagreeing, ["config_id", "policy"])
+
+    levels = finals.dropna(subset="hp_feasibility_expectile").groupby(
+        ["task", "policy", "hp_feasibility_expectile"], as_index=False
+    ).agg(reward=("normalized_reward", "mean"), cost=("normalized_cost", "mean"),
+          cost_deviation=("normalized_cost", "std"))  # fmt: skip
+    levels = levels.rename(columns={"hp_feasibility_expectile": "tau_h"})
+    compared(answer(store, "How much does one hyperparameter"), levels, ["task", "policy"])
+
+    shares = finals.dropna(subset="violation_rate")
+    shares = shares.assign(violating=shares["violation_rate"] * shares["episodes"])
+    summed = shares.groupby(keys, as_index=False)[["violating", "episodes"]].sum()
+    summed["share_of_episodes"] = summed["violating"] / summed["episodes"]
+    wanted = safe.drop(columns="episodes").merge(summed, on=keys)
+    found = answer(store, "How often does a policy")
+    compared(found.dropna(), wanted, ["config_id", "policy"])
+
+
 def test_the_rules_of_the_readme_are_the_rules() -> None:
     table = README.split("### Choosing")[1].split("Each rule's docstring")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(RULES)

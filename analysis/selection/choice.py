@@ -10,6 +10,9 @@ the unsafe ones, are preferred; what comes first is chosen. Two things hold unde
 - whatever remains tied goes to the lowest `config_id` (as text). Numbers that agree in their
   first 12 significant digits are tied.
 
+Every choice says what it cost in rollouts (`online_episodes`, `budget`): what was chosen by
+evaluations in the simulator was not chosen offline.
+
 Choosing the best of many on the evaluations that it is then reported on is optimistic under
 every rule: the more candidates, the more so.
 """
@@ -23,6 +26,7 @@ import numpy.typing as npt
 import pandas
 from scipy import stats
 
+from safesweep.analysis.intervals import FEW_SEEDS
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.tasks.registry import Task, get_task
 
@@ -33,7 +37,12 @@ GROUP_COLUMNS = ("algorithm", "task", "policy")
 REQUIRED_COLUMNS = ("algorithm", "task", "config_id", "seed", "normalized_reward")
 LOST_STATUSES = ("diverged", "failed")
 
+UNSAFE_SHARE = 0.25
+"""Of seeds above the limit, what `confident_safe` tolerates by default."""
+
 _BOOTSTRAP_SAMPLES = 2000
+_GAFFKE_SAMPLES = 20_000
+_MOST_SEEDS = 100_000
 _CELLS = 4_000_000
 _SIGNIFICANT_DIGITS = 12
 _SCORE_DECIMALS = 9
@@ -48,6 +57,9 @@ class Settings:
         confidence: one-sided level of the bounds, in [0.5, 1).
         reward_margin: `safest_within`: how far below the best safe normalised reward is allowed.
         violation_share: `zero_violation`: the largest tolerable share of violating episodes.
+        unsafe_share: `confident_safe`: the largest tolerable share of seeds above the limit.
+        worst_cost: `confident_safe`: the largest normalised cost that a seed can have; None: it is
+            not known.
         cost_limits: `multi_limit`: the limits to average over; None: those of the task.
     """
 
@@ -55,6 +67,8 @@ class Settings:
     confidence: float = 0.95
     reward_margin: float = 0.05
     violation_share: float = 0.05
+    unsafe_share: float = UNSAFE_SHARE
+    worst_cost: float | None = None
     cost_limits: tuple[float, ...] | None = None
 
 
@@ -82,6 +96,7 @@ class Judgement:
         cost: [n], the normalised cost that the rule judged by, where it is not the mean at one
             limit.
         front: positions of the candidates on the Pareto front, cheapest first, for `pareto`.
+        remark: of a candidate's position, in words what decided about it, or what it lacks.
     """
 
     safe: BoolArray
@@ -89,6 +104,7 @@ class Judgement:
     bound: FloatArray | None = None
     cost: FloatArray | None = None
     front: tuple[int, ...] | None = None
+    remark: Callable[[int], str] | None = None
 
 
 Rule = Callable[[pandas.DataFrame, Settings], Judgement]
@@ -220,30 +236,87 @@ def all_seeds_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
 def confident_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
     """Upper confidence bound of the mean normalised cost at most 1, then the highest reward.
 
-    The bound is `cost_upper_bound` over seeds at `confidence`. If no candidate satisfies it: one
-    whose mean is within the limit if there is one, the lowest bound first; flagged unsafe.
-    Source: studentised bootstrap, Efron and Tibshirani (1993), chapter 12.
-    Fails when: there are few seeds. One seed gives no bound (infinite); with three the bound lies
-    1.7 standard deviations of a seed or more above the mean, so little is accepted: at 95 % and a
-    deviation of 0.2, a configuration whose true cost is 0.4 of the limit passes in 7 of 10 cases
-    with three seeds and in 9 of 10 with five.
-    With heavy tails or all-or-nothing costs, seeds that all missed the bad outcome give too low
-    a bound; and seeds that agree exactly give no spread, so their mean is the bound. It bounds
-    one candidate at a time: over many candidates some error is to be expected.
+    A few seeds that all went well do not bound a mean: if a seed fails with probability 0.3, three
+    miss it one time in three, whatever a failure costs. So the bound is infinite until failures
+    are known to be rare, which takes one of two statements, both at `confidence`:
+
+    - without `worst_cost`: at most `unsafe_share` of seeds are above the limit, by the exact
+      binomial bound (n seeds of which none is above bound the share by 1 - (1 - confidence)^(1/n):
+      11 are needed for a quarter at 95 %, 9 for 0.3, 5 for 0.46). Then the bound is the larger of
+      the studentised bootstrap's and Student's (`cost_upper_bound`). It holds for failures as
+      frequent as `unsafe_share` and more; rarer ones are tolerated, whatever they cost;
+    - with `worst_cost`, the largest normalised cost that a seed can have (the largest episode cost
+      over the limit, or what a failure is known to cost): the bound of `bounded_mean_bound`, which
+      holds for every distribution up to it. It tolerates nothing, and takes many seeds where the
+      worst is many times the limit.
+
+    If no candidate satisfies it: one whose mean is within the limit if there is one, then the
+    lowest bound on the share of seeds above the limit, then the lowest bound on the mean; flagged
+    unsafe. The reason says how many seeds are needed.
+    Source: Clopper and Pearson (1934); Efron and Tibshirani (1993), chapter 12; Gaffke (2005).
+    Fails when: there are few seeds: it accepts nothing then. It bounds one candidate at a time:
+    over many candidates some error is to be expected.
+
+    Raises:
+        InvalidInput: a seed cost more than `worst_cost`.
     """
     rewards, costs = _means(candidates)
-    bound = cost_upper_bound(list(candidates["seed_costs"]), settings.confidence)
+    seed_costs = list(candidates["seed_costs"])
+    seeds = np.array([len(values) for values in seed_costs], dtype=np.int64)
+    above = np.array([int((~within_limit(values)).sum()) for values in seed_costs], dtype=np.int64)
+    share = violation_upper_bound(above, seeds, settings.confidence)
+    over_seeds = cost_upper_bound(seed_costs, settings.confidence)
+    if settings.worst_cost is None:
+        bound = np.where(share <= settings.unsafe_share, over_seeds, np.inf)
+    else:
+        bound = bounded_mean_bound(seed_costs, settings.worst_cost, settings.confidence)
     safe = within_limit(bound) & within_limit(costs)
     return Judgement(
         safe,
         (
             Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
-            Criterion("bound on cost", np.where(safe, 0.0, bound)),
+            Criterion("bound on the share of unsafe seeds", np.where(safe, 0.0, share)),
+            Criterion("bound on cost", np.where(safe, 0.0, over_seeds)),
             Criterion("cost", costs),
             Criterion("reward", rewards, maximize=True),
         ),
         bound=bound,
+        remark=lambda n: _confident_remark(
+            int(seeds[n]), int(above[n]), share[n], over_seeds[n], bound[n], costs[n], settings
+        ),
     )
+
+
+def _confident_remark(
+    seeds: int,
+    above: int,
+    share: float,
+    over_seeds: float,
+    bound: float,
+    cost: float,
+    settings: Settings,
+) -> str:
+    """What decided about one candidate of `confident_safe`, and how many seeds it needs."""
+    level = f"at {settings.confidence:.4g}"
+    if settings.worst_cost is not None:
+        decided = f"its mean cost may be {bound:.3g} ({level}, worst cost {settings.worst_cost:g})"
+        if bound <= 1 or cost >= 1:
+            return decided
+        # As many seeds of this very cost, the least that could do.
+        needed = seeds_needed(
+            settings.confidence, min(1.0, (1 - cost) / max(settings.worst_cost - cost, 1e-12)), 0
+        )
+        return f"{decided}; {_needs(max(needed, seeds + 1) if needed else needed)}"
+    counted = f"{above} of {seeds} seeds above the limit: at most {share:.0%} of all {level}"
+    tolerated = f"{counted}, tolerable {settings.unsafe_share:.0%}"
+    if share > settings.unsafe_share:
+        needed = seeds_needed(settings.confidence, settings.unsafe_share, above)
+        return f"{tolerated}; {_needs(needed)}"
+    return f"{tolerated}; its mean cost may be {over_seeds:.3g}"
+
+
+def _needs(seeds: int | None) -> str:
+    return f"needs {seeds} seeds" if seeds else f"needs more than {_MOST_SEEDS:,} seeds"
 
 
 @register_rule("zero_violation")
@@ -355,7 +428,8 @@ def cost_upper_bound(seed_costs: Sequence[npt.ArrayLike], confidence: float) -> 
     The larger of the studentised bootstrap bound and Student's t bound: the first follows skewed
     costs, the second holds the level where a handful of seeds gives the bootstrap few distinct
     resamples. The resamples are fixed, so the same costs always give the same bound. For
-    one seed it is infinite; for seeds that agree exactly it is their value.
+    one seed it is infinite; for seeds that agree exactly it is their value. It knows nothing of
+    what no seed has shown: see `confident_safe`.
 
     Args:
         seed_costs: one array of seed costs a candidate, any lengths.
@@ -393,6 +467,60 @@ def _bounds(costs: FloatArray, confidence: float) -> FloatArray:
     # A resample without spread says nothing about the scale; Student's bound stands alone then.
     bootstrap = mean - np.where(np.isfinite(quantile), quantile, 0.0) * error
     return np.where(error > 0, np.maximum(student, bootstrap), mean)
+
+
+def bounded_mean_bound(
+    seed_costs: Sequence[npt.ArrayLike], worst: float, confidence: float
+) -> FloatArray:
+    """One-sided upper bounds on expected costs that lie in [0, `worst`], whatever their law.
+
+    The quantile of `worst` less the sum of u_(i) (c_(i+1) - c_(i)) over ordered uniform numbers u
+    and costs c, with `worst` after the last: of n costs of 0 it is worst * (1 - (1 -
+    confidence)^(1/n)). The uniform numbers are fixed, so the same costs give the same bound; of
+    equal costs it is exact. Source: Gaffke (2005), "Three test statistics for a nonparametric
+    one-sided hypothesis on the mean of a nonnegative variable"; Learned-Miller and Thomas (2020).
+    That its level holds for every law is proven for a looser form and has no known exception.
+
+    Raises:
+        InvalidInput: a cost above `worst`.
+    """
+    bounds = np.full(len(seed_costs), float(worst))
+    uniform: dict[int, FloatArray] = {}
+    for index, given in enumerate(seed_costs):
+        costs = np.sort(np.asarray(given, np.float64))
+        if not len(costs):
+            continue
+        if costs[-1] > worst:
+            raise InvalidInput(
+                f"worst_cost: {worst:g} is not allowed; a seed cost {costs[-1]:.6g} times the limit"
+            )
+        lowest = costs[0]
+        # Equal costs leave one term, whose quantile is known.
+        if costs[-1] == lowest:
+            bounds[index] = worst - (worst - lowest) * (1 - confidence) ** (1 / len(costs))
+            continue
+        if len(costs) not in uniform:
+            drawn = np.random.default_rng(0).random((_GAFFKE_SAMPLES, len(costs)))
+            uniform[len(costs)] = np.sort(drawn, axis=1)
+        steps = np.diff(np.append(costs, worst))
+        bounds[index] = float(np.quantile(worst - uniform[len(costs)] @ steps, confidence))
+    return bounds
+
+
+def seeds_needed(confidence: float, share: float, above: int = 0) -> int | None:
+    """The fewest seeds, `above` of them above the limit, that bound the share of seeds above it by
+    `share` at `confidence`; None where even 100,000 do not."""
+
+    def enough(seeds: int) -> bool:
+        return float(violation_upper_bound(above, seeds, confidence)) <= share
+
+    low, high = above, _MOST_SEEDS
+    if not enough(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def violation_upper_bound(
@@ -447,6 +575,8 @@ def select(
     *,
     reward_margin: float = 0.05,
     violation_share: float = 0.05,
+    unsafe_share: float | None = None,
+    worst_cost: float | None = None,
     cost_limits: Sequence[float] | None = None,
     episodes: pandas.DataFrame | None = None,
     min_seeds: int = 1,
@@ -484,6 +614,8 @@ def select(
         confidence: level of the bounds of `confident_safe` and `zero_violation`.
         reward_margin: of `safest_within`.
         violation_share: of `zero_violation`.
+        unsafe_share: of `confident_safe`: the tolerable share of seeds above the limit (0.25).
+        worst_cost: of `confident_safe`, in its place: the largest normalised cost of a seed.
         cost_limits: of `multi_limit`.
         episodes: single episodes, `run_id, step, cost_return` and optionally `policy`, which
             `evaluations` must then be able to match: `run_id` and `step`.
@@ -493,17 +625,23 @@ def select(
         One row per (algorithm, task), in that order: `config_id`, `step` (if there are steps),
         `safe`, `normalized_reward` and `normalized_cost` (means over `seeds` seeds), `candidates`,
         `safe_candidates`, `runner_up` (a `config_id`), `margin` (by how much the chosen one beats
-        it in what decided between the two), `bound` (of rules with a confidence), `reason`; for
-        `pareto` also `front`.
+        it in what decided between the two), `bound` (of rules with a confidence), `few_seeds`
+        (fewer than five: little to call anything safe by), `online_episodes` (of all evaluations
+        at the steps that were eligible, whether their candidates could be judged or not; missing
+        where `episodes` is), `budget` (how they come together, in words), `reason`; for `pareto`
+        also `front`.
 
     Raises:
         InvalidInput: a missing column, an unknown rule, a bad limit, step or level; one line.
     """
     chosen_rule = RULES[require_choice("rule", rule, RULES)]
+    share, worst = _confident_options(rule, unsafe_share, worst_cost)
     settings = Settings(
         confidence=float(require_number("confidence", confidence, 0.5, 0.999999)),
         reward_margin=float(require_number("reward_margin", reward_margin, 0)),
         violation_share=float(require_number("violation_share", violation_share, 0, 1)),
+        unsafe_share=share,
+        worst_cost=worst,
         cost_limits=_checked_limits(cost_limits),
     )
     require_number("min_seeds", min_seeds, 1, integer=True)
@@ -516,7 +654,8 @@ def select(
         named = dict(zip(groups, key, strict=True))
         at_hand = replace(settings, task=str(named["task"]))
         candidates, notes = _candidates(group, chosen_rule, at_hand, step, min_seeds)
-        rows.append({**named, **_row(candidates, chosen_rule, at_hand, notes)})
+        row = _row(candidates, chosen_rule, at_hand, notes)
+        rows.append({**named, **row, **_budget(group, step)})
     columns = [*groups, *_RESULT_COLUMNS]
     if "step" not in frame:
         columns.remove("step")
@@ -538,8 +677,26 @@ _RESULT_COLUMNS: dict[str, Any] = {
     "runner_up": "object",
     "margin": "float64",
     "bound": "float64",
+    "few_seeds": "bool",
+    "online_episodes": "Int64",
+    "budget": "object",
     "reason": "object",
 }
+
+
+def _confident_options(
+    rule: str, unsafe_share: float | None, worst_cost: float | None
+) -> tuple[float, float | None]:
+    """What `confident_safe` alone may be told; another rule would ignore it."""
+    for name, value in (("unsafe_share", unsafe_share), ("worst_cost", worst_cost)):
+        if value is not None and rule != "confident_safe":
+            raise InvalidInput(f"{name}: only confident_safe has it, not {rule}")
+    if worst_cost is None:
+        share = UNSAFE_SHARE if unsafe_share is None else unsafe_share
+        return float(require_number("unsafe_share", share, 0.001, 0.999)), None
+    if unsafe_share is not None:
+        raise InvalidInput("worst_cost: takes the place of unsafe_share; give one of them")
+    return UNSAFE_SHARE, float(require_number("worst_cost", worst_cost, 1, 1e9))
 
 
 def _checked_limits(limits: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -668,6 +825,41 @@ def _candidates(
     return candidates, notes
 
 
+def _budget(group: pandas.DataFrame, step: str | int) -> dict[str, Any]:
+    """What was evaluated in the simulator for a choice: `online_episodes`, and `budget` in words.
+
+    Every evaluation at an eligible step counts, also of candidates that were left out.
+    """
+    looked_at = group[group["normalized_reward"].notna() | group["normalized_cost"].notna()]
+    keys = ["candidate", "seed"]
+    if "step" in group:
+        keys.append("step")
+        if step == "last":
+            last = looked_at.groupby(["candidate", "seed"])["step"].transform("max")
+            looked_at = looked_at[(looked_at["step"] == last) | last.isna()]
+        elif step != "best":
+            looked_at = looked_at[looked_at["step"] == step]
+    looked_at = looked_at.drop_duplicates(keys)
+    configurations = looked_at["candidate"].nunique()
+    if "episodes" not in looked_at or looked_at["episodes"].isna().any() or looked_at.empty:
+        words = f"{configurations} configurations, {len(looked_at)} evaluations"
+        return {"online_episodes": pandas.NA, "budget": f"{words} online, episodes not known"}
+    episodes = looked_at["episodes"].astype(np.int64)
+    total = int(episodes.sum())
+    factors = [(configurations, "configurations"), (looked_at["seed"].nunique(), "seeds")]
+    if step == "best" and "step" in group:
+        factors.append((looked_at["step"].nunique(), "steps"))
+    least, most = int(episodes.min()), int(episodes.max())
+    factors.append((most, "episodes"))
+    if least == most and int(np.prod([number for number, _ in factors])) == total:
+        words = " x ".join(f"{number:,} {name if number != 1 else name[:-1]}"
+                           for number, name in factors)  # fmt: skip
+    else:
+        each = f"{least:,} episodes" if least == most else f"{least:,} to {most:,} episodes"
+        words = f"{configurations:,} configurations, {len(looked_at):,} evaluations of {each}"
+    return {"online_episodes": total, "budget": f"{words} = {total:,} online episodes"}
+
+
 def _averaged(judged: pandas.DataFrame, unit: list[str]) -> pandas.DataFrame:
     """Means over seeds for each unit, sorted by it; each seed counts once."""
     scores = ["normalized_reward", "normalized_cost"]
@@ -738,7 +930,9 @@ def _levels(candidates: pandas.DataFrame, judgement: Judgement) -> list[Criterio
     """Everything that decides between two candidates, most important first."""
     costs = _costs(candidates, judgement)
     kept = within_limit(costs)
-    measure = costs if judgement.bound is None else judgement.bound
+    bound = judgement.bound
+    # Of what has no bound yet, by how much it is better is said in the means.
+    measure = costs if bound is None or not np.isfinite(bound).all() else bound
     return [
         Criterion("safety", (judgement.safe & kept).astype(np.float64), True, measure),
         Criterion("safety", kept.astype(np.float64), True, costs),
@@ -774,6 +968,7 @@ def _row(
             "runner_up": None,
             "margin": np.nan,
             "bound": np.nan,
+            "few_seeds": True,
             "reason": "; ".join(["no candidate", *notes]),
             "front": [],
         }
@@ -793,6 +988,7 @@ def _row(
         "runner_up": None,
         "margin": np.nan,
         "bound": np.nan if judgement.bound is None else float(judgement.bound[first]),
+        "few_seeds": int(candidates["seeds"].iloc[first]) < FEW_SEEDS,
     }
     if "step" in candidates:
         row["step"] = int(candidates["step"].iloc[first])
@@ -807,7 +1003,10 @@ def _row(
             sentence += f"; beats {row['runner_up']} by {row['margin']:.3g} in {name}"
         else:
             sentence += f"; tied with {row['runner_up']}, first by name"
-    row["reason"] = "; ".join([sentence, *notes])
+    remarks = [] if judgement.remark is None else [judgement.remark(first)]
+    if row["safe"] and row["few_seeds"]:
+        remarks.append(f"few seeds to call it safe by ({row['seeds']})")
+    row["reason"] = "; ".join([sentence, *remarks, *notes])
     return row
 
 

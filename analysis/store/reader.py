@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safesweep.analysis import published
-from safesweep.search_spaces.validation import InvalidInput, nearest, require_choice
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
@@ -341,7 +341,8 @@ class ResultStore:
             chosen = names if columns is None else _matching(columns, names)
             listed = ", ".join(map(_identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
-            return connection.execute(query, values).fetch_df()
+            table: pa.Table = connection.execute(query, values).to_arrow_table()
+            return table.to_pandas()
 
     def _incomplete(self, thorough: bool) -> pandas.DataFrame:
         dataset = self._dataset("runs")
@@ -613,6 +614,17 @@ def hyperparameter_columns(runs: pandas.DataFrame) -> list[str]:
     ]
 
 
+def with_incomplete(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:
+    """`runs`, where those that lack rows (`ResultStore.incomplete`) say so instead of how they had
+    ended."""
+    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
+    affected = runs["run_id"].isin(lacking["run_id"])
+    return runs.assign(
+        status=runs["status"].mask(affected, "incomplete"),
+        error=runs["error"].mask(affected, runs["run_id"].map(reasons)),
+    )
+
+
 def _is_part(names: Sequence[str]) -> bool:
     """Whether a path below a table's folder is a part's: no part of it is hidden."""
     return names[-1].endswith(".parquet") and not any(name[0] in "._" for name in names if name)
@@ -788,8 +800,7 @@ def _listed(wanted: object) -> list[Any]:
 def _unknown_sweep(name: str, uri: str, known: set[str]) -> InvalidInput:
     if not known:
         return InvalidInput(f"sweep: {name!r} is unknown; the store {uri!r} holds no sweep")
-    close = nearest(name, known)
-    hint = f"; did you mean {close!r}?" if close else ""
+    hint = did_you_mean(name, known)
     return InvalidInput(
         f"sweep: {name!r} is not in the store {uri!r}, which has {', '.join(sorted(known))}{hint}"
     )

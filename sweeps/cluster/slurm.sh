@@ -32,7 +32,8 @@ export RAY_TMPDIR=${RAY_TMPDIR:-/tmp}
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 20000))
-step() { srun --export=ALL --nodes=1 --ntasks=1 --overlap --nodelist="$@"; }
+# In a shell of its own each time, which `exec` makes the step.
+step() { exec srun --export=ALL --nodes=1 --ntasks=1 --overlap --nodelist="$@"; }
 address=$(step "${nodes[0]}" hostname --ip-address)
 address=${address%% *}:$port
 cpus=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:?is not set: is this a job of Slurm?}}

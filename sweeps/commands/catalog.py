@@ -1,6 +1,7 @@
-"""`safesweep algorithms` and `safesweep space`: what there is to sweep."""
+"""`safesweep algorithms`, `space` and `schema`: what there is to sweep."""
 
 import argparse
+import json
 from typing import Any
 
 from safesweep.search_spaces.validation import require_choice
@@ -8,7 +9,7 @@ from safesweep.sweeps.output import add_format_option, print_table
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands `algorithms` and `space`."""
+    """Add the commands `algorithms`, `space` and `schema`."""
     parser = commands.add_parser("algorithms", help="list the methods")
     add_format_option(parser)
     parser.set_defaults(handler=print_algorithms)
@@ -22,6 +23,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("algorithm")
     add_format_option(parser)
     parser.set_defaults(handler=print_space)
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON schema of a sweep file, for editors",
+        description="Editors that know JSON schemas complete and check sweep files with it, "
+        "hyperparameters included: safesweep schema > sweep.schema.json",
+    )
+    parser.set_defaults(handler=print_schema)
 
 
 def print_algorithms(arguments: argparse.Namespace) -> int:
@@ -77,6 +85,14 @@ def print_space(arguments: argparse.Namespace) -> int:
             }
         )
     print_table(pandas.DataFrame(rows), arguments.format)
+    return 0
+
+
+def print_schema(arguments: argparse.Namespace) -> int:
+    """The JSON schema of a sweep file."""
+    from safesweep.sweeps.spec.schema import sweep_file_schema
+
+    print(json.dumps(sweep_file_schema(), indent=1))
     return 0
 
 

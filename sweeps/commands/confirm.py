@@ -1,7 +1,6 @@
 """`safesweep confirm` and `statistics`: how far what was chosen can be believed."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
@@ -17,12 +16,11 @@ from safesweep.sweeps.commands.results import (
     describe_step,
     open_store,
 )
+from safesweep.sweeps.confirmation import Terms, evaluate_runs, one_limit, train_fresh_seeds
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
-
-    from safesweep.analysis.store.reader import ResultStore
 
 REPORTS = ("summary", "safety", "improvement", "profile")
 
@@ -65,7 +63,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default="summary",
         help="summary (default): mean, interquartile mean, median; safety: probability of keeping "
         "the limit; improvement: of one method scoring higher than another; profile: share of "
-        "runs above each reward",
+        "runs above each reward. In the last two a run that breaks the limit is below all that "
+        "keep it",
     )
     add_selection_options(parser)
     parser.add_argument(
@@ -103,12 +102,25 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
         say("confirm: there is nothing that could be chosen")
         return 0
     selected = _at_limit(rows_of_choice(choice.evaluations, chosen), arguments.cost_limit)
-    confirmed = []
-    for row in chosen.to_dict("records"):
-        confirmed += _evaluate_again(store, arguments, row, selected)
+    terms = Terms(
+        arguments.storage, arguments.episodes, arguments.episode_seed, arguments.rule,
+        arguments.address,
+    )  # fmt: skip
+    confirmed: list[dict[str, Any]] = []
+    for row in ({str(name): value for name, value in entry.items()}
+                for entry in chosen.to_dict("records")):  # fmt: skip
+        judged = _chosen_rows(row, selected)
+        runs, limit = store.runs(run_id=judged["run_id"].unique()), one_limit(judged)
+        confirmed += evaluate_runs(store, terms, row, runs, limit)
         if arguments.seeds:
-            confirmed += _train_again(store, arguments, row, selected)
-    table = optimism(selected, pandas.DataFrame(confirmed))
+            run = {str(name): value for name, value in runs.iloc[0].to_dict().items()}
+            fresh = train_fresh_seeds(
+                store, terms, row, run, arguments.sweep, arguments.seeds, limit
+            )
+            if len(fresh) < arguments.seeds:
+                say(f"confirm: {arguments.seeds - len(fresh)} fresh seeds did not complete")
+            confirmed += fresh
+    table = optimism(selected, pandas.DataFrame(confirmed), arguments.confidence)
     print_table(_readable(table) if arguments.format == "table" else table, arguments.format)
     return 0
 
@@ -123,109 +135,10 @@ def _at_limit(rows: "pandas.DataFrame", cost_limit: float | None) -> "pandas.Dat
     return rows.assign(normalized_cost=costs, cost_limit=cost_limit)
 
 
-def _limit_of(rows: "pandas.DataFrame") -> float:
-    limits = rows["cost_limit"].dropna().unique()
-    if len(limits) != 1:
-        raise InvalidInput(
-            f"cost_limit: the chosen runs were judged by {len(limits)} limits; give one with "
-            "--cost-limit"
-        )
-    return float(limits[0])
-
-
 def _chosen_rows(row: dict[Any, Any], selected: "pandas.DataFrame") -> "pandas.DataFrame":
     """Of the rows behind the choice those of one chosen configuration and policy."""
     same = (selected["config_id"] == row["config_id"]) & (selected["task"] == row["task"])
     return selected[same & (selected["policy"] == row["policy"])]
-
-
-def _evaluate_again(
-    store: "ResultStore",
-    arguments: argparse.Namespace,
-    row: dict[Any, Any],
-    selected: "pandas.DataFrame",
-) -> list[dict[str, Any]]:
-    """The rows of the chosen runs on fresh episodes, from the store if they are there."""
-    from safesweep.trainables.measurements.confirmation import (
-        ChosenRun,
-        confirmation_id,
-        evaluate_again,
-    )
-    from safesweep.trainables.store.writer import ResultWriter
-
-    rows = _chosen_rows(row, selected)
-    runs = store.runs(run_id=rows["run_id"].unique()).sort_values("seed")
-    limit = _limit_of(rows)
-    found: list[dict[str, Any]] = []
-    for sweep, members in runs.groupby("sweep", sort=True):
-        chosen = [
-            ChosenRun(
-                run["run_id"], run["config_id"], run["trial_id"], run["seed"],
-                json.loads(run["config"]),
-            )
-            for run in members.to_dict("records")
-        ]  # fmt: skip
-        identifier = confirmation_id(
-            chosen, row["policy"], arguments.episodes, arguments.episode_seed, limit
-        )
-        known = store.confirmations(confirmation_id=identifier)
-        if len(known):
-            found += [{str(k): v for k, v in entry.items()} for entry in known.to_dict("records")]
-            continue
-        say(f"confirm: {row['algorithm']} {row['task']}: {len(chosen)} runs, "
-            f"{arguments.episodes} episodes each")  # fmt: skip
-        found += evaluate_again(
-            ResultWriter(arguments.storage, str(sweep)),
-            row["algorithm"],
-            row["task"],
-            chosen,
-            row["policy"],
-            arguments.episodes,
-            arguments.episode_seed,
-            limit,
-            arguments.rule,
-        )
-    return found
-
-
-def _train_again(
-    store: "ResultStore",
-    arguments: argparse.Namespace,
-    row: dict[Any, Any],
-    selected: "pandas.DataFrame",
-) -> list[dict[str, Any]]:
-    """The rows of the chosen configuration under fresh seeds, trained where they are missing."""
-    from safesweep.sweeps.execution.ray_tune import run_sweep
-    from safesweep.sweeps.spec.sweep_spec import SweepSpec
-
-    rows = _chosen_rows(row, selected)
-    original = SweepSpec.from_yaml(store.sweeps(sweep=arguments.sweep).iloc[-1]["spec"])
-    run = store.runs(run_id=rows["run_id"].iloc[0]).iloc[0]
-    config = json.loads(run["config"])
-    varied = next(iter(config))
-    first = int(store.runs(sweep=arguments.sweep)["seed"].max()) + 1
-    content = {
-        **original.to_mapping(),
-        "name": f"{arguments.sweep}-confirm-{row['config_id']}",
-        "algorithm": row["algorithm"],
-        "tasks": [row["task"]],
-        "seeds": list(range(first, first + arguments.seeds)),
-        "search": {"method": "grid"},
-        "space": {varied: [config.pop(varied)]},
-        "fixed": config,
-        "evaluate": {"every": int(run["steps"]), "episodes": arguments.episodes},
-        "configs_per_trial": 1,
-        "early_stopping": None,
-    }
-    summary = run_sweep(content, arguments.storage, arguments.address)
-    if summary.completed < arguments.seeds:
-        say(f"confirm: {arguments.seeds - summary.completed} fresh seeds did not complete")
-    trained = store.to_judge("last", sweep=content["name"], seed=content["seeds"])
-    trained = _at_limit(trained[trained["policy"] == row["policy"]], _limit_of(rows))
-    return [
-        {**{str(name): value for name, value in entry.items()}, "kind": "retrained"}
-        for entry in trained.to_dict("records")
-    ]
 
 
 def _readable(table: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -247,26 +160,58 @@ def _with_interval(value: float, low: float, high: float) -> str:
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:
-    """Statistics of what the rule chooses, or of every configuration, at the last step."""
-    from safesweep.analysis.statistics import rows_of_choice
+    """Statistics of what the rule chooses, or of every configuration, at the last step.
+
+    What was chosen is judged by its confirmations where the store has them: a choice looks better
+    on what it was made by than it is.
+    """
+    from safesweep.analysis.statistics import EVIDENCE, rows_of_choice, with_confirmations
 
     require_choice("show", arguments.show, REPORTS)
-    choice = choose(open_store(arguments), arguments, "last")
+    store = open_store(arguments)
+    choice = choose(store, arguments, "last")
     by = ["algorithm"]
-    rows = _at_limit(choice.evaluations, arguments.cost_limit)
     if arguments.every_configuration:
+        rows = _at_limit(choice.evaluations, arguments.cost_limit)
         rows = rows[rows["step"] == rows.groupby("config_id")["step"].transform("max")]
         by += ["task", "config_id"]
     else:
-        rows = rows_of_choice(rows, choice.chosen)
+        chosen = rows_of_choice(choice.evaluations, choice.chosen)
+        confirmations = store.confirmations(config_id=chosen["config_id"].unique())
+        rows = _at_limit(with_confirmations(chosen, confirmations), arguments.cost_limit)
     if "policy" in rows and (rows.groupby("algorithm")["policy"].nunique() > 1).any():
         by.insert(1, "policy")
     table = _statistics(arguments, rows, by)
+    if not arguments.every_configuration:
+        table["evidence"] = [_evidence(rows, by, row) for row in table.to_dict("records")]
     if arguments.format == "table":
         print(describe_step("last"))
+        if not arguments.every_configuration:
+            said = sorted(rows["evidence"].unique(), key=EVIDENCE.index)
+            print(f"scores: {', '.join(said) or 'none'}")
+            if EVIDENCE[0] in said:
+                say(
+                    "statistics: scores that a choice was made by flatter it; `safesweep confirm` "
+                    "makes fresh ones"
+                )
         print()
+        few = table.pop("few_seeds")
+        if few.any():
+            table["note"] = ["few seeds" if flag else "" for flag in few]
     print_table(table, arguments.format)
     return 0
+
+
+def _evidence(rows: "pandas.DataFrame", by: list[str], entry: dict[Any, Any]) -> str:
+    """What the scores of one line of a table are from."""
+    from safesweep.analysis.statistics import EVIDENCE
+
+    if "one" in entry:
+        names = rows[by].astype(str).agg(" ".join, axis=1)
+        said = rows.loc[names.isin([entry["one"], entry["other"]]), "evidence"]
+    else:
+        said = rows.loc[(rows[by] == [entry[name] for name in by]).all(axis=1), "evidence"]
+    return ", ".join(sorted(said.unique(), key=EVIDENCE.index))
 
 
 def _statistics(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
 from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
-from safesweep.sweeps.execution.interruption import INTERRUPTED, termination_as_interrupt
+from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -73,11 +73,10 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
     try:
-        with termination_as_interrupt():
-            return _reproduce_all(ablations, arguments)
-    except KeyboardInterrupt:
+        return _reproduce_all(ablations, arguments)
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted; the same command goes on where it stopped")
-        return INTERRUPTED
+        return exit_code(interrupt)
 
 
 def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespace) -> int:

@@ -1,10 +1,16 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    is_missing,
+    require_choice,
+    require_number,
+)
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -17,7 +23,10 @@ DEFAULT_STORAGE = "./results"
 STEPS = ("last", "best")
 
 _RUN_COLUMNS = ("run_id", "config_id", "algorithm", "task", "seed", "status")
-_WIDE_COLUMNS = ("step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin")
+_WIDE_COLUMNS = (
+    "step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin", "few_seeds",
+    "online_episodes", "budget",
+)  # fmt: skip
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +77,25 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--min-seeds", type=int, default=1, help="leave out configurations with fewer (default: 1)"
     )
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        nargs="?",
+        const=3,
+        metavar="SEEDS",
+        help="train the choice with so many fresh seeds (default: 3), and where their mean cost "
+        "breaks the limit the runner-up, and so on; needs --sweep",
+    )
+    parser.add_argument(
+        "--confirm-up-to",
+        type=int,
+        metavar="N",
+        help="with --confirm: try so many configurations at the most (default: 3)",
+    )
+    parser.add_argument(
+        "--episodes", type=int, metavar="N", help="with --confirm: episodes a run (default: 50)"
+    )
+    parser.add_argument("--address", help="with --confirm: a Ray cluster; 'auto' finds one")
     _common(parser)
     parser.set_defaults(handler=print_selection)
 
@@ -86,6 +114,17 @@ def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True)
     )
     parser.add_argument(
         "--confidence", type=float, default=0.95, help="level of confidence rules (default: 0.95)"
+    )
+    parser.add_argument(
+        "--unsafe-share",
+        type=float,
+        help="confident_safe: the share of seeds above the limit that is tolerable (default: 0.25)",
+    )
+    parser.add_argument(
+        "--worst-cost",
+        type=float,
+        metavar="TIMES",
+        help="confident_safe, instead: the most that a seed can cost, as a multiple of the limit",
     )
 
 
@@ -165,21 +204,22 @@ def print_sweep(arguments: argparse.Namespace) -> int:
 
     With `--format` other than `table`: one row per run of the sweep.
     """
+    from safesweep.analysis.store.reader import with_incomplete
+
     store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep)
     lacking = store.incomplete()
     lacking = lacking[lacking["run_id"].isin(runs["run_id"])]
     _warn_of_incomplete(lacking)
-    reasons = dict(zip(lacking["run_id"], lacking["lacks"], strict=True))
-    affected = runs["run_id"].isin(lacking["run_id"])
-    runs.loc[affected, "error"] = runs.loc[affected, "run_id"].map(reasons)
-    runs.loc[affected, "status"] = _INCOMPLETE
+    runs = with_incomplete(runs, lacking)
     if arguments.format != "table":
         print_table(runs, arguments.format)
         return 0
     _print_plan(store, arguments.sweep, runs)
     if not runs.empty:
         print_table(_progress(runs))
+    for line in _evaluation_noise(store, arguments.sweep):
+        print(line)
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
@@ -217,6 +257,26 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         print()
 
 
+def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:
+    """Per task, how much of what sets the runs of a configuration apart is their episodes."""
+    from safesweep.analysis.variance import episode_variances, noise_share
+
+    found = episode_variances(store, sweep=sweep)
+    lines = []
+    for task, rows in found.groupby("task", sort=True):
+        episodes = round(rows["episodes"].iloc[0] / rows["runs"].iloc[0])
+        shares = ", ".join(
+            f"{noise_share(within, between, episodes):.0%} of the {metric}'s"
+            for metric, within, between in rows[["metric", "within", "between"]].itertuples(
+                index=False
+            )
+        )
+        lines.append(
+            f"{task}: {episodes} episodes an evaluation, which make {shares} variance over seeds"
+        )
+    return ["", *lines] if lines else []
+
+
 def _progress(runs: "pandas.DataFrame") -> "pandas.DataFrame":
     """One row per algorithm and task: configurations, seeds, statuses, time spent."""
     import pandas
@@ -245,13 +305,142 @@ def _seconds(runs: "pandas.DataFrame") -> float:
 
 
 def print_selection(arguments: argparse.Namespace) -> int:
-    """The chosen configuration per algorithm and task, with the reason."""
-    chosen = choose(open_store(arguments), arguments, arguments.step, arguments.min_seeds).chosen
-    if arguments.format == "table":
-        _print_readable(chosen, arguments)
-    else:
-        print_table(chosen, arguments.format)
-    return 0
+    """The chosen configuration per algorithm and task, with the reason; with `--confirm` what
+    became of it under fresh seeds, and 1 where nothing could be confirmed."""
+    _check_confirmation(arguments)
+    store = open_store(arguments)
+    choice = choose(store, arguments, arguments.step, arguments.min_seeds)
+    if arguments.confirm is None or arguments.format == "table":
+        if arguments.format == "table":
+            _print_readable(choice.chosen, arguments)
+        else:
+            print_table(choice.chosen, arguments.format)
+    return 0 if arguments.confirm is None else _confirm(store, choice, arguments)
+
+
+def _check_confirmation(arguments: argparse.Namespace) -> None:
+    """Refuse options of `--confirm` that nothing would come of."""
+    if arguments.confirm is None:
+        for name in ("confirm_up_to", "episodes", "address"):
+            if getattr(arguments, name) is not None:
+                raise InvalidInput(f"{name}: says how to confirm; give --confirm, too")
+        return
+    require_number("confirm", arguments.confirm, 1, 1000, integer=True)
+    for name, default in (("confirm_up_to", 3), ("episodes", 50)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+        require_number(name, getattr(arguments, name), 1, 10_000, integer=True)
+    if arguments.sweep is None:
+        raise InvalidInput("confirm: fresh seeds can be trained for one sweep only; give --sweep")
+
+
+def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespace) -> int:
+    """Confirm each choice by fresh seeds, and where it fails the next one; print what was tried."""
+    import pandas
+
+    from safesweep.analysis.intervals import mean_interval
+    from safesweep.sweeps.confirmation import Terms, confirm_in_order, why_not_trainable
+
+    terms = Terms(arguments.storage, arguments.episodes, 1, arguments.rule, arguments.address)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    confirmed = True
+    for entry in choice.chosen.to_dict("records"):
+        first = {str(name): value for name, value in entry.items()}
+        group = f"{first['algorithm']} {first['task']} {first['policy']}"
+        problem = why_not_trainable(store, first, arguments.sweep)
+        if problem is not None:
+            lines.append(f"{group}: cannot be confirmed: {problem}")
+            confirmed = False
+            continue
+        kept = None
+        tried = 0
+        for attempt in confirm_in_order(
+            store, terms, choice.in_order(first), arguments.sweep, arguments.confirm,
+            arguments.confirm_up_to, arguments.cost_limit,
+        ):  # fmt: skip
+            tried += 1
+            kept = attempt if attempt.kept else kept
+            scores: dict[str, float] = {}
+            for name in ("normalized_reward", "normalized_cost"):
+                values = [row[name] for row in attempt.rows]
+                interval = mean_interval(values) if values else (float("nan"),) * 3
+                ends = (f"confirmed_{name}{end}" for end in ("", "_low", "_high"))
+                scores |= dict(zip(ends, interval, strict=True))
+            rows.append(
+                {
+                    **{name: first[name] for name in ("algorithm", "task", "policy")},
+                    "tried": tried,
+                    "config_id": attempt.choice["config_id"],
+                    "selected_reward": attempt.choice["normalized_reward"],
+                    "selected_cost": attempt.choice["normalized_cost"],
+                    **scores,
+                    "fresh_seeds": len(attempt.rows),
+                    "lost_seeds": attempt.lost,
+                    "confirmed": attempt.kept,
+                    "select_episodes": first["online_episodes"],
+                    "confirm_episodes": len(attempt.rows) * arguments.episodes,
+                }
+            )
+        confirmed &= kept is not None
+        lines.append(f"{group}: {_confirmation_line(kept, tried, arguments)}")
+    table = pandas.DataFrame(rows, columns=_CONFIRMED_COLUMNS)
+    if arguments.format != "table":
+        print_table(table, arguments.format)
+        for line in lines:
+            say(line)
+        return 0 if confirmed else 1
+    print()
+    if len(table):
+        print_table(_readable_confirmations(table))
+        print()
+    for line in lines:
+        print(line)
+    total = table["confirm_episodes"].sum()
+    print(f"confirming took {total:,} online episodes more")
+    return 0 if confirmed else 1
+
+
+_CONFIRMED_COLUMNS = (
+    "algorithm", "task", "policy", "tried", "config_id", "selected_reward", "selected_cost",
+    "confirmed_normalized_reward", "confirmed_normalized_reward_low",
+    "confirmed_normalized_reward_high", "confirmed_normalized_cost",
+    "confirmed_normalized_cost_low", "confirmed_normalized_cost_high", "fresh_seeds", "lost_seeds",
+    "confirmed", "select_episodes", "confirm_episodes",
+)  # fmt: skip
+
+
+def _confirmation_line(kept: Any, tried: int, arguments: argparse.Namespace) -> str:
+    if tried == 0:
+        return "nothing to confirm: no candidate's mean cost is within the limit"
+    if kept is None:
+        return f"not confirmed: {tried} tried, and none kept the limit with fresh seeds"
+    few = "; few seeds" if arguments.confirm < 5 else ""
+    return f"confirmed {kept.choice['config_id']}, the {_ordinal(tried)} tried{few}"
+
+
+def _ordinal(number: int) -> str:
+    words = ("first", "second", "third")
+    return words[number - 1] if number <= len(words) else f"{number}th"
+
+
+def _readable_confirmations(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Each confirmed score with its interval in one cell."""
+    names = ["algorithm", "task", "policy", "tried", "config_id", "selected_reward",
+             "selected_cost"]  # fmt: skip
+    shown = table[names].copy()
+    for name in ("reward", "cost"):
+        columns = [f"confirmed_normalized_{name}{end}" for end in ("", "_low", "_high")]
+        shown[f"confirmed_{name}"] = [
+            f"{mean:.2f}" if is_missing(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+            for mean, low, high in table[columns].itertuples(index=False)
+        ]
+    shown["seeds"] = [
+        f"{seeds}, {lost} lost" if lost else f"{seeds}"
+        for seeds, lost in zip(table["fresh_seeds"], table["lost_seeds"], strict=True)
+    ]
+    shown["kept"] = ["yes" if kept else "no" for kept in table["confirmed"]]
+    return shown
 
 
 @dataclass(frozen=True)
@@ -261,10 +450,31 @@ class Choice:
     Attributes:
         evaluations: what it judged.
         chosen: a row per algorithm, task and policy, with the hyperparameters that vary.
+        judged: `evaluations`, with rows for lost runs.
+        options: what `analysis.selection.choice.select` was told.
     """
 
     evaluations: "pandas.DataFrame"
     chosen: "pandas.DataFrame"
+    judged: "pandas.DataFrame"
+    options: Mapping[str, Any]
+
+    def in_order(self, first: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The row of one choice, then what the rule chooses without it, and so on."""
+        from safesweep.analysis.selection.choice import select
+
+        same = (self.judged["algorithm"] == first["algorithm"]) & (
+            self.judged["task"] == first["task"]
+        )
+        if "policy" in self.judged:
+            same &= self.judged["policy"] == first["policy"]
+        left, row = self.judged[same], dict(first)
+        while not is_missing(row["config_id"]):
+            yield row
+            left = left[left["config_id"] != row["config_id"]]
+            if left.empty:
+                return
+            row = {str(k): v for k, v in select(left, **self.options).iloc[0].to_dict().items()}
 
 
 def choose(
@@ -290,25 +500,34 @@ def choose(
     evaluations = store.to_judge(step, **filters)
     lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
     configurations = store.configurations(**filters)
-    lost = pandas.concat([lost, _incomplete_runs(store, evaluations, filters)])
+    incomplete = _incomplete_runs(store, evaluations, filters)
+    evaluations = evaluations[~evaluations["run_id"].isin(incomplete["run_id"])]
+    lost = pandas.concat([lost, incomplete])
+    if arguments.sweep is None:
+        # What was trained to confirm a choice is not chosen from.
+        fresh = store.confirmations(columns=["run_id"], kind="retrained")["run_id"].unique()
+        evaluations = evaluations[~evaluations["run_id"].isin(fresh)]
     for name in ("algorithm", "task"):
         found = evaluations if configurations.empty else configurations
         _require_present(store, name, filters[name], found)
     episodes = None
     if arguments.rule == "zero_violation" and arguments.cost_limit is not None:
         episodes = store.episodes(run_id=evaluations["run_id"].unique())
-    chosen = select(
-        with_lost_runs(evaluations, lost),
-        rule=arguments.rule,
-        cost_limit=arguments.cost_limit,
-        step=step,
-        confidence=arguments.confidence,
-        episodes=episodes,
-        min_seeds=min_seeds,
-    )
+    judged = with_lost_runs(evaluations, lost)
+    options = {
+        "rule": arguments.rule,
+        "cost_limit": arguments.cost_limit,
+        "step": step,
+        "confidence": arguments.confidence,
+        "unsafe_share": arguments.unsafe_share,
+        "worst_cost": arguments.worst_cost,
+        "episodes": episodes,
+        "min_seeds": min_seeds,
+    }
+    chosen = select(judged, **options)
     chosen = _with_hyperparameters(chosen, configurations)
     chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
-    return Choice(evaluations, chosen)
+    return Choice(evaluations, chosen, judged, options)
 
 
 def _incomplete_runs(
@@ -364,15 +583,19 @@ def _with_hyperparameters(
 
 
 def describe_step(step: str | int) -> str:
-    """What the choice of a step means for what is chosen, in words."""
+    """What the choice of a step means for what is chosen, in words.
+
+    Whatever the step, scores come from episodes in the simulator: no choice by them is offline.
+    """
+    online = "chosen online, by episodes in the simulator"
     if step == "best":
         return (
             "step best: each configuration at the step that the rule prefers. This is online "
-            "checkpoint selection, which an offline method does not have"
+            f"checkpoint selection, which an offline method does not have; {online}"
         )
     if step == "last":
-        return "step last: each configuration at its last evaluation (offline)"
-    return f"step {step}: each configuration at that evaluation (offline)"
+        return f"step last: each configuration at its last evaluation; {online}"
+    return f"step {step}: each configuration at that evaluation; {online}"
 
 
 def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
@@ -394,6 +617,7 @@ def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -
     for row in range(len(chosen)):
         entry = chosen.iloc[row]
         print(f"{entry['algorithm']} {entry['task']}: {entry['reason']}")
+        print(f"  {entry['budget']}")
         if settings[row]:
             print(f"  {settings[row]}")
         if arguments.rule == "pareto" and len(entry["front"]):

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.execution.interruption import INTERRUPTED, termination_as_interrupt
+from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="run a sweep; run it again to resume it",
         description="Runs what the store still lacks of a sweep. Exit code 0: all runs complete; "
         "1: some failed or diverged; 2: bad input, or a store that cannot be read or written; "
-        "130: interrupted.",
+        "130: interrupted by Ctrl-C; 143: by SIGTERM.",
     )
     parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
     parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
@@ -72,21 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
     from safesweep.trainables.store.writer import StoreProblem
 
     try:
-        with termination_as_interrupt():
-            summary = run_sweep(
-                spec,
-                arguments.storage,
-                arguments.address,
-                arguments.num_cpus,
-                arguments.num_gpus,
-                fail_fast=arguments.fail_fast,
-            )
+        summary = run_sweep(
+            spec,
+            arguments.storage,
+            arguments.address,
+            arguments.num_cpus,
+            arguments.num_gpus,
+            fail_fast=arguments.fail_fast,
+        )
     except FirstFailure as failure:
         say(f"safesweep: {failure}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("safesweep: interrupted; the same command resumes the sweep")
-        return INTERRUPTED
+        return exit_code(interrupt)
     except StoreProblem as problem:
         resume = "once it can, the same command resumes the sweep"
         raise StoreProblem(f"{problem}; {resume}") from problem
@@ -113,10 +112,12 @@ def summary_table(summary: "SweepSummary") -> "pandas.DataFrame":
 
 
 def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
+    from safesweep.sweeps.evaluation import with_episodes
     from safesweep.sweeps.execution.population_size import as_begun
     from safesweep.sweeps.execution.scheduler import make_plan, previous_spec
 
-    spec = as_begun(spec, previous_spec(arguments.storage, spec.name))
+    previous = previous_spec(arguments.storage, spec.name)
+    spec, episodes = with_episodes(as_begun(spec, previous), arguments.storage, previous)
     dataset_ids = {task: _local_dataset_id(task, spec.dataset_of(task)) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
@@ -131,7 +132,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
     )
     shortfalls = [arm.shortfall for arm in plan.arms if arm.shortfall is not None]
-    for line in [*shortfalls, *describe_rungs(plan)]:
+    for line in [*episodes, *shortfalls, *describe_rungs(plan)]:
         say(f"{spec.name}: {line}")
     if spec.calibrated:
         say(

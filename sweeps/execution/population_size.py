@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -58,7 +57,7 @@ def as_begun(spec: SweepSpec, previous_spec: str | None) -> SweepSpec:
 
 
 def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:
-    return replace(spec, configs_per_trial=configs_per_trial, calibrated=False)
+    return spec.model_copy(update={"population": configs_per_trial})
 
 
 def _concurrent(spec: SweepSpec, cpus: int | None, gpus: int | None, device: str) -> int:

@@ -61,6 +61,27 @@ def wanted_address(address: str | None, environment: Mapping[str, str] = os.envi
     return None if chosen == "local" else chosen
 
 
+def require_possible(address: str | None, num_cpus: int | None, num_gpus: int | None) -> None:
+    """What can be told without asking the cluster, before anything is loaded or started.
+
+    Raises:
+        InvalidInput: the address is none, or processors are counted for a cluster, which has its
+            own.
+    """
+    wanted = wanted_address(address)
+    if wanted is None:
+        return
+    source = "" if address else " (RAY_ADDRESS)"
+    if wanted != "auto":
+        _resolved(wanted)
+    for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+        if count is not None:
+            raise InvalidInput(
+                f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
+                "nodes say themselves what they have"
+            )
+
+
 def find_cluster(address: str, seconds: float = CONNECT_SECONDS, nodes: int = 1) -> Cluster:
     """The cluster at an address, once so many of its nodes are there.
 

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, classify, describe_error
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
 from safesweep.sweeps.execution.ray_connection import (
     authentication,
     find_cluster,
+    require_possible,
     session_folder,
     wanted_address,
 )
@@ -141,8 +143,9 @@ def run_sweeps(
     its InvalidInput in place of a summary, and the others are run.
     """
     data = _Datasets(progress)
-    asked = [_as_spec(spec) for spec in specs]
+    asked = [_with_episodes(_as_spec(spec), storage, progress) for spec in specs]
     spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
+    require_possible(address, num_cpus, num_gpus)
     for spec in asked if len(asked) == 1 else ():
         require_not_running(storage, spec.name)
     queues: list[Queue] = []
@@ -161,7 +164,7 @@ def run_sweeps(
                 for spec in asked
             ]
             for spec in checked:
-                if progress and spec.compile is None:
+                if progress and spec.compile == "auto":
                     say(f"{spec.name}: {_compile_choice(spec)}")
             # Trials of one Tune run ask for the same resources.
             alike: dict[tuple[float, float], dict[int, SweepSpec]] = {}
@@ -189,6 +192,16 @@ def _as_spec(spec: SweepSpec | Mapping[str, Any] | str | Path) -> SweepSpec:
     if isinstance(spec, Mapping):
         return SweepSpec.from_mapping(spec)
     return SweepSpec.load(spec)
+
+
+def _with_episodes(spec: SweepSpec, storage: str, progress: bool) -> SweepSpec:
+    """The sweep with the numbers that stand for `evaluate: {episodes: auto}`."""
+    if spec.evaluate_episodes is not None:
+        return spec
+    spec, lines = with_episodes(spec, storage, previous_spec(storage, spec.name))
+    for line in lines if progress else ():
+        say(f"{spec.name}: {line}")
+    return spec
 
 
 def _calibrated(
@@ -341,14 +354,7 @@ def _ray(
         }
         refused = "Ray cannot be started here"
     else:
-        source = "" if address else " (RAY_ADDRESS)"
-        for name, count in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-            if count is not None:
-                raise InvalidInput(
-                    f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
-                    "nodes say themselves what they have"
-                )
-        if source:
+        if not address:
             say(f"joining the Ray cluster at {wanted}, which RAY_ADDRESS names")
         cluster = find_cluster(wanted)
         options["address"] = cluster.address
@@ -606,7 +612,7 @@ def _trial_config(
         "stop": dict(trial.stop),
         "stop_at": trial.since,
         "evaluate_every": spec.evaluate_every,
-        "episodes": spec.evaluate_episodes,
+        "episodes": spec.episodes_of(trial.task),
         "cost_limit": spec.cost_limit,
         "sweep": spec.name,
         "storage": storage,

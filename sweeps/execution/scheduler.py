@@ -167,6 +167,7 @@ class Launch:
 
     def start(self) -> None:
         """Say that it runs, in the store and in the progress."""
+        self.writer.remove_stray_compacted()
         self.write_row("running", force=True)
         self.progress.add(self.tally)
 

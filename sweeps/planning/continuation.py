@@ -158,9 +158,8 @@ class ShorterTrials:
         ):
             return f"the run of {trial.steps} steps was evaluated at other steps"
         limits = {self.spec.cost_limit_of(task) for task in rows["task"].unique()}
-        if set(rows["episodes"]) != {self.spec.evaluate_episodes} or (
-            set(rows["cost_limit"]) != limits
-        ):
+        episodes = {self.spec.episodes_of(task) for task in rows["task"].unique()}
+        if set(rows["episodes"]) != episodes or set(rows["cost_limit"]) != limits:
             return f"the run of {trial.steps} steps was evaluated on other terms"
         return None
 

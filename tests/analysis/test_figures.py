@@ -5,7 +5,15 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from safesweep.analysis.figures import BLUE, draw_published, draw_series, figure_style, save_figure
+from safesweep.analysis.figures import (
+    BLUE,
+    METHOD_STYLES,
+    draw_published,
+    draw_series,
+    figure_style,
+    save_figure,
+    styles_of,
+)
 
 RESULTS = pandas.DataFrame(
     {"x": [0.6, 0.6, 0.9, 0.9], "seed": [0, 1, 0, 1], "y": [0.2, 0.4, 0.6, 0.6]}
@@ -28,6 +36,26 @@ def test_a_series_is_the_mean_with_a_band_over_seeds() -> None:
     deviation = 0.2 / 2**0.5
     assert band[:, 1].min() == pytest.approx(0.3 - deviation)
     assert band[:, 1].max() == pytest.approx(0.6)
+
+
+def test_a_band_ends_at_the_floor() -> None:
+    axes = Figure().subplots()
+    draw_series(axes, RESULTS, "x", "y", color=BLUE, marker="o", floor=0.25)
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].min() == 0.25
+
+
+def test_every_method_has_its_own_style() -> None:
+    own = {name: style for name, style in METHOD_STYLES.items() if name != "LSPC"}
+    assert len({(style.color, style.marker) for style in own.values()}) == len(own)
+
+
+def test_styles_are_the_same_whatever_stands_beside_and_never_shared() -> None:
+    names = [*METHOD_STYLES, *(f"setting {place}" for place in range(30))]
+    names.remove("LSPC")
+    styles = styles_of(names)
+    assert list(styles) != [] and set(styles) == set(names)
+    assert len({(style.color, style.marker) for style in styles.values()}) == len(names)
+    assert styles_of(["FISOR", "x", "CPQ"])["FISOR"] == styles_of(["FISOR"])["FISOR"]
 
 
 def test_one_seed_has_no_band() -> None:

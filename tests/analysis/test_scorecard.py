@@ -2,7 +2,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas
 import pytest
 
 from safesweep.analysis import scorecard
@@ -23,10 +22,6 @@ def done(write_ablation: WriteAblation, tmp_path: Path) -> tuple[Reproduction, R
     return reproduce(TABLE_8, store, "smoke", tmp_path / "figures", "the command"), store
 
 
-def findings(entry: Reproduction) -> pandas.DataFrame:
-    return entry.scorecard.assign(paper="flrp", ablation=entry.ablation.id)
-
-
 def test_the_page_holds_figure_claims_and_remarks(
     done: tuple[Reproduction, ResultStore], tmp_path: Path
 ) -> None:
@@ -38,7 +33,7 @@ def test_the_page_holds_figure_claims_and_remarks(
         f'ablation,claim,remark\nflrp-table8,{claim},"Too few, a|b."\n', encoding="utf-8"
     )
     command = "safesweep reproduce x --page y"
-    paths = write_page([entry], findings(entry), store, load_remarks(page), page, command)
+    paths = write_page([entry], store, load_remarks(page), page, command)
     assert all(path.is_file() for path in paths)
     assert {path.name for path in paths} >= {
         "README.md",
@@ -62,7 +57,7 @@ def test_large_data_stays_in_the_store(
     page = tmp_path / "page"
     sizes = {path.name: path.stat().st_size for path in entry.paths if path.suffix == ".csv"}
     monkeypatch.setattr(scorecard, "LARGEST_DATA", sizes["flrp-table8-smoke.csv"] - 1)
-    paths = write_page([entry], findings(entry), store, {}, page, "the command")
+    paths = write_page([entry], store, {}, page, "the command")
     text = paths[0].read_text(encoding="utf-8")
     assert "Data: figure (in the store), " in text
     assert "flrp-table8-smoke.csv" not in {path.name for path in paths}
@@ -71,8 +66,11 @@ def test_large_data_stays_in_the_store(
 
 def test_claims_without_support_need_a_remark(done: tuple[Reproduction, ResultStore]) -> None:
     entry, _ = done
-    verdicts = entry.scorecard.assign(verdict="undecided")
-    verdicts.loc[verdicts["claim"] == verdicts["claim"].iloc[0], "verdict"] = "supported"
+    verdicts = entry.scorecard.assign(claim_verdict="undecided", claim_p_value=0.5)
+    first = verdicts["claim"] == verdicts["claim"].iloc[0]
+    verdicts.loc[first, ["claim_verdict", "claim_p_value", "claim_p_against"]] = [
+        "supported", 1e-6, 1.0,
+    ]  # fmt: skip
     judged = replace(entry, scorecard=verdicts)
     names = list(dict.fromkeys(verdicts["claim"]))
     assert unexplained([judged], {}) == [("flrp-table8", name) for name in names[1:]]

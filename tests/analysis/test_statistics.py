@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from safesweep.analysis.intervals import mean_interval
 from safesweep.analysis.selection.choice import select
 from safesweep.analysis.statistics import (
+    compare,
     estimate,
     optimism,
     performance_profile,
@@ -15,8 +17,10 @@ from safesweep.analysis.statistics import (
     rows_of_choice,
     run_scores,
     summarize,
+    with_confirmations,
 )
 from safesweep.search_spaces.validation import InvalidInput
+from tests.benchmarks.interval_coverage import coverage
 
 SCORES = {"a": [0.1, 0.4, 0.7, 0.8], "b": [0.2, 0.2, 0.9, 1.3]}
 
@@ -58,14 +62,30 @@ def test_the_interval_depends_on_the_seed_given_and_on_nothing_else() -> None:
     assert one.low < one.value < one.high
 
 
-def test_on_one_task_it_is_scipys_percentile_bootstrap() -> None:
+def test_of_a_mean_it_is_the_interval_of_confirm_and_of_claims() -> None:
     sample = np.random.default_rng(0).normal(size=12)
-    ours = estimate({"a": sample}, "mean", samples=20_000)
-    theirs = stats.bootstrap(
-        (sample,), np.mean, n_resamples=20_000, method="percentile", random_state=0
-    ).confidence_interval
-    assert ours.low == pytest.approx(theirs.low, abs=0.02)
-    assert ours.high == pytest.approx(theirs.high, abs=0.02)
+    ours = estimate({"a": sample}, "mean")
+    theirs = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert (ours.value, ours.low, ours.high) == mean_interval(sample)
+    # The two runs of which the percentile bootstrap said [0.18, 1.20].
+    assert estimate({"a": [0.18, 1.20]}, "mean").low == pytest.approx(-5.79, abs=0.01)
+
+
+def test_over_tasks_a_mean_has_welchs_interval() -> None:
+    # One task against the negative of another: twice the mean over the two is their difference.
+    one, other = np.array([1.0, 2.0, 4.0]), np.array([0.0, 5.0, 6.0, 2.5])
+    found = estimate({"a": one, "b": -other}, "mean")
+    welch = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    assert (2 * found.low, 2 * found.high) == pytest.approx((welch.low, welch.high))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "iqm", "median"])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_intervals_of_few_seeds_cover_the_truth(statistic: str, seeds: int, tasks: int) -> None:
+    found = coverage("normal", statistic, tasks, seeds, 120)
+    assert found >= 0.95 - 0.025 - 3 * np.sqrt(0.95 * 0.05 / 120)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -86,7 +106,8 @@ def test_drawing_the_tasks_too_widens_the_interval() -> None:
     assert drawn.high - drawn.low > 20 * (fixed.high - fixed.low)
     single = estimate({"a": [0.0], "b": [1.0]}, "mean")
     assert (single.value, np.isnan(single.low), np.isnan(single.high)) == (0.5, True, True)
-    assert estimate({"a": [0.0], "b": [1.0]}, "mean", tasks=True).low == 0.0
+    # Two tasks say next to nothing of others.
+    assert estimate({"a": [0.0], "b": [1.0]}, "mean", tasks=True).low < -3
 
 
 @given(
@@ -157,12 +178,51 @@ def test_bad_options_are_one_line(options: dict[str, object], message: str) -> N
     assert "\n" not in str(refusal.value)
 
 
-def test_a_profile_is_the_share_of_runs_above_each_threshold() -> None:
+def test_a_profile_is_the_share_of_safe_runs_above_each_threshold() -> None:
+    # The reward is the cost: the run of 1.3 is above the limit, and so below every threshold.
     profile = performance_profile(frame_of({"flrp": SCORES}), [-1.0, 0.3, 0.8, 2.0])
-    assert profile["value"].tolist() == pytest.approx([1.0, 5 / 8, 2 / 8, 0.0])
+    assert profile["value"].tolist() == pytest.approx([7 / 8, 4 / 8, 1 / 8, 0.0])
+    assert set(profile["metric"]) == {"safe_reward"}
     assert (profile["low"] <= profile["value"]).all()
     assert (profile["value"] <= profile["high"]).all()
     assert profile["value"].is_monotonic_decreasing
+    costs = performance_profile(frame_of({"flrp": SCORES}), [1.0], metric="normalized_cost")
+    assert costs["value"].tolist() == [1 / 8]
+
+
+def test_two_runs_that_agree_are_no_certainty() -> None:
+    frame = frame_of({"flrp": {"a": [0.5, 0.6]}})
+    row = performance_profile(frame, [0.1]).iloc[0]
+    assert (row["value"], row["high"]) == (1.0, 1.0)
+    assert row["low"] == pytest.approx(0.025**0.5)
+    better = probability_of_improvement({"a": [0.5, 0.6]}, {"a": [0.1, 0.2]})
+    assert (better.value, better.low) == (1.0, pytest.approx(0.025**0.5))
+
+
+def test_an_unsafe_score_is_no_improvement() -> None:
+    frame = frame_of({"wild": {"a": [0.0] * 5}, "calm": {"a": [0.0] * 5}, "mad": {"a": [0.0] * 5}})
+    wild, mad = frame["algorithm"] == "wild", frame["algorithm"] == "mad"
+    frame.loc[wild, ["normalized_reward", "normalized_cost"]] = [1.0, 20.0]
+    frame.loc[mad, ["normalized_reward", "normalized_cost"]] = [2.0, 2.0]
+    frame.loc[~wild & ~mad, ["normalized_reward", "normalized_cost"]] = [0.5, 0.9]
+    found = compare(frame).set_index(["one", "other"])["value"]
+    assert found["calm", "wild"] == 1.0 and found["wild", "calm"] == 0.0
+    assert found["mad", "wild"] == 0.5
+    assert performance_profile(frame[wild], [-100.0])["value"].tolist() == [0.0]
+    with pytest.raises(InvalidInput, match="missing column normalized_cost"):
+        compare(frame.drop(columns="normalized_cost"))
+
+
+@pytest.mark.parametrize("seeds", [4, 5])
+def test_fewer_than_five_seeds_are_flagged_everywhere(seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    frame = frame_of({name: {"a": rng.random(seeds), "b": rng.random(9)} for name in "xy"})
+    tables = (
+        summarize(frame), compare(frame), probability_safe(frame),
+        performance_profile(frame, [0.1]),
+    )  # fmt: skip
+    for table in tables:
+        assert set(table["few_seeds"]) == {seeds < 5}
 
 
 def test_probability_of_improvement_is_mann_whitneys() -> None:
@@ -176,7 +236,7 @@ def test_probability_of_improvement_is_mann_whitneys() -> None:
     tasks = {"a": [1.0], "b": [0.0], "c": [5.0]}
     against = {"a": [0.0], "b": [1.0], "d": [9.0]}
     assert probability_of_improvement(tasks, against).value == 0.5
-    assert np.isnan(probability_of_improvement(tasks, against).low)
+    assert probability_of_improvement(tasks, against).low == pytest.approx(0.0126, abs=1e-4)
     assert probability_of_improvement(tasks, against, tasks=True).high == 1.0
     with pytest.raises(InvalidInput, match="none in common"):
         probability_of_improvement({"a": [1.0]}, {"b": [1.0]})
@@ -191,7 +251,8 @@ def test_probability_of_being_safe() -> None:
     )
     # Four safe runs of four do not make it certain.
     assert found.loc["safe", "value"] == 1.0
-    assert found.loc["safe", "low"] == pytest.approx(0.025 ** (1 / 4))
+    # One seed of the second task is what it hangs on: as good as three runs in all.
+    assert found.loc["safe", "low"] == pytest.approx(0.025 ** (1 / 3))
     assert found.loc["safe", ["safe_runs", "runs", "tasks"]].tolist() == [4, 4, 2]
     mixed = probability_safe(frame_of({"x": {"a": [0.5, 1.5], "b": [0.5] * 8}})).iloc[0]
     assert mixed["value"] == pytest.approx(0.75)
@@ -203,6 +264,32 @@ def test_the_rows_behind_a_choice() -> None:
     rows = rows_of_choice(frame, select(frame, step=1))
     assert set(rows["step"]) == {1}
     assert len(rows) == 8
+
+
+def test_confirmations_stand_in_for_what_a_choice_was_made_by() -> None:
+    rows = pandas.DataFrame(
+        [{"algorithm": "bc", "task": "a", "policy": "bc", "config_id": name, "seed": seed,
+          "step": 9, "normalized_reward": 0.9, "normalized_cost": 0.5, "cost_limit": 10.0}
+         for name in ("seeds", "episodes", "neither") for seed in (0, 1)]
+    )  # fmt: skip
+    again = [
+        {"task": "a", "policy": "bc", "config_id": name, "seed": seed, "kind": kind,
+         "normalized_reward": 0.4, "cost_return_mean": 8.0, "normalized_cost": 99.0}
+        for name, kind, seed in (
+            ("seeds", "evaluated", 0), ("seeds", "retrained", 7), ("seeds", "retrained", 8),
+            ("episodes", "evaluated", 0), ("episodes", "evaluated", 1),
+        )
+    ]  # fmt: skip
+    found = with_confirmations(rows, pandas.DataFrame(again)).set_index("config_id")
+    assert found.loc["seeds", "seed"].tolist() == [7, 8]
+    assert set(found.loc["seeds", "evidence"]) == {"fresh seeds"}
+    assert set(found.loc["episodes", "evidence"]) == {"fresh episodes"}
+    assert set(found.loc["neither", "evidence"]) == {"as chosen"}
+    assert found.loc["episodes", "normalized_cost"].tolist() == [0.8, 0.8]
+    assert found.loc["neither", "normalized_cost"].tolist() == [0.5, 0.5]
+    assert set(found["algorithm"]) == {"bc"} and set(found["step"]) == {9}
+    nothing = with_confirmations(rows, pandas.DataFrame())
+    assert set(nothing["evidence"]) == {"as chosen"} and len(nothing) == 6
 
 
 def test_optimism_is_what_the_choice_promised_more_than_it_kept() -> None:

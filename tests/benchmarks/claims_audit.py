@@ -166,7 +166,8 @@ def rates(judge: Judge, shape: str, seeds: int, repetitions: int) -> list[dict[s
     On average: at the edge on every task. Every task: for "supported", at the edge on one task and
     clearly supported on the others; for "contradicted", at the edge on all.
     """
-    generator = np.random.default_rng(0)
+    place = list(JUDGES.values()).index(judge)
+    generator = np.random.default_rng([place, judge.shapes.index(shape), seeds])
     clear = Finding("other", SUPPORTED, 0.0, p_value=0.0, p_against=1.0)
     claims = [
         Claim("", "", lambda _: [], quantifier=quantifier, margin=judge.margin)
@@ -201,7 +202,10 @@ def error_rates(repetitions: int) -> pandas.DataFrame:
     for name, judge in JUDGES.items():
         for shape in judge.shapes:
             for seeds in SEEDS:
-                found = rates(judge, shape, seeds, repetitions)
+                # Student's test is wrong in exactly 5 % of normal samples: so near to what is
+                # allowed, more repetitions have to tell chance from error.
+                count = 4 * repetitions if shape == NORMAL else repetitions
+                found = rates(judge, shape, seeds, count)
                 rows += [{"judge": name, **row} for row in found]
     return pandas.DataFrame(rows)
 
@@ -301,7 +305,9 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=2000)
     repetitions = parser.parse_args().repetitions
     errors = error_rates(repetitions)
-    print(f"1. False verdicts at the edge of a claim, {repetitions} repetitions\n")
+    print(
+        f"1. False verdicts at the edge of a claim, {repetitions} repetitions (normal: 4 times)\n"
+    )
     print(errors.to_string(index=False, float_format="%.3f", na_rep=""))
     claims = replicate(ABLATIONS)
     print(f"\n2. The printed numbers as results, {PSEUDO_SEEDS} pseudo-seeds, deviation {NOISE}\n")

@@ -51,7 +51,7 @@ def evaluate(config: Mapping[str, Any]) -> Outcome:
 def search(method: str, seed: int, num_configs: int) -> Search:
     """A search on the problem, with four suggestions open at a time where it is adaptive."""
     parallel = 4 if method in ADAPTIVE_METHODS else None
-    options = SearchOptions(method, num_configs, seed, parallel)
+    options = SearchOptions(method=method, num_configs=num_configs, seed=seed, parallel=parallel)
 
     def resolve(parameters: Mapping[str, Value]) -> dict[str, Any]:
         return dict(parameters)

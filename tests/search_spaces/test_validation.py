@@ -1,5 +1,6 @@
 """What counts as missing, whichever library a cell comes from; and what messages show."""
 
+import pickle
 from datetime import date
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
+    Problems,
     is_missing,
+    key_problems,
     listed,
     quotes_hint,
     require_choice,
@@ -74,3 +77,28 @@ def test_only_what_is_not_text_belongs_in_quotes() -> None:
     assert "a date" in quotes_hint(date(2024, 5, 1))
     with pytest.raises(InvalidInput, match="False is not one of a, b; YAML reads it as a truth"):
         require_choice("field", False, ["a", "b"])
+
+
+def test_problems_are_collected_once_each_and_raised_together() -> None:
+    problems = Problems()
+    problems.check()
+    with problems.collected("a."):
+        raise InvalidInput("b: is missing", "c: is missing")
+    problems.add("a.b: is missing")
+    with pytest.raises(InvalidInput) as found:
+        problems.check()
+    assert found.value.problems == ("a.b: is missing", "a.c: is missing")
+    assert str(found.value) == "a.b: is missing\na.c: is missing"
+    assert pickle.loads(pickle.dumps(found.value)).problems == found.value.problems
+
+
+def test_errors_of_other_kinds_are_not_collected() -> None:
+    with pytest.raises(ZeroDivisionError), Problems().collected():
+        _ = 1 / 0
+
+
+def test_a_key_that_looks_like_a_missing_one_is_said_alone() -> None:
+    (line,) = key_problems("range", ["low", "hgh"], ["low", "high"], ["low", "high"])
+    assert line == "range.hgh: unknown key; allowed: low, high; did you mean 'high'?"
+    assert key_problems("", [], ["low"], ["low"]) == ["low: is missing"]
+    assert key_problems("", ["low"], ["low"], ["low"]) == []

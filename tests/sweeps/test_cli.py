@@ -8,6 +8,7 @@ import pytest
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps import cli
 from safesweep.sweeps.commands import catalog, run
+from safesweep.sweeps.execution.interruption import Terminated
 
 
 def failing(problem: BaseException) -> object:
@@ -68,6 +69,7 @@ def test_an_unwritable_store_is_bad_input(
     [
         (InvalidInput("first\n  second"), 2, "safesweep: first second"),
         (KeyboardInterrupt(), 130, "safesweep: interrupted"),
+        (Terminated(), 143, "safesweep: interrupted"),
     ],
 )
 def test_exceptions_become_exit_codes(

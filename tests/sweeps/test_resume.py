@@ -68,7 +68,7 @@ def test_a_scheduler_stops_it_as_cleanly_as_its_user(tmp_path: Path) -> None:
     wait_until(lambda: working(store) == 1, driver)
     driver.send_signal(signal.SIGTERM)
     _, error = driver.communicate(timeout=TIMEOUT_SECONDS)
-    assert driver.returncode == 130, error
+    assert driver.returncode == 143, error
     last_line = error.strip().splitlines()[-1]
     assert last_line == "safesweep: interrupted; the same command resumes the sweep"
     assert "SIGTERM" not in error and "Traceback" not in error
@@ -120,3 +120,28 @@ def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Pa
             check_exact=True,
         )
     assert not list(disturbed.glob("heartbeats/*")) and not list(disturbed.glob(".partial/*"))
+
+
+@pytest.mark.ray
+def test_a_second_driver_is_told_and_one_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
+    dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"
+    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
+    spec.write_text(SPEC.format(dataset=dataset))
+    first = start(spec, store)
+    wait_until(lambda: working(store) == 1, first)
+
+    second = start(spec, store)
+    _, error = second.communicate(timeout=TIMEOUT_SECONDS)
+    assert second.returncode == 2
+    (line,) = error.splitlines()
+    assert line.startswith(f"safesweep: sweep: 'example' is being run by process {first.pid} on ")
+
+    first.kill()
+    first.communicate(timeout=TIMEOUT_SECONDS)
+    third = start(spec, store)
+    _, error = third.communicate(timeout=TIMEOUT_SECONDS)
+    assert third.returncode == 0, error
+    runs = ResultStore(store).runs()
+    assert runs["run_id"].is_unique
+    assert set(runs["status"]) == {"completed"}
+    assert not list(store.glob("leases/*"))

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from safesweep.search_spaces.validation import InvalidInput, nearest, shown
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, shown
 from safesweep.trainables.data.cache import (
     cache_folder,
     collected_file,
@@ -82,8 +82,7 @@ def local_dataset(task: Task, source: str) -> Path | None:
             return _in_a_file(minari_dataset_in(path))
         if os.path.exists(path):
             return path
-        close = nearest(source, SOURCES)
-        hint = f"; did you mean {close!r}?" if close else ""
+        hint = did_you_mean(source, SOURCES)
         raise InvalidInput(
             f"dataset: {shown(source)} is neither {', '.join(SOURCES)} nor a file that exists{hint}"
         )

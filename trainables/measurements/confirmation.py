@@ -1,6 +1,5 @@
 """Evaluating runs again from their checkpoints, on episodes and noise that no one has seen."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec, policy_cost_limit
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
-from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import Episodes, rollout
 from safesweep.trainables.training.acting import Policy, draw_noise
+from safesweep.trainables.training.checkpoints import run_state
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations
 # use.
@@ -39,7 +38,7 @@ def confirmation_id(
     runs: Sequence[ChosenRun], policy: str, episodes: int, episode_seed: int, cost_limit: float
 ) -> str:
     """Identity of a confirmation: the same request always has the same."""
-    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}"
+    request = f"{policy}/{episodes}/{episode_seed}/{cost_limit:g}/common starts"
     return identity.trial_id(f"{run.run_id}/{request}" for run in runs)
 
 
@@ -53,12 +52,13 @@ def evaluate_again(
     episode_seed: int = 1,
     cost_limit: float | None = None,
     rule: str | None = None,
+    kind: str = "evaluated",
 ) -> list[dict[str, Any]]:
     """Evaluate runs from their checkpoints and write the rows to the table `confirmations`.
 
-    The episodes' starts and the policy's noise follow from (seed of the run, `episode_seed`), and
-    from streams that training and its evaluations do not use. Checkpoints are read as tensors and
-    plain values only (`weights_only`): one that somebody else made cannot run code.
+    The episodes' starts follow from `episode_seed` alone, so that all runs meet the same, and the
+    policy's noise from (seed of the run, `episode_seed`); both from streams that training and its
+    evaluations do not use.
 
     Args:
         writer: of the sweep that the runs belong to.
@@ -67,6 +67,7 @@ def evaluate_again(
         episode_seed: another number gives other episodes.
         cost_limit: what costs are normalised by; the task's own when None.
         rule: by which the configuration was chosen, for the record.
+        kind: "evaluated" for the runs that were chosen by, "retrained" for fresh seeds.
 
     Raises:
         InvalidInput: a checkpoint is missing, is not one of these runs', or does not load.
@@ -75,7 +76,7 @@ def evaluate_again(
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
-    method_class = ALGORITHMS[algorithm]
+    method_class = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
     for run in runs:
         require_policy(method_class, run.config, policy)
     limit = policy_cost_limit(policy, limit)
@@ -83,7 +84,7 @@ def evaluate_again(
     moment = datetime.now(UTC)
     rows = []
     for run in runs:
-        state, step = _run_state(writer, run)
+        state, step = run_state(writer, run.trial_id, run.run_id)
         outcome = _evaluate(method_class, found, run, state, policy, episodes, episode_seed, limit)
         rows.append(
             {
@@ -95,7 +96,7 @@ def evaluate_again(
                 "seed": run.seed,
                 "step": step,
                 "policy": policy,
-                "kind": "evaluated",
+                "kind": kind,
                 "rule": rule,
                 "episode_seed": episode_seed,
                 **_scores(found, outcome, limit),
@@ -122,26 +123,6 @@ def require_policy(method_class: type[Method], config: Mapping[str, Any], policy
         allowed += ", and each at a cost limit (name@10)" if by_limit else ""
     if not known:
         raise InvalidInput(f"policy: {policy!r} is not one of {method_class.name}'s, {allowed}")
-
-
-def _run_state(writer: ResultWriter, run: ChosenRun) -> tuple[Any, int]:
-    """One run's state [1, ...] from its trial's checkpoint, and the step at which it was made."""
-    path = checkpoint_path(run.trial_id)
-    content = writer.read_bytes(path)
-    if content is None:
-        raise InvalidInput(f"checkpoint: run {run.run_id} has none ({path} is not in the store)")
-    try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        member = saved["run_ids"].index(run.run_id)
-        population = saved["population"]
-        state = tree_map(lambda leaf: leaf[member : member + 1], population["state"])
-        return state, int(population["step"])
-    except Exception as problem:
-        # Unpickling fails in many ways, and every one means that this is no checkpoint of ours.
-        reason = " ".join(str(problem).split())[:200]
-        raise InvalidInput(
-            f"checkpoint: {path} cannot be read for {run.run_id} ({reason})"
-        ) from problem
 
 
 def _evaluate(
@@ -180,8 +161,9 @@ def _evaluate(
         }
 
     act = Policy(method, policy, state, hyperparameters, draw, torch.device("cpu"))
-    seeds = np.random.SeedSequence([*streams, 0]).generate_state(episodes)
-    return rollout(task, act, 1, seeds[None])
+    # Common to all runs, as in training, and others than there.
+    starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
+    return rollout(task, act, 1, starts)
 
 
 def _number(entropy: Sequence[int]) -> int:

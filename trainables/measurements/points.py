@@ -3,9 +3,8 @@
 A view takes one run, loaded from its checkpoint, and gives rows (view, point, quantity, value).
 """
 
-import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -18,7 +17,7 @@ from scipy.spatial import Delaunay, QhullError
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import require_choice
 from safesweep.trainables.components.critics import evaluate_ensemble
 from safesweep.trainables.components.latent_refiner import EXPERTS
 from safesweep.trainables.components.networks import gaussian_log_density, mlp
@@ -28,9 +27,10 @@ from safesweep.trainables.measurements.bandit import bandit_dataset, bandit_task
 from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
 from safesweep.trainables.methods.flrp import decode_base
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.training.checkpoints import load_run
 from safesweep.trainables.training.population import Population
 
 Row = tuple[str, int, str, float]
@@ -75,52 +75,6 @@ def measure_points(storage: str, request: PointRequest, runs: pandas.DataFrame) 
                 for name, point, quantity, value in view(population, datasets[task], request)
             ]
     write_points(storage, request.name, pandas.DataFrame(rows, columns=list(COLUMNS)))
-
-
-def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> Population:
-    """A population of that one run, as its checkpoint holds it.
-
-    Raises:
-        InvalidInput: the data is not the run's, or there is no checkpoint of it.
-    """
-    if dataset.dataset_id != run["dataset_id"]:
-        raise InvalidInput(
-            f"dataset: {dataset.dataset_id} is not what run {run['run_id']} was trained on "
-            f"({run['dataset_id']})"
-        )
-    path = checkpoint_path(str(run["trial_id"]))
-    content = writer.read_bytes(path)
-    if content is None:
-        raise InvalidInput(f"checkpoint: run {run['run_id']} has none ({path} is not in the store)")
-    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if run["run_id"] not in saved["run_ids"]:
-        raise InvalidInput(f"checkpoint: {path} does not hold run {run['run_id']}")
-    member = saved["run_ids"].index(run["run_id"])
-    method, task = ALGORITHMS[str(run["algorithm"])], get_task(str(run["task"]))
-    fields = method.config_class.field_names()
-    config = method.config_class.resolve(
-        {
-            name: _plain(run[f"hp_{name}"], getattr(method.config_class, name))
-            for name in fields
-            # What a run of an older version does not have had its default's value.
-            if not is_missing(run.get(f"hp_{name}"))
-        }
-    )
-    population = Population(
-        method, [config], [int(run["seed"])], task, dataset, int(run["steps"]), task.cost_limit
-    )
-    population.state = tree_map(
-        lambda leaf: leaf[member : member + 1], saved["population"]["state"]
-    )
-    population.step = int(run["steps"])
-    return population
-
-
-def _plain(value: Any, default: Any) -> Any:
-    """A hyperparameter as its own type; columns shared with other methods may widen it."""
-    if isinstance(default, bool):
-        return str(value).casefold() == "true"
-    return type(default)(value)
 
 
 def _one(population: Population) -> tuple[Any, Any]:
@@ -189,16 +143,8 @@ def flrp_refinement(
             moved = start
             for _ in range(EXPERT_STEPS):
                 moved = _moved(params, name, observation, moved)
-            ends = [
-                _flrp_values(
-                    experts,
-                    params,
-                    observation,
-                    decode_base(params, observation.expand(32, -1), u),
-                    latents,
-                )
-                for u in (start, moved)
-            ]
+            places = [decode_base(params, observation.expand(32, -1), u) for u in (start, moved)]
+            ends = [_flrp_values(experts, params, observation, a, latents) for a in places]
             for quantity, before in ends[0].items():
                 change = (ends[1][quantity] - before).mean()
                 changes.setdefault(quantity, []).append(float(change))

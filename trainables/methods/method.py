@@ -18,7 +18,7 @@ from torch import Tensor
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
-    nearest,
+    did_you_mean,
     require_choice,
     require_number,
     shown,
@@ -125,8 +125,7 @@ class MethodConfig:
         """
         names = {**{f.name: f.name for f in fields(cls)}, **cls.aliases()}
         if name not in names:
-            close = nearest(name, names)
-            hint = f"; did you mean {close!r}?" if close else ""
+            hint = did_you_mean(name, names)
             raise InvalidInput(f"{name}: not a hyperparameter of {cls.__name__}{hint}")
         return names[name]
 

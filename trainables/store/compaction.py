@@ -9,7 +9,7 @@ ones, never some of each.
 - A writer that puts parts into place holds the store's lock shared; the exchange holds it
   exclusive, and links in what has come since the merge began.
 - A reader that listed the old folder finds no file behind the names and has to list again, as
-  `analysis.ResultStore` does. The old folder is kept for some seconds, so that a listing that is
+  `safesweep.ResultStore` does. The old folder is kept for some seconds, so that a listing that is
   under way ends whole.
 - Killed at any moment, what is left is a whole folder in place and one to be thrown away under
   `.partial`, which the next compaction does.

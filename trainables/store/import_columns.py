@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safesweep.search_spaces.validation import InvalidInput, listed, nearest, require_number, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    did_you_mean,
+    listed,
+    nearest,
+    require_number,
+    shown,
+)
 from safesweep.trainables.store.import_presets import HYPERPARAMETER, Preset
 from safesweep.trainables.store.schema import TABLES
 from safesweep.trainables.store.table_files import Kind, TableFile
@@ -177,8 +184,7 @@ def kinds_wanted(plan: Mapping[str, Column]) -> dict[str, Kind]:
 
 def require_ours(name: str) -> None:
     if name not in OURS and not re.fullmatch(r"hp_\w+", name):
-        close = nearest(name, OURS)
-        hint = f"; did you mean {close!r}?" if close else ""
+        hint = did_you_mean(name, OURS)
         raise InvalidInput(
             f"import: {shown(name)} is not a column of evaluations ({', '.join(OURS)}) or "
             f"hp_<name>{hint}"

@@ -3,7 +3,7 @@
 A store holds one folder a table, hive-partitioned by sweep; the partition column `sweep` lives in
 the folder name. All parts of a table have the same columns and types, whatever methods and imports
 share the store, so that any reader sees every row and column: hyperparameters, which differ from
-method to method, are rows of a table of their own. What reads through `analysis.ResultStore` finds
+method to method, are rows of a table of their own. What reads through `safesweep.ResultStore` finds
 them as typed columns `hp_<name>` of `runs` nevertheless.
 """
 

@@ -313,6 +313,28 @@ class ResultWriter:
                         said = {**part.schema.metadata, TRIALS_KEY.encode(): json.dumps(left)}
                         self._put(f"{folder}/{name}", _parquet(rest.replace_schema_metadata(said)))
 
+    def remove_stray_compacted(self) -> None:
+        """Remove rows from merged parts of which the merged parts of `runs` say nothing, and merged
+        parts that are damaged; their trials are trained again, and the rows would be there twice.
+        """
+        known: set[str] = set()
+        for table in TRIAL_TABLES if self.local else ():
+            folder = f"{table}/sweep={self.sweep}"
+            for name in self.names(folder):
+                if not name.startswith(COMPACTED_PREFIX):
+                    continue
+                try:
+                    with store_problems(self.storage, "read"):
+                        trials = compacted_trials(pq.read_schema(f"{self.root}/{folder}/{name}"))
+                except StoreProblem:
+                    self.remove_compacted()
+                    return
+                if table == "runs":
+                    known.update(trials)
+                elif not known.issuperset(trials):
+                    self.remove_compacted()
+                    return
+
     def remove_orphans(self) -> None:
         """Remove parts of trials that no part of `runs` speaks of.
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from safesweep.search_spaces.validation import InvalidInput, nearest, shown
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, shown
 
 # The host in DSRL 0.1.0 (second) no longer answers; the mirror that its repository now names is
 # tried first.
@@ -312,8 +312,7 @@ def get_task(name: str) -> Task:
     found = (TASKS.get(name) or _KEYS.get(name)) if isinstance(name, str) else None
     if found is not None:
         return found
-    close = nearest(str(name), [*TASKS, *_KEYS])
-    hint = f"; did you mean {close!r}?" if close else ""
+    hint = did_you_mean(str(name), [*TASKS, *_KEYS])
     raise InvalidInput(
         f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)})"
     )

@@ -9,7 +9,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
-from safesweep.trainables.tasks.boat import HORIZON, BoatEnvironment, start_states
+from safesweep.trainables.tasks.boat import HORIZON, BoatEnvironment, spread_starts, start_states
 from safesweep.trainables.tasks.processes import WAITING, Wave, simulate
 from safesweep.trainables.tasks.processors import usable_cpus
 from safesweep.trainables.tasks.registry import Task
@@ -105,13 +105,13 @@ def rollout(
 ) -> Episodes:
     """Run one episode per member and seed, until the environment ends it or the horizon.
 
-    Every (member, episode) has an environment of its own, which depends only on the episode's
-    seed, so that no outcome depends on who else is there. Actions are clipped to [-1, 1]; episodes
-    that have ended keep receiving actions, which are ignored.
+    Every (member, episode) has an environment of its own, which depends only on the seeds of
+    episodes, so that no outcome depends on who else is there. Actions are clipped to [-1, 1];
+    episodes that have ended keep receiving actions, which are ignored.
 
     Args:
-        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
-            [members, episodes].
+        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts; on the
+            boats these are spread evenly, as the first seed has it) or [members, episodes].
         processes: how many simulate at a time; see `simulators.worthwhile_processes`.
 
     Raises:
@@ -120,7 +120,11 @@ def rollout(
     given = np.asarray(episode_seeds, dtype=np.int64)
     seeds = np.broadcast_to(given, (members, given.shape[-1]))
     if task.suite == "boat":
-        return _rollout_boats(task, act, seeds)
+        if given.ndim == 1 and len(given):
+            starts = spread_starts(len(given), int(given[0]), task.name)
+        else:
+            starts = start_states(seeds.reshape(-1).tolist(), task.name).reshape(*seeds.shape, 2)
+        return _rollout_boats(task, act, np.broadcast_to(starts, (*seeds.shape, 2)))
     episodes = seeds.shape[1]
     outcomes = Episodes(
         np.zeros((members, episodes)),
@@ -191,10 +195,9 @@ def _wave(
             break
 
 
-def _rollout_boats(task: Task, act: Act, seeds: NDArray[np.int64]) -> Episodes:
-    shape = seeds.shape
-    starts = start_states(seeds.reshape(-1).tolist(), task.name)
-    boats = BoatEnvironment(task.name, starts.reshape(*shape, 2))
+def _rollout_boats(task: Task, act: Act, starts: FloatArray) -> Episodes:
+    shape = starts.shape[:-1]
+    boats = BoatEnvironment(task.name, starts)
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     policies = EpisodeBlock(act, slice(0, shape[0]), slice(0, shape[1]), shape)
     for step in range(HORIZON):

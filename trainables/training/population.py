@@ -445,17 +445,16 @@ class Population:
         return watched.looked_up(self.state)
 
     def evaluate(self, policy: str, episodes: int) -> Episodes:
-        """Roll every member's policy out in the task's simulator: arrays [P, episodes]."""
-        seeds = np.stack(
-            [
-                np.random.SeedSequence([seed, STREAMS["episodes"]]).generate_state(episodes)
-                for seed in self.seeds
-            ]
-        )
+        """Roll every member's policy out in the task's simulator: arrays [P, episodes].
+
+        Every run of every sweep meets the same starts, so that runs differ by what they learned
+        and not by where they were put down. A policy's noise is its own.
+        """
+        seeds = np.random.SeedSequence([STREAMS["episodes"]]).generate_state(episodes)
         act = self.policy(policy, episodes)
         # A trial's CPUs train and simulate in turn.
         threads = torch.get_num_threads()
-        processes = worthwhile_processes(self.task, seeds.size, threads)
+        processes = worthwhile_processes(self.task, self.size * episodes, threads)
         if processes > 1 and self._flops_to_act(policy, act) < CHEAP_TO_ACT:
             # Several threads stay awake for the next operation, where others have to simulate.
             torch.set_num_threads(1)

@@ -25,6 +25,7 @@ from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, hea
 from safesweep.trainables.tasks.dsrl_imports import simulator_versions
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import Episodes
+from safesweep.trainables.training.checkpoints import DamagedCheckpoint, read_checkpoint
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
 from safesweep.trainables.training.population import Population
 
@@ -399,20 +400,11 @@ class Trial:
 
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
         """The content of a trial's checkpoint; None where there is none, or it is damaged."""
-        path = checkpoint_path(trial_id)
-        content = self.writer and self.writer.read_bytes(path)
-        if not content:
-            return None
         try:
-            saved: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location="cpu", weights_only=True
-            )
-            json.loads(saved["rows"])
-        # What a damaged file makes torch and the modules below it raise is not documented.
-        except Exception as problem:
-            _log.warning("checkpoint: left out %s, which is damaged (%s)", path, problem)
+            return read_checkpoint(self.writer, trial_id) if self.writer else None
+        except DamagedCheckpoint as problem:
+            _log.warning("%s; the trial is trained without it", problem)
             return None
-        return saved
 
 
 def evaluation_steps(steps: int, evaluate_every: int) -> list[int]:

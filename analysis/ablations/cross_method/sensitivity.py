@@ -23,7 +23,7 @@ from safesweep.analysis.ablations.cross_method.around_defaults import (
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import describe_cost
 from safesweep.analysis.ablations.engine.claim_builders import value_within
-from safesweep.analysis.ablations.engine.plots import COLORS, short_name, wrapped
+from safesweep.analysis.ablations.engine.plots import short_name, wrapped
 from safesweep.analysis.ablations.engine.settings import (
     COLUMNS,
     COST,
@@ -33,7 +33,7 @@ from safesweep.analysis.ablations.engine.settings import (
     nothing_published,
 )
 from safesweep.analysis.claims import Claim, Finding, judge_paired
-from safesweep.analysis.figures import GREY, figure_style
+from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style
 from safesweep.analysis.selection.choice import within_limit
 from safesweep.analysis.store.reader import ResultStore
 
@@ -132,7 +132,7 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
         for place, row in enumerate(rows):
             for column, name in enumerate(row):
                 axes = figure.add_subplot(grid[1 + place, column])
-                _draw_changes(axes, changes[name], COLORS[_NAMES.index(name)])
+                _draw_changes(axes, changes[name], METHOD_STYLES[name].color)
                 axes.set_title(name)
                 if place == len(rows) - 1:
                     axes.set_xlabel("change of the safe reward")
@@ -190,7 +190,10 @@ def _draw_summary(axes: Axes, results: pandas.DataFrame, metric: str, label: str
             axes.annotate("none\nsafe", (place, 0), fontsize=6, ha="center", va="bottom")
             continue
         deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        axes.errorbar(place, float(values.mean()), deviation, color=COLORS[place], marker="o")
+        style = METHOD_STYLES[name]
+        axes.errorbar(
+            place, float(values.mean()), deviation, color=style.color, marker=style.marker
+        )
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(range(len(_NAMES)), _NAMES, fontsize=7)
     axes.set_xlim(-0.5, len(_NAMES) - 0.5)

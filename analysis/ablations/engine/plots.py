@@ -12,28 +12,32 @@ from matplotlib.lines import Line2D
 
 from safesweep.analysis.ablations.engine.settings import COST, LATENCY, REWARD, STEP_TIME, Draw
 from safesweep.analysis.figures import (
-    BLUE,
-    GREEN,
     GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    YELLOW,
     draw_published,
     draw_series,
     figure_style,
+    styles_of,
 )
 from safesweep.trainables.tasks.registry import TASKS
 
-COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY, "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LABELS = {
     REWARD: "normalized reward",
-    COST: "normalized cost",
-    LATENCY: "latency, ms",
-    STEP_TIME: "train, ms/step",
+    COST: "cost, in limits",
+    LATENCY: "time of an action, ms",
+    STEP_TIME: "time of a training\nstep, ms",
+    "reward_return_mean": "return of an episode",
+    "cost_return_mean": "cost of an episode",
+    "reward_q_mean": "mean of the reward\ncritic $Q_r$",
+    "safety_q_mean": "mean of the cost\ncritic $Q_c$",
+    "true_recall": "feasible states\nrecognised, share",
+    "true_precision": "declared states that\nare feasible, share",
+    "true_specificity": "infeasible states\nrecognised, share",
+    "true_doomed_recognised": "doomed states\nrecognised, share",
+    "success_rate": "success, % of\nepisodes",
 }
+NEVER_NEGATIVE = (COST, "cost_return_mean", LATENCY, STEP_TIME)
 TASKS_A_ROW = 8
+MOST_PANEL_ROWS = 4
 PANELS_A_ROW = 3
 _LINEAR_COSTS = 3.0
 
@@ -68,9 +72,18 @@ def finish_axes(axes: Axes, metric: str, largest: float) -> None:
 
 
 def seeds_note(results: pandas.DataFrame) -> str:
-    """How many seeds the means and bands are over."""
-    count = results.groupby(["task", "metric", "series", "setting"])["seed"].nunique().max()
-    return "1 seed" if count == 1 else f"mean and standard deviation over {count:g} seeds"
+    """How many seeds our means and bands are over."""
+    count = seed_count(results)
+    return f"ours: {count}" if count == "1 seed" else f"ours: mean and deviation over {count}"
+
+
+def seed_count(results: pandas.DataFrame) -> str:
+    """The number of seeds of each task and setting, or its range, in words."""
+    counts = results.groupby(["task", "metric", "series", "setting"])["seed"].nunique()
+    fewest, most = int(counts.min()), int(counts.max())
+    if most == 1:
+        return "1 seed"
+    return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
 
 
 def finish_figure(
@@ -88,7 +101,7 @@ def finish_figure(
         handles.append(
             Line2D(
                 [], [], color=GREY, marker="o", linestyle="none", markerfacecolor="none",
-                markersize=7, label="printed",
+                markersize=7, label="printed, a single number",
             )
         )  # fmt: skip
     if COST in shown:
@@ -96,7 +109,7 @@ def finish_figure(
     width = figure.get_size_inches()[0]
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = int(max(1, min(len(handles), width / (0.45 + 0.062 * longest))))
-    figure.suptitle(f"{title}: {seeds_note(results)}", fontsize=8.5, wrap=True)
+    figure.suptitle(f"{title}; {seeds_note(results)}", fontsize=8.5, wrap=True)
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -124,6 +137,8 @@ def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str 
     def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
         settings = list(dict.fromkeys([*results["setting"], *published["setting"]]))
         tasks = tasks_of(results, published)
+        if len(tasks) > TASKS_A_ROW * MOST_PANEL_ROWS / len(metrics):
+            return draw_table(title, metrics, settings, tasks, results, published, scale, note)
         # With few tasks there is room for one panel a row of tasks; with many, several rows.
         rows_of_tasks = [tasks[i : i + TASKS_A_ROW] for i in range(0, len(tasks), TASKS_A_ROW)]
         both = pandas.concat([results[["task", "metric"]], published[["task", "metric"]]])
@@ -152,8 +167,8 @@ def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str 
                     fontsize=7,
                 )
             handles = [
-                Line2D([], [], color=color, marker=marker, linestyle="none", label=name)
-                for name, (color, marker) in zip(settings, _styles(len(settings)), strict=True)
+                Line2D([], [], color=style.color, marker=style.marker, linestyle="none", label=name)
+                for name, style in styles_of(settings).items()
             ]
             finish_figure(figure, f"{title}, {scale}", results, published, handles, note, metrics)
         return figure
@@ -161,13 +176,75 @@ def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str 
     return draw
 
 
+def draw_table(
+    title: str,
+    metrics: Sequence[str],
+    settings: Sequence[str],
+    tasks: Sequence[str],
+    results: pandas.DataFrame,
+    published: pandas.DataFrame,
+    scale: str,
+    note: str,
+) -> Figure:
+    """A row for each task and a column for each setting, for more tasks than panels can show.
+
+    A cell holds the metrics, ours above what is printed; ours is bold, and what is beyond the cost
+    limit grey.
+    """
+    shown = [m for m in metrics if m in {*results["metric"], *published["metric"]}]
+    lines = [
+        (task, source, frame)
+        for task in tasks
+        for source, frame in (("ours", results), ("printed", published))
+        if (frame["task"] == task).any()
+    ]
+    width = min(10.0, 1.9 + 0.82 * len(settings))
+    with figure_style():
+        figure = Figure(figsize=(width, 0.16 * len(lines) + 1.1), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xlim(-0.5, len(settings) - 0.5)
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        for place, (task, source, frame) in enumerate(lines):
+            for column, setting in enumerate(settings):
+                means = [_values(frame, task, metric, setting) for metric in shown]
+                if not any(len(values) for values in means):
+                    continue
+                unsafe = any(
+                    metric == COST and len(values) and float(values.mean()) > 1
+                    for metric, values in zip(shown, means, strict=True)
+                )
+                axes.text(
+                    column, place,
+                    "  ".join(f"{values.mean():.2f}" if len(values) else "-" for values in means),
+                    ha="center", va="center", fontsize=6.5, color=GREY if unsafe else "black",
+                    fontweight="bold" if source == "ours" else "normal",
+                )  # fmt: skip
+        names = [
+            f"{short_name(task)}, ours" if source == "ours" else short_name(task)
+            for task, source, _ in lines
+        ]
+        axes.set_yticks(range(len(lines)), names, fontsize=6.5)
+        axes.set_xticks(range(len(settings)), settings, fontsize=7)
+        axes.tick_params(length=0, labelbottom=False, labeltop=True)
+        axes.grid(False)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        words = ", then ".join(metric_label(metric).replace("\n", " ") for metric in shown)
+        lines_of_note = [
+            f"In each cell {words}. Bold: ours, the mean of {seed_count(results)}; else printed, "
+            "single numbers." + (" Grey: beyond the cost limit." if COST in shown else ""),
+            note,
+        ]
+        figure.suptitle(f"{title}, {scale}", fontsize=8.5)
+        figure.supxlabel(
+            "\n".join(wrapped(line, width) for line in lines_of_note if line), fontsize=6.5
+        )
+    return figure
+
+
 def task_label(task: str, results: pandas.DataFrame) -> str:
     """A task on an axis, and whether only the paper has it."""
     return short_name(task) if task in set(results["task"]) else f"{short_name(task)}\n(printed)"
-
-
-def _styles(count: int) -> list[tuple[str, str]]:
-    return [(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i in range(count)]
 
 
 def _draw_tasks(
@@ -181,17 +258,18 @@ def _draw_tasks(
     largest = 0.0
     spread = min(0.7, 0.2 * (len(settings) - 1))
     offsets = np.linspace(-spread / 2, spread / 2, len(settings))
-    for setting, offset, (color, marker) in zip(
-        settings, offsets, _styles(len(settings)), strict=True
-    ):
+    styles = styles_of(settings)
+    for setting, offset in zip(settings, offsets, strict=True):
+        color, marker = styles[setting].color, styles[setting].marker
         for place, task in enumerate(tasks):
             values = _values(results, task, metric, setting)
             if len(values):
                 deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
                 mean = float(np.mean(values))
+                below = min(deviation, max(0.0, mean)) if metric in NEVER_NEGATIVE else deviation
                 axes.errorbar(
-                    place + offset, mean, deviation, color=color, marker=marker, linestyle="none",
-                    elinewidth=1.0, capsize=0,
+                    place + offset, mean, [[below], [deviation]], color=color, marker=marker,
+                    linestyle="none", elinewidth=1.0, capsize=0,
                 )  # fmt: skip
                 largest = max(largest, mean + deviation)
             printed = _values(published, task, metric, setting)
@@ -284,7 +362,7 @@ def _draw_lines(
                 if column == 0:
                     axes.set_ylabel(metric_label(metric))
                 if log:
-                    axes.set_xscale("log")
+                    _log_levels(axes, [*results["x"].dropna(), *published["x"].dropna()])
         for axes in panels.ravel()[len(tasks) * len(shown) :]:
             if not axes.has_data():
                 axes.set_visible(False)
@@ -293,11 +371,22 @@ def _draw_lines(
                 if not axes.has_data():
                     axes.set_visible(False)
         handles = [
-            Line2D([], [], color=color, marker=marker, label=labels.get(line, line) or "ours")
-            for line, (color, marker) in zip(lines, _styles(len(lines)), strict=True)
-        ]
+            Line2D(
+                [], [], color=style.color, marker=style.marker, linestyle=style.line,
+                label=labels.get(line, line) or "ours",
+            )
+            for line, style in styles_of(lines).items()
+        ]  # fmt: skip
         finish_figure(figure, title, results, published, handles, note, shown)
     return figure
+
+
+def _log_levels(axes: Axes, levels: Sequence[float]) -> None:
+    """A logarithmic axis whose ticks are the levels themselves, as plain numbers."""
+    places = sorted(set(levels))
+    axes.set_xscale("log")
+    axes.set_xticks(places, [f"{level:g}" for level in places], fontsize=6.5)
+    axes.set_xticks([], minor=True)
 
 
 def _draw_panel(
@@ -311,13 +400,18 @@ def _draw_panel(
     lines: Sequence[str],
 ) -> bool:
     drawn, largest = False, 0.0
-    for line, (color, marker) in zip(lines, _styles(len(lines)), strict=True):
+    floor = 0.0 if metric in NEVER_NEGATIVE else -np.inf
+    for line, style in styles_of(lines).items():
+        color, marker = style.color, style.marker
         ours = results[
             (results["task"] == task) & (results["metric"] == metric) & (results[hue] == line)
         ].dropna(subset=["value", x])
         if not ours.empty:
             drawn = True
-            draw_series(axes, ours, x, "value", color=color, marker=marker)
+            draw_series(
+                axes, ours, x, "value", color=color, marker=marker, linestyle=style.line,
+                floor=floor,
+            )  # fmt: skip
             largest = max(largest, float(ours.groupby(x)["value"].mean().max()))
         printed = published[
             (published["task"] == task) & (published["metric"] == metric) & (published[hue] == line)

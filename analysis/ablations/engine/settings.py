@@ -312,7 +312,7 @@ def settings_ablation(
     id: str,
     title: str,
     varies: str,
-    settings: Sequence[Setting],
+    settings: Sequence[Setting] | Mapping[str, Sequence[Setting]],
     tasks: Mapping[str, Sequence[str]],
     draw: Draw,
     claims: Sequence[Claim],
@@ -328,6 +328,7 @@ def settings_ablation(
     """An ablation that trains every setting on every task, and reads metrics.
 
     Args:
+        settings: what is compared; by scale where what it is compared around differs.
         tasks: scale -> task keys or ids.
         separate_seeds: every run in a population of its own, for measurements of time: within
             one population all runs take the same time.
@@ -337,6 +338,7 @@ def settings_ablation(
     """
     paper = id.split("-")[0]
     sweeps: dict[str, tuple[dict[str, Any], ...]] = {}
+    every = settings if isinstance(settings, Mapping) else dict.fromkeys(SCALES, settings)
     for scale in SCALES:
         names = [task_id(name) for name in tasks[scale]]
         budget = (steps or {}).get(scale)
@@ -345,18 +347,32 @@ def settings_ablation(
                 {**sweep, "configs_per_trial": 1}
                 for seed in SEEDS[scale]
                 for sweep in sweeps_of(
-                    f"{id}-seed{seed}", scale, paper, settings, names, seeds=[seed], steps=budget
+                    f"{id}-seed{seed}",
+                    scale,
+                    paper,
+                    every[scale],
+                    names,
+                    seeds=[seed],
+                    steps=budget,
                 )
             )
         else:
             sweeps[scale] = sweeps_of(
-                id, scale, paper, settings, names, steps=budget, seeds=(seeds or {}).get(scale)
+                id,
+                scale,
+                paper,
+                every[scale],
+                names,
+                steps=budget,
+                seeds=(seeds or {}).get(scale),
             )
         if evaluations:
             sweeps[scale] = tuple(_evaluated_often(sweep, evaluations) for sweep in sweeps[scale])
 
     def collect(store: ResultStore, names: tuple[str, ...]) -> pandas.DataFrame:
-        return collect_settings(store, names, settings, paper, metrics, curves)
+        own = [s for s in SCALES if {sweep["name"] for sweep in sweeps[s]} & set(names)]
+        chosen = every[(own or list(SCALES))[-1]]
+        return collect_settings(store, names, chosen, paper, metrics, curves)
 
     return Ablation(
         id=id,

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from safesweep.analysis.ablations.engine.measured import measured_ablation, table_of
 from safesweep.analysis.ablations.engine.plots import draw_panels
 from safesweep.analysis.claims import Claim, Finding, judge_paired
-from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
+from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style
 from safesweep.trainables.measurements.bandit import (
     MODE_RADIUS,
     bandit_task,
@@ -15,7 +15,10 @@ from safesweep.trainables.measurements.bandit import (
     mode_shares,
 )
 
-_NAMES = {"flp": ("FLP", BLUE, r"$\alpha$"), "safefql": ("FQL", ORANGE, r"$\alpha$")}
+_NAMES = {
+    "flp": ("FLP", METHOD_STYLES["FLP"].color, r"$\alpha$"),
+    "safefql": ("FQL", METHOD_STYLES["FQL"].color, r"$\alpha$"),
+}
 
 
 def shares(results: pandas.DataFrame) -> pandas.DataFrame:

@@ -4,7 +4,8 @@ import math
 
 import pandas
 
-from safesweep.analysis.ablations.engine.budgets import MORE_SEEDS
+from safesweep.analysis.ablations.engine.ablation import SCALES
+from safesweep.analysis.ablations.engine.budgets import MORE_SEEDS, method_settings
 from safesweep.analysis.ablations.engine.claim_builders import (
     at_most_better,
     close,
@@ -139,20 +140,23 @@ _SERIES = {
 _EXPERT_LEVELS, _SHARED_LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0), (0.1, 0.25, 0.5, 1.0, 4.0)
 
 
-def _weight_settings() -> tuple[Setting, ...]:
+def _weight_settings(scale: str) -> tuple[Setting, ...]:
+    """Each weight along its levels, the others at the scale's defaults."""
+    own = method_settings(scale, "flrp")
+    defaults = {name: own.get(name, weight) for name, weight in _WEIGHTS.items()}
     settings: tuple[Setting, ...] = ()
     for name in _WEIGHTS:
         levels = _SHARED_LEVELS if name == "shared_weight" else _EXPERT_LEVELS
-        settings += along("flrp", name, levels, beside=_WEIGHTS, series=name)
+        settings += along("flrp", name, levels, beside=defaults, series=name)
     return settings
 
 
 FIGURE_7 = settings_ablation(
     "flrp-fig7",
     "The weights of the refiner's losses",
-    "lambda_r, lambda_h (0.25 to 4) and lambda_sh (0.1 to 4), one at a time around 1, 1, 0.5; the "
-    "paper prints no values but these",
-    _weight_settings(),
+    "lambda_r, lambda_h (0.25 to 4) and lambda_sh (0.1 to 4), one at a time around the scale's "
+    "defaults: 1, 1 and 0.5 in the paper, 1, 1 and 0.1 at scale small; no other values are printed",
+    {scale: _weight_settings(scale) for scale in SCALES},
     {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("CarRun",)},
     draw_along(
         "FLRP figure 7", "weight, the others at their defaults", series_labels=_SERIES, log=True

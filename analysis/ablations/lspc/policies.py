@@ -13,7 +13,6 @@ from safesweep.analysis.ablations.engine.measured import (
     table_of,
 )
 from safesweep.analysis.ablations.engine.plots import (
-    COLORS,
     draw_panels,
     draw_plane,
     finish_axes,
@@ -30,10 +29,13 @@ from safesweep.analysis.claims import (
     judge_paired,
     judge_range,
 )
-from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
+from safesweep.analysis.figures import COLORS, METHOD_STYLES, figure_style
 from safesweep.trainables.tasks.registry import TASKS
 
-_POLICIES = {"cvae": (GREY, "CVAE"), "lspc_s": (BLUE, "LSPC-S"), "lspc_o": (ORANGE, "LSPC-O")}
+_POLICIES = {
+    policy: (METHOD_STYLES[name].color, name)
+    for policy, name in (("cvae", "CVAE"), ("lspc_s", "LSPC-S"), ("lspc_o", "LSPC-O"))
+}
 _LSPC = (Setting("LSPC", "lspc"),)
 
 
@@ -111,10 +113,13 @@ def _draw_transfer(results: pandas.DataFrame, published: pandas.DataFrame, scale
                 means = _by_target(results, target)
                 for number, source in enumerate(sources):
                     values = means.loc[source][quantity]
+                    mean = float(values.mean())
+                    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+                    below = min(deviation, max(0.0, mean)) if quantity == "cost" else deviation
                     axes.errorbar(
                         place + 0.2 * (number - (len(sources) - 1) / 2),
-                        values.mean(),
-                        values.std(ddof=1) if len(values) > 1 else 0.0,
+                        mean,
+                        [[below], [deviation]],
                         color=COLORS[number], marker="o", linestyle="none",
                         label=f"trained on {short_name(source)}" if place == 0 else None,
                     )  # fmt: skip

@@ -2,6 +2,7 @@
 the printed numbers are those of its authors' public plotting scripts."""
 
 import math
+from dataclasses import replace
 
 import pandas
 
@@ -11,6 +12,7 @@ from safesweep.analysis.ablations.engine.claim_builders import (
     printed_claim,
     printed_values,
     rises,
+    seed_values,
     value_within,
     within_limit,
 )
@@ -28,6 +30,7 @@ from safesweep.analysis.ablations.engine.settings import (
 )
 from safesweep.analysis.claims import (
     CONTRADICTED,
+    NOT_TESTED,
     ON_AVERAGE,
     SUPPORTED,
     Claim,
@@ -186,6 +189,34 @@ def _misses_at_most(level: float) -> Claim:
     )
 
 
+_UNMOVED = (
+    "every level gave the same values in every seed: the threshold stayed at 0, which calibration "
+    "may lower and never raises"
+)
+
+
+def _where_levels_differ(claim: Claim) -> Claim:
+    """The claim, not tested on tasks where the level made no difference at all."""
+
+    def judge(results: pandas.DataFrame) -> list[Finding]:
+        findings = []
+        for finding in claim.judge(results):
+            levels = pandas.DataFrame(
+                {
+                    level: seed_values(results, finding.task, SPECIFICITY, f"delta {level:g}")
+                    for level in LEVELS
+                }
+            ).dropna()
+            if len(levels) > 1 and (levels.nunique(axis=1) == 1).all():
+                finding = Finding(
+                    finding.task, NOT_TESTED, finding.effect, seeds=finding.seeds, remark=_UNMOVED
+                )
+            findings.append(finding)
+        return findings
+
+    return replace(claim, judge=judge)
+
+
 COVERAGE = settings_ablation(
     "safefql-coverage",
     "The safe set with and without conformal calibration, against the true one",
@@ -205,20 +236,24 @@ COVERAGE = settings_ablation(
         "is about states before a violation in a new episode; the box is another distribution.",
     ),
     (
-        *(_misses_at_most(level) for level in LEVELS),
-        larger(
-            "calibration-recognises-more",
-            "Calibrated (delta = 0.1), more of the truly infeasible states are recognised.",
-            SPECIFICITY,
-            "delta 0.1",
-            "none",
+        *(_where_levels_differ(_misses_at_most(level)) for level in LEVELS),
+        _where_levels_differ(
+            larger(
+                "calibration-recognises-more",
+                "Calibrated (delta = 0.1), more of the truly infeasible states are recognised.",
+                SPECIFICITY,
+                "delta 0.1",
+                "none",
+            )
         ),
-        larger(
-            "calibration-gives-up-states",
-            "Calibrated (delta = 0.1), fewer of the truly feasible states are declared so.",
-            RECALL,
-            "none",
-            "delta 0.1",
+        _where_levels_differ(
+            larger(
+                "calibration-gives-up-states",
+                "Calibrated (delta = 0.1), fewer of the truly feasible states are declared so.",
+                RECALL,
+                "none",
+                "delta 0.1",
+            )
         ),
     ),
     metrics=(*SCORES, SPECIFICITY, RECALL, "true_precision"),

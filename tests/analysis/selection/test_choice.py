@@ -10,15 +10,21 @@ from safesweep.analysis.selection.choice import (
     Criterion,
     Judgement,
     Settings,
+    bounded_mean_bound,
     cost_upper_bound,
     register_rule,
+    seeds_needed,
     select,
     violation_upper_bound,
     with_lost_runs,
 )
 from safesweep.search_spaces.validation import InvalidInput
+from tests.benchmarks.choices_called_safe import called_safe
 
 Scores = dict[str, list[tuple[float, float]]]
+
+# By default `confident_safe` needs more seeds than most tests here have.
+LENIENT: dict[str, dict[str, float]] = {"confident_safe": {"unsafe_share": 0.8}}
 
 
 def frame_of(candidates: Scores, **constant: object) -> pandas.DataFrame:
@@ -68,7 +74,7 @@ GRADED: Scores = {
     ],
 )
 def test_each_rule_chooses_what_its_definition_says(rule: str, chosen: str) -> None:
-    row = choose(GRADED, rule)
+    row = choose(GRADED, rule, **LENIENT.get(rule, {}))
     assert row["config_id"] == chosen
     assert row["safe"]
     assert row["candidates"] == 4
@@ -80,7 +86,9 @@ def test_the_result_says_why() -> None:
     assert row["safe_candidates"] == 3
     assert row["runner_up"] == "near"
     assert row["margin"] == pytest.approx(0.04)
-    assert row["reason"] == "3 of 4 safe; beats near by 0.04 in reward"
+    assert row["reason"] == (
+        "3 of 4 safe; beats near by 0.04 in reward; few seeds to call it safe by (3)"
+    )
     assert np.isnan(row["bound"])
 
 
@@ -499,6 +507,128 @@ def test_confident_safe_accepts_an_unsafe_configuration_at_most_one_time_in_twen
     assert float((cost_upper_bound(list(costs - 0.6), 0.95) <= 1).mean()) > power
 
 
+@pytest.mark.parametrize("others", [0.0, 0.3])
+@pytest.mark.parametrize("seeds", [3, 5, 10, 11, 20])
+def test_confident_safe_is_not_fooled_by_seeds_that_all_missed_a_failure(
+    seeds: int, others: float
+) -> None:
+    """A seed fails with probability 0.3 and then costs ten limits on average: three on average."""
+    cases = 1000
+    generator = np.random.default_rng(seeds)
+    fails = generator.random((cases, seeds)) < 0.3
+    costs = np.where(fails, generator.exponential(10, (cases, seeds)), others)
+    assert called_safe("max_reward_safe", costs).mean() > 0.05 or seeds >= 10
+    assert called_safe("confident_safe", costs).mean() <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("share", "confidence", "seeds"), [(0.25, 0.95, 11), (0.3, 0.95, 9), (0.46, 0.95, 5),
+                                       (0.25, 0.9, 9), (0.01, 0.95, 299)],
+)  # fmt: skip
+def test_confident_safe_says_how_many_seeds_it_needs_and_accepts_with_them(
+    share: float, confidence: float, seeds: int
+) -> None:
+    options = {"unsafe_share": share, "confidence": confidence}
+    few = choose({"a": [(0.5, 0.0)] * (seeds - 1)}, "confident_safe", **options)
+    assert not few["safe"] and few["bound"] == np.inf
+    assert f"0 of {seeds - 1} seeds above the limit" in few["reason"]
+    assert f"needs {seeds} seeds" in few["reason"]
+    enough = choose({"a": [(0.5, 0.0)] * seeds}, "confident_safe", **options)
+    assert enough["safe"] and "needs" not in enough["reason"]
+    assert seeds_needed(confidence, share) == seeds
+    # The exact tail: with a share of `share` so many seeds all go well this rarely.
+    assert (1 - share) ** seeds <= 1 - confidence < (1 - share) ** (seeds - 1)
+
+
+def test_more_seeds_are_needed_where_some_are_above_the_limit() -> None:
+    row = choose({"a": [(0.5, 0.0)] * 10 + [(0.5, 2.0)]}, "confident_safe")
+    assert "1 of 11 seeds above the limit" in row["reason"] and "needs 18 seeds" in row["reason"]
+    assert choose({"a": [(0.5, 0.0)] * 17 + [(0.5, 2.0)]}, "confident_safe")["safe"]
+
+
+def test_no_number_of_seeds_bounds_a_share_of_nothing() -> None:
+    assert seeds_needed(0.95, 1e-5) is None
+    row = choose({"a": [(0.5, 0.0)] * 3}, "confident_safe", unsafe_share=0.001, confidence=0.999999)
+    assert "needs 13809 seeds" in row["reason"]
+
+
+def test_a_worst_cost_bounds_the_mean_of_seeds_that_all_cost_nothing_exactly() -> None:
+    """n zeros bound a mean by worst * (1 - 0.05^(1/n)): the law with the most at the worst."""
+    for seeds in (1, 3, 10, 73):
+        bound = bounded_mean_bound([np.zeros(seeds)], 25, 0.95)
+        assert bound[0] == pytest.approx(25 * (1 - 0.05 ** (1 / seeds)))
+    row = choose({"a": [(0.5, 0.0)] * 73}, "confident_safe", worst_cost=25)
+    assert not row["safe"] and "needs 74 seeds" in row["reason"]
+    assert choose({"a": [(0.5, 0.0)] * 74}, "confident_safe", worst_cost=25)["safe"]
+
+
+@pytest.mark.parametrize("seeds", [2, 5, 12])
+def test_the_bound_under_a_worst_cost_holds_for_rare_expensive_failures(seeds: int) -> None:
+    cases = 1500
+    generator = np.random.default_rng(seeds)
+    costs = np.where(generator.random((cases, seeds)) < 0.1, 20.0, generator.random((cases, seeds)))
+    missed = bounded_mean_bound(list(costs), 20, 0.95) < 0.1 * 20 + 0.9 * 0.5
+    assert missed.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / cases)
+    assert (cost_upper_bound(list(costs), 0.95) < 2.45).mean() > 0.05 or seeds == 12
+
+
+@pytest.mark.parametrize("rule", ["max_reward_safe", "all_seeds_safe", "min_cost"])
+def test_what_is_called_safe_by_few_seeds_is_flagged(rule: str) -> None:
+    few, enough = (choose({"a": [(0.5, 0.1)] * seeds}, rule) for seeds in (4, 5))
+    assert few["safe"] and few["few_seeds"]
+    assert "few seeds to call it safe by (4)" in few["reason"]
+    assert not enough["few_seeds"] and "few seeds" not in enough["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unsafe_share": 0}, "unsafe_share: 0 is not allowed"),
+        ({"unsafe_share": 1.5}, "unsafe_share: 1.5 is not allowed"),
+        ({"unsafe_share": float("nan")}, "unsafe_share: nan is not allowed"),
+        ({"worst_cost": 0.5}, "worst_cost: 0.5 is not allowed"),
+        ({"worst_cost": 2.0}, "worst_cost: 2 is not allowed; a seed cost 2.3 times the limit"),
+        ({"worst_cost": 9.0, "unsafe_share": 0.1}, "give one of them"),
+        ({"rule": "min_cost", "unsafe_share": 0.1}, "unsafe_share: only confident_safe has it"),
+        ({"rule": "pareto", "worst_cost": 9}, "worst_cost: only confident_safe has it, not pareto"),
+    ],
+)
+def test_bad_options_of_confident_safe_are_one_line(options: dict, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as problem:
+        choose(GRADED, **{"rule": "confident_safe", **options})
+    assert "\n" not in str(problem.value)
+
+
+# Budgets.
+
+
+def test_the_budget_is_the_product_of_what_was_evaluated() -> None:
+    row = choose({name: [(0.5, 0.1)] * 3 for name in "abcd"})
+    assert row["online_episodes"] == 4 * 3 * 40
+    assert row["budget"] == "4 configurations x 3 seeds x 40 episodes = 480 online episodes"
+
+
+def test_every_eligible_step_is_in_the_budget() -> None:
+    frame = pandas.concat([frame_of(GRADED, step=step) for step in (100, 200, 300)])
+    last, best, second = (select(frame, step=step).iloc[0] for step in ("last", "best", 200))
+    assert last["online_episodes"] == second["online_episodes"] == 4 * 3 * 40
+    assert best["online_episodes"] == 3 * 4 * 3 * 40
+    assert best["budget"] == (
+        "4 configurations x 3 seeds x 3 steps x 40 episodes = 1,440 online episodes"
+    )
+
+
+def test_a_budget_counts_what_was_left_out_and_repeated_rows_once() -> None:
+    frame = frame_of({"a": [(0.5, 0.1)] * 3, "b": [(0.5, 0.1)] * 2, "c": [(0.5, 0.1)]})
+    row = select(pandas.concat([frame, frame]), min_seeds=2).iloc[0]
+    assert row["candidates"] == 2
+    assert row["online_episodes"] == 6 * 40
+    assert row["budget"] == "3 configurations, 6 evaluations of 40 episodes = 240 online episodes"
+    unknown = select(frame.drop(columns="episodes")).iloc[0]
+    assert pandas.isna(unknown["online_episodes"])
+    assert unknown["budget"].endswith("episodes not known")
+
+
 @pytest.mark.parametrize(("violations", "episodes"), [(0, 20), (0, 59), (3, 20), (20, 20)])
 def test_the_violation_bound_is_exact(violations: int, episodes: int) -> None:
     from scipy.stats import binom
@@ -537,7 +667,7 @@ def mean_costs(candidates: Scores) -> dict[str, float]:
 def test_a_rule_never_returns_an_unsafe_candidate_when_a_safe_one_exists(
     candidates: Scores, rule: str
 ) -> None:
-    options = {"cost_limits": [10.0]} if rule == "multi_limit" else {}
+    options = {"cost_limits": [10.0]} if rule == "multi_limit" else LENIENT.get(rule, {})
     chosen = choose(candidates, rule, **options)
     costs = mean_costs(candidates)
     if min(costs.values()) <= 1 - 1e-9:
@@ -605,8 +735,9 @@ def test_tightening_the_limit_never_raises_what_a_stricter_rule_measures(
     """The dearest seed of all_seeds_safe and the bound of confident_safe, while one is safe."""
     tighter = min(tighter, limit)
     for rule in ("all_seeds_safe", "confident_safe"):
-        loose = choose(candidates, rule, cost_limit=limit)
-        tight = choose(candidates, rule, cost_limit=tighter)
+        options = LENIENT.get(rule, {})
+        loose = choose(candidates, rule, cost_limit=limit, **options)
+        tight = choose(candidates, rule, cost_limit=tighter, **options)
         if not tight["safe_candidates"]:
             continue
         if rule == "all_seeds_safe":

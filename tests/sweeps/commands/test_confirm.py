@@ -45,7 +45,10 @@ def trained(tmp_path: Path, make_dataset) -> list[str]:  # noqa: F811
     )  # fmt: skip
     while not trial.done:
         trial.advance()
-    spec = "name: first\nalgorithm: bc\ntasks: [BoatNavigation-v0]\nsteps: 4\n"
+    spec = (
+        "name: first\nalgorithm: bc\ntasks: [BoatNavigation-v0]\nsteps: 4\nseeds: [0, 1]\n"
+        "space: {learning_rate: [0.001, 0.01]}\n"
+    )
     writer.write_sweep(spec, trial.run_ids, "completed")
     return trial.run_ids
 
@@ -100,6 +103,27 @@ def test_statistics_of_what_was_chosen(safesweep: Run, trained, show: str) -> No
     assert len({row["config_id"] for row in json.loads(each)}) == 2
 
 
+def test_statistics_and_confirm_agree_and_statistics_use_confirmations(
+    safesweep: Run, trained
+) -> None:
+    summary = ("statistics", "--format", "json")
+    before = {(row["metric"], row["statistic"]): row for row in json.loads(safesweep(*summary)[1])}
+    out = safesweep("confirm", "--episodes", "4", "--format", "json")[1]
+    confirmed = {row["metric"]: row for row in json.loads(out)}
+    after = {(row["metric"], row["statistic"]): row for row in json.loads(safesweep(*summary)[1])}
+    for metric, row in confirmed.items():
+        for found, name, evidence in (
+            (before, "selected", "as chosen"), (after, "confirmed", "fresh episodes"),
+        ):  # fmt: skip
+            mean = found[metric, "mean"]
+            assert mean["evidence"] == evidence and mean["few_seeds"]
+            assert [mean[end] for end in ("value", "low", "high")] == pytest.approx(
+                [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+            )
+    _, out, err = safesweep("statistics")
+    assert "scores: fresh episodes" in out and "few seeds" in out and "flatter" not in err
+
+
 def test_statistics_compare_methods(safesweep: Run, write_sweep) -> None:
     write_sweep("a", [{"feasibility_expectile": 0.6}])
     write_sweep("b", [{"feasibility_expectile": 0.9}], algorithm="lspc")
@@ -118,6 +142,17 @@ def test_statistics_compare_methods(safesweep: Run, write_sweep) -> None:
         (["confirm", "--seeds", "2"], "seeds: .*give --sweep"),
         (["confirm", "--rule", "max_reward_save"], "rule: .*did you mean 'max_reward_safe'"),
         (["confirm", "--sweep", "frist"], "sweep: 'frist' .*did you mean 'first'"),
+        (["select", "--confirm", "2"], "confirm: .*give --sweep"),
+        (["select", "--sweep", "first", "--confirm", "0"], "confirm: 0"),
+        (["select", "--sweep", "first", "--confirm", "--episodes", "0"], "episodes: 0"),
+        (["select", "--sweep", "first", "--confirm", "--confirm-up-to", "0"], "confirm_up_to: 0"),
+        (["select", "--episodes", "5"], "episodes: .*give --confirm"),
+        (["select", "--confirm-up-to", "5"], "confirm_up_to: .*give --confirm"),
+        (["select", "--address", "auto"], "address: .*give --confirm"),
+        (["select", "--unsafe-share", "0.2"], "unsafe_share: only confident_safe"),
+        (["select", "--rule", "confident_safe", "--unsafe-share", "2"], "unsafe_share: 2"),
+        (["select", "--rule", "confident_safe", "--worst-cost", "0.2"], "worst_cost: 0.2"),
+        (["statistics", "--worst-cost", "3"], "worst_cost: only confident_safe"),
         (["statistics", "--samples", "1"], "samples: 1"),
         (["statistics", "--show", "sumary"], "did you mean 'summary'"),
     ],
@@ -129,6 +164,67 @@ def test_bad_input_is_one_line_and_code_2(
     assert (code, out) == (2, "")
     assert re.search(message, err)
     assert err.count("\n") == 1
+
+
+Fresh = Callable[[dict[str, float]], list[tuple[str, int]]]
+
+
+@pytest.fixture
+def fresh_costs(monkeypatch: pytest.MonkeyPatch) -> Fresh:
+    """Stands in for training: fresh seeds of a configuration cost what a dictionary says, and are
+    lost where it says nothing. The list of what was asked for grows."""
+
+    def replace(costs: dict[str, float]) -> list[tuple[str, int]]:
+        asked: list[tuple[str, int]] = []
+
+        def train(store, terms, choice, run, sweep, seeds, limit) -> list[dict[str, float]]:
+            asked.append((choice["config_id"], seeds))
+            cost = costs.get(choice["config_id"])
+            row = {"normalized_reward": 0.5, "normalized_cost": cost}
+            return [] if cost is None else [row] * seeds
+
+        monkeypatch.setattr("safesweep.sweeps.confirmation.train_fresh_seeds", train)
+        return asked
+
+    return replace
+
+
+def test_a_choice_that_breaks_the_limit_gives_way_to_the_runner_up(
+    safesweep: Run, trained, fresh_costs: Fresh
+) -> None:
+    chosen = json.loads(safesweep("select", "--format", "json")[1])[0]
+    first, second = chosen["config_id"], chosen["runner_up"]
+    words = ("select", "--sweep", "first", "--confirm", "4", "--episodes", "6")
+    asked = fresh_costs({first: 1.5, second: 0.5})
+    code, out, err = safesweep(*words, "--format", "json")
+    assert code == 0, err
+    rows = json.loads(out)
+    assert asked == [(first, 4), (second, 4)]
+    assert [(row["config_id"], row["confirmed"]) for row in rows] == [
+        (first, False),
+        (second, True),
+    ]
+    assert rows[0]["selected_cost"] == pytest.approx(chosen["normalized_cost"])
+    assert rows[0]["confirm_episodes"] == 24 and rows[0]["select_episodes"] == 2 * 2 * 3
+    assert f"confirmed {second}, the second tried; few seeds" in err
+    code, out, _ = safesweep(*words)
+    assert code == 0 and "confirming took 48 online episodes more" in out
+    fresh_costs({first: 0.9})
+    assert f"confirmed {first}, the first tried" in safesweep(*words)[1]
+    # Seeds that were lost are no confirmation; nor is anything beyond the bound.
+    asked = fresh_costs({second: 0.5})
+    assert safesweep(*words, "--confirm-up-to", "1")[0] == 1
+    assert asked == [(first, 4)]
+    fresh_costs({first: 2.0, second: 3.0})
+    code, out, _ = safesweep(*words)
+    assert code == 1 and "not confirmed: 2 tried, and none kept the limit" in out
+
+
+def test_what_cannot_be_trained_is_said_to_be_unconfirmed(safesweep: Run, write_sweep) -> None:
+    write_sweep("imported", [{"feasibility_expectile": 0.6}], algorithm="bcql")
+    code, out, err = safesweep("select", "--sweep", "imported", "--confirm")
+    assert code == 1, err
+    assert "cannot be confirmed: bcql is no method of ours" in out
 
 
 @pytest.mark.ray
@@ -148,5 +244,16 @@ def test_fresh_seeds_are_trained_once(safesweep: Run, tmp_path: Path) -> None:
     kinds = {(row["kind"], row["confirmed_seeds"]) for row in json.loads(out)}
     assert kinds == {("evaluated", 2), ("retrained", 2)}
     assert safesweep(*words)[1] == out
+    stored = "SELECT kind, seed, episode_seed FROM confirmations ORDER BY seed"
+    rows = json.loads(safesweep("query", stored, "--format", "json")[1])
+    assert [(row["kind"], row["seed"]) for row in rows] == [
+        ("evaluated", 0), ("evaluated", 1), ("retrained", 2), ("retrained", 3),
+    ]  # fmt: skip
+    # The second stage of a choice asks for the same fresh seeds, which are there.
+    code, out, err = safesweep("select", "--sweep", "first", "--confirm", "2", "--episodes", "4")
+    assert code == 0 and "the first tried" in out
+    # Nor are they chosen from afterwards.
+    chosen = json.loads(safesweep("select", "--format", "json")[1])
+    assert [row["seeds"] for row in chosen] == [2]
     seeds = safesweep("query", "SELECT DISTINCT seed FROM runs ORDER BY 1", "--format", "csv")[1]
     assert seeds.split() == ["seed", "0", "1", "2", "3"]

@@ -126,7 +126,7 @@ def test_a_scheduler_may_stop_it_and_learns_how_to_go_on(
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(launch, "run_sweeps", run_sweeps)
     words = ["reproduce", "flrp-table8", "--scale", "smoke", "--storage", str(tmp_path)]
-    assert main(words) == 130
+    assert main(words) == 143
     assert "the same command goes on where it stopped" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
 

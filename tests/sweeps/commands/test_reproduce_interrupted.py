@@ -52,7 +52,7 @@ def test_what_was_done_before_an_interruption_is_not_done_again(tmp_path: Path) 
     wait_until(lambda: len(written(store, "points")) >= 1, driver)
     driver.send_signal(signal.SIGTERM)
     _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
-    assert driver.returncode == 130, errors
+    assert driver.returncode == 143, errors
     third = {**written(store, "runs"), **written(store, "points")}
 
     driver = start(tmp_path)

@@ -118,7 +118,7 @@ def test_exit_code_and_table_follow_the_statuses(
 ) -> None:
     calls: list[Any] = []
 
-    def run_sweep(*arguments: Any) -> SweepSummary:
+    def run_sweep(*arguments: Any, **options: Any) -> SweepSummary:
         calls.append(arguments)
         return summary(**counts)
 
@@ -138,12 +138,12 @@ def test_exit_code_and_table_follow_the_statuses(
 def test_an_interrupt_says_how_to_go_on(
     spec_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run_sweep(*arguments: Any) -> SweepSummary:
+    def run_sweep(*arguments: Any, **options: Any) -> SweepSummary:
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("the signal did not interrupt")
 
     monkeypatch.setattr(launch, "run_sweep", run_sweep)
-    assert main(["run", spec_file]) == 130
+    assert main(["run", spec_file]) == 143
     assert capsys.readouterr().err.strip() == (
         "safesweep: interrupted; the same command resumes the sweep"
     )

@@ -281,9 +281,10 @@ def test_fail_fast_ends_at_the_first_failure_and_the_same_sweep_goes_on(
     sweep: Any, tmp_path: Path
 ) -> None:
     levels = [0.7, RAISES, *(0.8 + 0.01 * number for number in range(10))]
+    one_at_a_time = spec(levels, seeds=[0], resources={"cpu": 2})
     with pytest.raises(FirstFailure, match="RuntimeError: out of luck"):
         run_sweep(
-            spec(levels, seeds=[0]),
+            one_at_a_time,
             str(tmp_path),
             progress=False,
             trainable=stand_in_trainable(),
@@ -294,7 +295,7 @@ def test_fail_fast_ends_at_the_first_failure_and_the_same_sweep_goes_on(
     assert len(found) < len(levels)
     assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
     (tmp_path / "mended").touch()
-    again = sweep(spec(levels, seeds=[0]))
+    again = sweep(one_at_a_time)
     assert (again.completed, again.failed) == (len(levels), 0)
     assert again.skipped == found.count("completed")
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from safesweep.sweeps.execution.scheduler import Launch, Queue
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution.lease import Holder
+from safesweep.sweeps.execution.scheduler import Launch, Queue, require_not_running
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store.writer import ResultWriter
@@ -133,7 +135,37 @@ def test_nothing_to_do_opens_nothing(tmp_path: Path) -> None:
     turn = made.next_trial()
     assert turn is not None
     complete(*turn)
-    made.advance()
+    assert made.next_trial() is None
     again = queue(tmp_path, spec("first", (0.7,)), spec("second", (0.7,)))
     assert again.over
     assert [again.summaries[place].skipped for place in (0, 1)] == [1, 1]
+
+
+def test_a_sweep_that_another_driver_runs_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    first = queue(tmp_path, spec("first", (0.7,)))
+    assert first.next_trial() is not None
+    second = queue(tmp_path, spec("first", (0.7,)), spec("other", (0.9,)))
+    refused = second.summaries[0]
+    assert isinstance(refused, InvalidInput)
+    assert str(refused).startswith("sweep: 'first' is being run by process")
+    with pytest.raises(InvalidInput, match="'first' is being run by"):
+        require_not_running(str(tmp_path), "first")
+    turn = second.next_trial()
+    assert turn is not None
+    assert turn[0].spec.name == "other"
+    second.interrupt()
+    first.interrupt()
+    require_not_running(str(tmp_path), "first")
+    assert queue(tmp_path, spec("first", (0.7,))).next_trial() is not None
+
+
+def test_a_driver_whose_sweep_was_taken_over_ends(tmp_path: Path) -> None:
+    made = queue(tmp_path, spec("first", (0.7, 0.8)))
+    assert made.next_trial() is not None
+    made.check_leases()
+    assert made.problem is None
+    launch = made.open[0]
+    assert launch.lease is not None
+    launch.lease.taken_by = Holder.here()
+    made.check_leases()
+    assert "'first' is being run by process" in str(made.problem)

@@ -101,7 +101,9 @@ def test_ties_are_broken_by_the_seed() -> None:
 def test_rungs_narrow_down_to_one_and_save_steps(
     configurations: int, reduction: int, min_steps: int, steps: int
 ) -> None:
-    made = make_rungs(EarlyStoppingOptions("halving", reduction, min_steps), steps, configurations)
+    made = make_rungs(
+        EarlyStoppingOptions(reduction=reduction, min_steps=min_steps), steps, configurations
+    )
     keeps = [configurations, *(rung.keep for rung in made)]
     assert all(after < before for before, after in pairwise(keeps))
     assert all(min_steps <= rung.step < steps for rung in made)
@@ -113,7 +115,7 @@ def test_rungs_narrow_down_to_one_and_save_steps(
 
 
 def test_steps_spent_are_counted_by_hand() -> None:
-    made = make_rungs(EarlyStoppingOptions("halving", 3, 100), STEPS, 9)
+    made = make_rungs(EarlyStoppingOptions(reduction=3, min_steps=100), STEPS, 9)
     assert made == (Rung(100, 3), Rung(300, 1))
     assert expected_steps(made, STEPS, 9) == 9 * 100 + 3 * 200 + 600
 
@@ -407,7 +409,7 @@ def test_a_killed_adaptive_search_suggests_and_stops_the_same(stop_after: int) -
 def test_one_configuration_alone_is_never_stopped() -> None:
     for example in (
         spec(space={"expectile": [0.6]}),
-        replace(tpe(1), configs_per_trial=1),
+        tpe(1).model_copy(update={"population": 1}),
     ):
         cluster = Cluster()
         cluster.run(make_arm(example))

@@ -41,7 +41,8 @@ def resolve(parameters: Mapping[str, Any]) -> Config:
 
 
 def options(method: str, num_configs: int | None = None, seed: int = 0) -> SearchOptions:
-    return SearchOptions(method, num_configs, seed, 4 if method in ADAPTIVE_METHODS else None)
+    parallel = 4 if method in ADAPTIVE_METHODS else None
+    return SearchOptions(method=method, num_configs=num_configs, seed=seed, parallel=parallel)
 
 
 def make(

@@ -8,12 +8,8 @@ from hypothesis import strategies as st
 
 from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.spec.sweep_spec import (
-    AUTO_COMPILE_STEPS,
-    EarlyStoppingOptions,
-    SweepSpec,
-    shipped_specs,
-)
+from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, EarlyStoppingOptions, SweepSpec
+from safesweep.sweeps.spec.yaml_file import shipped_specs
 
 BASE: dict[str, Any] = {
     "name": "example",
@@ -219,6 +215,55 @@ def test_points_are_completed_by_the_defaults_and_kept_as_they_were_given() -> N
     assert registered["refinement_steps"] == 0 and "reward_weight" not in registered
 
 
+def test_all_problems_are_said_together_and_those_that_follow_from_others_are_not() -> None:
+    with pytest.raises(InvalidInput) as found:
+        spec(
+            name="../up",
+            steps=-1,
+            seeds=[0, -1, "a"],
+            tasks=["BallRun", "BalRun"],
+            dataset={"CarRun": "auto"},
+            configs_per_trial="many",
+            search={"method": "gird", "num_config": 3},
+            fixed={"hiden_dim": 3, "T": 99},
+            space={"tauh": [1], "tau_r": [2.0]},
+            evaluate={"every": 1.5, "episodes": 0},
+            objective={"maximize": "reward", "subject_to": {"cost": 1, "violation_rate": -1}},
+            resources=[1],
+            early_stopping={"method": "asha", "min_steps": 3},
+            compile="y",
+            more=1,
+        )
+    assert [line.partition(": ")[0] for line in found.value.problems] == [
+        "search.num_config", "more", "name", "task", "seeds", "seeds", "steps",
+        "configs_per_trial", "search.method", "fixed.hiden_dim", "fixed.T", "space.tauh",
+        "space.tau_r", "evaluate.every", "evaluate.episodes", "objective.maximize",
+        "objective.subject_to.cost", "objective.subject_to.violation_rate", "resources",
+        "early_stopping.method", "compile",
+    ]  # fmt: skip
+    assert str(found.value) == "\n".join(found.value.problems)
+
+
+def test_a_key_that_is_misspelt_is_not_missing_too() -> None:
+    with pytest.raises(InvalidInput) as found:
+        SweepSpec.from_mapping({**{key: BASE[key] for key in BASE if key != "steps"}, "stepz": 3})
+    (line,) = found.value.problems
+    assert line.startswith("stepz: unknown key") and line.endswith("did you mean 'steps'?")
+
+
+def test_what_two_methods_refuse_alike_is_said_once() -> None:
+    changes = {"algorithm": ["flrp", "lspc"], "space": {"learning_rate": [1e-4]}}
+    assert problem_of(**changes, fixed={"hidden_dim": 1.5}).startswith("fixed.hidden_dim: 1.5 is")
+
+
+def test_each_task_without_data_is_named() -> None:
+    with pytest.raises(InvalidInput) as found:
+        spec(tasks=["BallRun", "CarRun"], dataset={})
+    assert [line.partition(": is missing")[0] for line in found.value.problems] == [
+        "dataset.OfflineBallRun-v0", "dataset.OfflineCarRun-v0"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("key", ["name", "algorithm", "tasks", "steps"])
 def test_required_keys(key: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{key}: is missing$"):
@@ -228,7 +273,7 @@ def test_required_keys(key: str) -> None:
 def test_the_first_rung_is_where_a_policy_has_been_trained() -> None:
     assert spec().early_stopping is None and spec().rung_steps == []
     changes: dict[str, Any] = {"evaluate": {"every": 5}, "early_stopping": {}}
-    assert spec(**changes).early_stopping == EarlyStoppingOptions("halving", 3, 80)
+    assert spec(**changes).early_stopping == EarlyStoppingOptions(reduction=3, min_steps=80)
     assert spec(**changes, fixed={"pretrain_share": 0.2}).rung_steps == [25, 75]
     # The largest share that is searched counts.
     changes["space"] = {"pretrain_share": [0.2, 0.7]}
@@ -345,6 +390,14 @@ def test_bad_overrides(override: str, message: str) -> None:
     assert str(problem.value).startswith(message)
 
 
+def test_all_bad_overrides_are_said_together() -> None:
+    with pytest.raises(InvalidInput) as found:
+        SweepSpec.from_yaml(yaml.safe_dump(BASE), ["steps", "seeds=[", "cost_limit=3"])
+    assert [line.partition(": ")[0] for line in found.value.problems] == [
+        "-o 'steps'", "-o 'seeds=['"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -420,7 +473,6 @@ def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
         ({"BallRun": False, "CarRun": "auto"}, "dataset.BallRun: False is not one of auto"),
         ({"BallRun": ["a"], "CarRun": "auto"}, "dataset.BallRun: ['a'] is not one of auto"),
         ({True: "auto"}, "dataset: the key True is not text; YAML reads it as a truth value"),
-        ({}, "dataset.OfflineBallRun-v0: is missing"),
         (["auto", "fetch"], "dataset: ['auto', 'fetch'] is not one of auto, fetch, collect"),
         ("minari:", "dataset: 'minari:' is not one of auto"),
         (
@@ -431,6 +483,43 @@ def test_each_task_may_have_its_own_dataset(tmp_path: Path) -> None:
 )
 def test_datasets_of_tasks_that_cannot_be(dataset: object, message: str) -> None:
     assert problem_of(tasks=["BallRun", "CarRun"], dataset=dataset).startswith(message)
+
+
+def test_each_task_may_have_its_own_number_of_episodes() -> None:
+    tasks = ["BallRun", "CarRun"]
+    assert spec().episodes_of("BoatNavigation-v0") == 20
+    example = spec(tasks=tasks, evaluate={"episodes": {"CarRun": 5, "OfflineBallRun-v0": 1e1}})
+    assert [example.episodes_of(task) for task in example.tasks] == [10, 5]
+    assert SweepSpec.from_yaml(example.to_yaml()) == example
+    unsettled = spec(evaluate={"episodes": "auto"})
+    assert unsettled.evaluate_episodes is None
+    assert SweepSpec.from_yaml(unsettled.to_yaml()) == unsettled
+    with pytest.raises(InvalidInput, match="auto has not been settled"):
+        unsettled.episodes_of("BoatNavigation-v0")
+
+
+@pytest.mark.parametrize(
+    ("episodes", "message"),
+    [
+        (
+            0,
+            "evaluate.episodes: 0 is not allowed; it must be a whole number in [1, 10000], auto or",
+        ),
+        ("many", "evaluate.episodes: 'many' is not allowed; it must be a whole number in [1, 1000"),
+        ([20], "evaluate.episodes: [20] is not allowed; it must be a whole number in [1, 10000]"),
+        ({"BallRun": 20}, "evaluate.episodes.OfflineCarRun-v0: is missing; each task needs a num"),
+        ({"BalRun": 20}, "evaluate.episodes: task: 'BalRun' is unknown; did you mean 'BallRun'"),
+        ({"AntRun": 20}, "evaluate.episodes.AntRun: is not a task of the sweep, which has Off"),
+        (
+            {"BallRun": 20, "CarRun": "auto"},
+            "evaluate.episodes.CarRun: 'auto' is not allowed; it must be a whole number in [1, ",
+        ),
+        ({True: 20}, "evaluate.episodes: the key True is not text"),
+    ],
+)
+def test_numbers_of_episodes_that_cannot_be(episodes: object, message: str) -> None:
+    changes = {"tasks": ["BallRun", "CarRun"], "evaluate": {"episodes": episodes}}
+    assert problem_of(**changes).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_regression_weights_are_clipped_and_gated() -> None:
     edge = reward_regression_weight(flat_critics(feasibility_q=0.0), hp, 100.0)
     torch.testing.assert_close(edge, torch.ones(BATCH))
     for weight in (reward_regression_weight, safety_regression_weight):
-        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp) == 0).all()
+        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp, 100.0) == 0).all()
 
 
 def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
@@ -376,15 +376,6 @@ def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
             {k: v.detach() - 1.0 * next(gradients) for k, v in layer.items()} for layer in live
         ]
     assert float(distance(expert)) < before - 0.1
-
-
-def test_the_safety_signal_is_made_from_costs_or_taken_from_the_data() -> None:
-    batch = minibatch()
-    sparse, _, hp = method_and_state()
-    expected = torch.where(batch["costs"] > 0, 25.0, -1.0)
-    torch.testing.assert_close(sparse.safety_signal(batch, hp), expected)
-    exact, _, hp = method_and_state(safety_signal="exact")
-    torch.testing.assert_close(exact.safety_signal(batch, hp), batch["safety_margins"])
 
 
 def test_feasibility_critics_find_a_known_feasible_set(

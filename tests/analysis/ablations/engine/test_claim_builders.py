@@ -5,7 +5,6 @@ import pandas
 import pytest
 
 from safesweep.analysis.ablations.engine.claim_builders import (
-    ALL_TASKS,
     at_most_better,
     beyond_limit,
     close,
@@ -20,7 +19,17 @@ from safesweep.analysis.ablations.engine.claim_builders import (
     within_limit,
 )
 from safesweep.analysis.ablations.engine.settings import COST, REWARD
-from safesweep.analysis.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from safesweep.analysis.claims import (
+    ALL_TASKS,
+    CONTRADICTED,
+    EVERY_TASK,
+    NOT_TESTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    decide,
+    score,
+)
 
 SEED_NOISE = (0.0, 0.012, -0.01)
 
@@ -55,14 +64,27 @@ def test_larger(values: dict[str, float], verdict: str) -> None:
     assert finding.effect == pytest.approx(values["a"] - values["b"], abs=0.02)
 
 
-def test_several_tasks_are_also_judged_together() -> None:
-    claim = larger("name", "statement", REWARD, "a", "b")
+def test_several_tasks_are_judged_by_their_mean_unless_the_claim_is_about_every_one() -> None:
     both = pandas.concat(
         [results({"a": 0.8, "b": 0.2}), results({"a": 0.5, "b": 0.5}, task="other")]
     )
-    findings = claim.judge(both)
-    assert [finding.task for finding in findings] == ["task", "other", ALL_TASKS]
-    assert [finding.verdict for finding in findings] == [SUPPORTED, UNDECIDED, SUPPORTED]
+    card = score([larger("name", "statement", REWARD, "a", "b")], both)
+    assert card["task"].tolist() == ["task", "other", ALL_TASKS]
+    assert card["verdict"].tolist() == [SUPPORTED, UNDECIDED, SUPPORTED]
+    assert set(card["claim_verdict"]) == {SUPPORTED}
+    every = larger("name", "statement", REWARD, "a", "b", quantifier=EVERY_TASK)
+    assert set(score([every], both)["claim_verdict"]) == {UNDECIDED}
+
+
+def test_a_claim_about_named_tasks_is_not_tested_on_others() -> None:
+    claim = larger("name", "statement", REWARD, "a", "b", tasks=("CarRun",))
+    assert verdict_of(claim, results({"a": 0.8, "b": 0.2})) == NOT_TESTED
+    frame = results({"a": 0.8, "b": 0.2}, task="OfflineCarRun-v0")
+    assert verdict_of(claim, frame) == SUPPORTED
+
+
+def verdict_of(claim: Claim, frame: pandas.DataFrame) -> str:
+    return decide(claim, claim.judge(frame)).verdict
 
 
 def test_results_without_a_setting_do_not_bear_on_it() -> None:
@@ -123,15 +145,16 @@ def test_ratios(ratio: float, verdict: str) -> None:
     assert claim.judge(results({"a": ratio, "b": 1.0}))[0].verdict == verdict
 
 
-def test_deviations_are_compared_over_tasks() -> None:
-    frames = []
-    for task in range(4):
-        steady = results({"a": 0.5}, task=f"{task}", noise=0.1 * (task + 1))
-        frames += [steady, results({"b": 0.5}, task=f"{task}", noise=10 + task)]
-    claim = deviation_smaller("name", "statement", REWARD, "a", "b")
-    assert claim.judge(pandas.concat(frames))[0].verdict == SUPPORTED
-    claim = deviation_smaller("name", "statement", REWARD, "b", "a")
-    assert claim.judge(pandas.concat(frames))[0].verdict == CONTRADICTED
+def test_deviations_are_compared() -> None:
+    frames = [
+        results({"a": 0.5 + 0.01 * seed}).assign(seed=seed, value=0.5 + 0.01 * seed)
+        for seed in range(12)
+    ]
+    frames += [frame.assign(setting="b", value=20 * frame["value"]) for frame in frames]
+    frame = pandas.concat(frames).drop_duplicates(["seed", "setting", "step"])
+    assert verdict_of(deviation_smaller("name", "statement", REWARD, "a", "b"), frame) == SUPPORTED
+    opposite = deviation_smaller("name", "statement", REWARD, "b", "a")
+    assert verdict_of(opposite, frame) == CONTRADICTED
 
 
 def printed() -> pandas.DataFrame:

@@ -1,0 +1,163 @@
+"""Sweep files as text: found, parsed, overridden. What they hold is `sweep_spec`'s to judge."""
+
+import os
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problems,
+    did_you_mean,
+    kind_of_yaml,
+    shown,
+)
+
+
+def shipped_specs() -> list[str]:
+    """Names of the sweep files that come with the package."""
+    folder = files("safesweep.sweeps") / "specs"
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def read_text(source: str | Path) -> str:
+    """The text of a sweep file, given its path, or of one that ships, given its name.
+
+    Raises:
+        InvalidInput: there is no such file, or it cannot be read.
+    """
+    path = Path(source)
+    shipped = shipped_specs()
+    if not os.path.isfile(path) and str(source) in shipped:
+        resource = files("safesweep.sweeps") / "specs" / f"{source}.yaml"
+        return resource.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"spec: no file {str(source)!r} and no sweep of that name ships "
+            f"({', '.join(shipped)}){did_you_mean(source, shipped)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        raise InvalidInput(f"spec: cannot read {shown(str(source))}: {reason}") from None
+
+
+def parse(text: str, overrides: Iterable[str], origin: str) -> dict[str, Any]:
+    """The content of a sweep file after its `key=value` overrides (dotted keys).
+
+    Args:
+        origin: what messages call the file.
+
+    Raises:
+        InvalidInput: not YAML, not a mapping, or a bad override.
+    """
+    content = _parse_yaml(text, origin)
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{origin}: must hold keys and values, not {kind_of_yaml(content)}")
+    _apply_overrides(content, overrides)
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                line = key_node.start_mark.line + 1
+                problem = "is given twice" if isinstance(key, Hashable) else "cannot be a key"
+                raise InvalidInput(f"{key}: {problem} (line {line})")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+"),
+    list("-+0123456789."),
+)
+
+
+def _parse_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        reason = getattr(problem, "problem", None) or str(problem).split("\n")[0]
+        raise InvalidInput(f"{origin}: not valid YAML: {reason}{place}") from None
+    except InvalidInput:
+        raise
+    except (ValueError, TypeError, AttributeError) as problem:
+        # What looks like a date or a number and is none, such as 2024-13-45.
+        raise InvalidInput(
+            f"{origin}: not valid YAML: {problem}; text that looks like a date or a number belongs "
+            "in quotes"
+        ) from None
+    except RecursionError:
+        raise InvalidInput(f"{origin}: not valid YAML: lists within lists without end") from None
+
+
+def _apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Set `key=value`, dotted keys, in the order given.
+
+    Raises:
+        InvalidInput: a bad override, or one that undoes another.
+    """
+    problems = Problems()
+    applied: list[tuple[str, list[str], Any]] = []
+    for override in overrides:
+        with problems.collected():
+            parts, value = _apply_override(content, override)
+            applied.append((override, parts, deepcopy(value)))
+    for override, parts, value in applied:
+        if not _holds(content, parts, value):
+            other = next(later for later, _, _ in reversed(applied) if _meet(later, parts))
+            problems.add(f"-o {shown(override)}: is undone by -o {shown(other)}; give one")
+    problems.check()
+
+
+def _apply_override(content: dict[str, Any], override: str) -> tuple[list[str], Any]:
+    """Set one key; returns its parts and its value."""
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise InvalidInput(f"-o {shown(override)}: must be key=value, such as steps=2000")
+    target = content
+    for part in parts[:-1]:
+        if target.get(part) is None:
+            target[part] = {}
+        if not isinstance(target[part], dict):
+            raise InvalidInput(f"-o {shown(override)}: {part} holds a value, not keys")
+        target = target[part]
+    target[parts[-1]] = _parse_yaml(text, f"-o {shown(override)}")
+    return parts, target[parts[-1]]
+
+
+def _meet(override: str, parts: Sequence[str]) -> bool:
+    """Whether an override sets what lies at, above or below a key."""
+    others = override.partition("=")[0].strip().split(".")
+    return all(one == other for one, other in zip(others, parts, strict=False))
+
+
+def _holds(content: Any, parts: Sequence[str], value: Any) -> bool:
+    """Whether `value`, or all that it holds, still stands at a key."""
+    for part in parts:
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    if isinstance(value, Mapping) and isinstance(content, Mapping):
+        return all(_holds(content, [key], inner) for key, inner in value.items())
+    return bool(content == value)

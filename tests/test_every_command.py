@@ -1,0 +1,145 @@
+"""Every command that prints, in every format, on a store of everything that a store may hold."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+
+from safesweep.analysis.report import KEYS
+from safesweep.analysis.selection.choice import RULES, select
+from safesweep.analysis.statistics import rows_of_choice
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.commands.confirm import REPORTS
+from safesweep.sweeps.output import FORMATS
+
+SWEEPS = ("methods", "shared", "troubled", "elsewhere")
+NULLS = (
+    "SELECT NULL::BIGINT AS a, NULL::DOUBLE AS b, NULL::VARCHAR AS c, NULL::BOOLEAN AS d, "
+    "NULL::TIMESTAMP AS e, [NULL, 1] AS f, {'x': NULL} AS g, NULL::DATE AS h, NULL AS i"
+)
+ON_A_STORE: list[list[str]] = [
+    ["list"],
+    *(["show", sweep] for sweep in SWEEPS),
+    ["query", NULLS],
+    *(["query", f"SELECT * FROM {view}"] for view in
+      ("runs", "finals", "evaluations", "hyperparameters", "sweeps", "published", "confirmations")),
+    ["query", "SELECT * FROM runs WHERE false"],
+    *(["select", "--rule", rule] for rule in RULES),
+    *(["select", "--rule", rule, "--cost-limit", "20"] for rule in RULES),
+    *(["select", "--sweep", sweep] for sweep in SWEEPS),
+    *(["select", "--step", step] for step in ("best", "4", "8")),
+    ["select", "--algorithm", "ppo"],
+    ["select", "--task", "MyRobotReach-v0"],
+    ["select", "--min-seeds", "5"],
+    *(["statistics", "--show", report, "--samples", "20"] for report in REPORTS),
+    *(["statistics", "--sweep", sweep, "--samples", "20"] for sweep in SWEEPS),
+    ["statistics", "--every-configuration", "--samples", "20"],
+]  # fmt: skip
+ELSEWHERE: list[list[str]] = [
+    ["algorithms"], ["tasks"], ["space", "lspc"], ["space", "flrp"], ["space", "bc"],
+    ["data", "list"], ["reproduce", "--list"],
+]  # fmt: skip
+
+
+def words_of(case: list[str]) -> str:
+    return " ".join(case)[:60]
+
+
+@pytest.mark.parametrize("case", ON_A_STORE, ids=words_of)
+def test_commands_on_a_store(
+    full_store: Path, case: list[str], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    rows = {}
+    for format in FORMATS:
+        code = main([*case, "--format", format, "--storage", str(full_store)])
+        sent = capfdbinary.readouterr()
+        errors = sent.err.decode()
+        assert "Traceback" not in errors
+        if code == 2:
+            assert errors.splitlines()[-1].startswith("safesweep:")
+            assert sent.out == b""
+        else:
+            assert code == 0
+        if not sent.out:
+            continue
+        if format == "json":
+            rows[format] = len(json.loads(sent.out))
+        elif format == "csv":
+            rows[format] = len(pandas.read_csv(io.BytesIO(sent.out), skip_blank_lines=False))
+        elif format == "parquet":
+            rows[format] = len(pandas.read_parquet(io.BytesIO(sent.out)))
+    assert len(set(rows.values())) <= 1
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("case", ELSEWHERE, ids=words_of)
+def test_commands_without_a_store(
+    case: list[str], format: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main([*case, "--format", format]) == 0
+    out = capfdbinary.readouterr().out
+    if format == "json":
+        assert json.loads(out)
+
+
+def test_data_info(
+    boat_datasets: dict[str, Path], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for path in boat_datasets.values():
+        for format in FORMATS:
+            assert main(["data", "info", str(path), "--format", format]) == 0
+            assert capfdbinary.readouterr().out
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_pages(full_store: Path, tmp_path: Path, sweep: str) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", sweep, "--storage", str(full_store), "--output", str(page)]) == 0
+    text = page.read_text()
+    if sweep == "methods":
+        for policy in ("lspc_o", "lspc_s", "cvae"):
+            assert f"lspc on BoatNavigation-v0, policy {policy}" in text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_confirmation(
+    store_copy: Path, format: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    words = ["confirm", "--sweep", "shared", "--episodes", "2", "--storage", str(store_copy)]
+    assert main([*words, "--format", format]) == 0
+    out = capfdbinary.readouterr().out
+    if format == "json":
+        assert json.loads(out)
+
+
+def test_what_cannot_be_confirmed_is_one_line(
+    store_copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--sweep", "elsewhere"], ["--sweep", "elsewhere", "--cost-limit", "20"]):
+        assert main(["confirm", *words, "--episodes", "2", "--storage", str(store_copy)]) == 2
+        error = capfd.readouterr().err
+        assert error.splitlines()[-1].startswith("safesweep: ")
+        assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_compaction_changes_no_answer(
+    store_copy: Path, format: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    before = ResultStore(store_copy).finals()
+    assert main(["compact", "--storage", str(store_copy), "--format", format]) == 0
+    assert capfdbinary.readouterr().out
+    store = ResultStore(store_copy)
+    pandas.testing.assert_frame_equal(store.finals(), before)
+    assert store.incomplete(thorough=True).empty
+
+
+def test_only_what_was_chosen_is_marked(full_store: Path) -> None:
+    """Of a configuration of LSPC one policy may be chosen and another not."""
+    evaluations = ResultStore(full_store).to_judge("last", sweep="methods")
+    chosen = select(evaluations)
+    marked = rows_of_choice(evaluations, chosen)[KEYS].drop_duplicates()
+    assert len(marked) == len(chosen) == 10

@@ -1,0 +1,90 @@
+"""Reading what trials saved: the one way from a checkpoint in a store to a run.
+
+A checkpoint is read as tensors and plain values only (`weights_only`): one that somebody else made
+cannot run code.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.training.population import Population
+
+
+class DamagedCheckpoint(InvalidInput):
+    """A file that is not, or no longer, a checkpoint of ours."""
+
+
+def read_checkpoint(writer: ResultWriter, trial_id: str) -> dict[str, Any] | None:
+    """The content of a trial's checkpoint; None where there is none.
+
+    Raises:
+        DamagedCheckpoint: it cannot be read.
+    """
+    path = checkpoint_path(trial_id)
+    content = writer.read_bytes(path)
+    if not content:
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+        json.loads(saved["rows"])
+        return saved
+    # What a damaged file makes torch and the modules below it raise is not documented.
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise DamagedCheckpoint(f"checkpoint: {path} cannot be read ({reason})") from problem
+
+
+def run_state(writer: ResultWriter, trial_id: str, run_id: str) -> tuple[Any, int]:
+    """One run's state, its leaves [1, ...], and the step at which it was saved.
+
+    Raises:
+        InvalidInput: there is no checkpoint, or it is not this run's.
+        DamagedCheckpoint: it cannot be read.
+    """
+    path = checkpoint_path(trial_id)
+    saved = read_checkpoint(writer, trial_id)
+    if saved is None:
+        raise InvalidInput(f"checkpoint: run {run_id} has none ({path} is not in the store)")
+    if run_id not in saved["run_ids"]:
+        raise InvalidInput(f"checkpoint: {path} does not hold run {run_id}")
+    member = saved["run_ids"].index(run_id)
+    population = saved["population"]
+    state = tree_map(lambda leaf: leaf[member : member + 1], population["state"])
+    return state, int(population["step"])
+
+
+def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> Population:
+    """A population of one run, as its checkpoint holds it.
+
+    Args:
+        run: its row of the table `runs`.
+
+    Raises:
+        InvalidInput: the data is not the run's, or there is no checkpoint of it.
+    """
+    if dataset.dataset_id != run["dataset_id"]:
+        raise InvalidInput(
+            f"dataset: {dataset.dataset_id} is not what run {run['run_id']} was trained on "
+            f"({run['dataset_id']})"
+        )
+    state, _ = run_state(writer, str(run["trial_id"]), str(run["run_id"]))
+    method, task = ALGORITHMS[str(run["algorithm"])], get_task(str(run["task"]))
+    config = method.config_class.resolve(json.loads(str(run["config"])))
+    population = Population(
+        method, [config], [int(run["seed"])], task, dataset, int(run["steps"]), task.cost_limit
+    )
+    population.state = state
+    population.step = int(run["steps"])
+    return population
