@@ -16,7 +16,8 @@ from safesweep.analysis.ablations.safefql import comparisons as safefql
 from safesweep.analysis.claims import OUR_DATA, PRINT, RESULTS, VERDICTS, claim_verdicts, score
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.measurements.point_tables import PointRequest, read_points
 
 ABLATIONS: dict[str, Ablation] = {
@@ -24,6 +25,20 @@ ABLATIONS: dict[str, Ablation] = {
     for paper in (flrp, lspc, r2pac, flp, safefql, cross_method)
     for ablation in paper.ABLATIONS
 }
+
+
+def _accept(name: str, value: Any, plugin: Entries) -> Ablation:
+    if not isinstance(value, Ablation):
+        raise InvalidInput(f"must be an Ablation, not {shown(value)}")
+    if value.id != name:
+        raise InvalidInput(f"calls itself {shown(value.id)}")
+    absent = [scale for scale in SCALES if scale not in value.sweeps]
+    if absent:
+        raise InvalidInput(f"lacks the scale {', '.join(absent)}")
+    return value
+
+
+extended_by_plugins("ABLATIONS", ABLATIONS, _accept)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """What may vary, method by method."""
 
+from typing import Any
+
 from safesweep.search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
 from safesweep.search_spaces.flp import FLP_SPACE
 from safesweep.search_spaces.flrp import FLRP_SPACE
 from safesweep.search_spaces.lspc import LSPC_SPACE
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins
 from safesweep.search_spaces.r2pac import R2PAC_SPACE
 from safesweep.search_spaces.safefql import SAFEFQL_SPACE
 from safesweep.search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.search_spaces.validation import InvalidInput, shown
 
 SEARCH_SPACES: dict[str, SearchSpace] = {
     "flrp": FLRP_SPACE,
@@ -16,5 +20,16 @@ SEARCH_SPACES: dict[str, SearchSpace] = {
     "safefql": SAFEFQL_SPACE,
     "bc": BEHAVIOR_CLONING_SPACE,
 }
+
+
+def _accept(name: str, value: Any, plugin: Entries) -> SearchSpace:
+    if not isinstance(value, SearchSpace):
+        raise InvalidInput(f"must be a SearchSpace, not {shown(value)}")
+    if value.algorithm != name:
+        raise InvalidInput(f"is the space of {shown(value.algorithm)}")
+    return value
+
+
+extended_by_plugins("SEARCH_SPACES", SEARCH_SPACES, _accept)
 
 __all__ = ["SEARCH_SPACES", "Hyperparameter", "SearchSpace"]

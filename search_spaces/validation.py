@@ -12,17 +12,20 @@ LONGEST_MESSAGE = 600
 """Characters of a message on one line, whatever it is about."""
 
 
-class InvalidInput(ValueError):
-    """Input that the user can mend: a problem, or several, each one line that names the field and
-    the value."""
+class Problem(Exception):
+    """What ends a command with exit code 2: a line, or several, and no traceback."""
 
     @property
-    def problems(self) -> tuple[str, ...]:
-        """A line for each problem."""
-        return tuple(str(problem) for problem in self.args)
+    def lines(self) -> tuple[str, ...]:
+        """What is said, each on a line of its own."""
+        return tuple(str(line) for line in self.args)
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        return "\n".join(self.lines)
+
+
+class InvalidInput(Problem, ValueError):
+    """Input that the user can mend; each line names the field and the value."""
 
 
 class Problems:
@@ -37,7 +40,7 @@ class Problems:
         try:
             yield
         except InvalidInput as problem:
-            self.add(*(f"{prefix}{line}" for line in problem.problems))
+            self.add(*(f"{prefix}{line}" for line in problem.lines))
 
     def add(self, *lines: str) -> None:
         """Keep some problems."""

@@ -8,7 +8,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice, shortened, shown
+from safesweep.search_spaces.plugins import load_plugins
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problem,
+    require_choice,
+    shortened,
+    shown,
+)
 from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
@@ -65,7 +72,25 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", dest="command", title="commands")
     for name in COMMAND_MODULES:
         import_module(f"safesweep.sweeps.commands.{name}").register(commands)
+    _add_plugin_option(commands)
     return parser
+
+
+def _add_plugin_option(commands: Any) -> None:
+    """Give every command `--plugin`: what comes from outside may be needed by any of them."""
+    for parser in set(commands.choices.values()):
+        inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        for actions in inner:
+            _add_plugin_option(actions)
+        if not inner:
+            parser.add_argument(
+                "--plugin",
+                action="append",
+                default=[],
+                metavar="MODULE_OR_FILE",
+                help="load methods, tasks, rules and more from a module, a .py file or a task's "
+                ".yaml file (repeatable)",
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,12 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
+        if arguments.plugin:
+            load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))
         sys.stdout.flush()
         return code
-    except InvalidInput as problem:
-        for line in problem.problems:
+    except Problem as problem:
+        for line in problem.lines:
             say(shortened(f"safesweep: {' '.join(line.split())}"))
         return 2
     except KeyboardInterrupt as interrupt:

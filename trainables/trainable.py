@@ -9,9 +9,10 @@ import ray
 import torch
 from ray import tune
 
+from safesweep.search_spaces.plugins import load_plugins
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training import memory
@@ -38,11 +39,12 @@ class SafeRLTrainable(tune.Trainable):
         until: the evaluation step at which the trial pauses; default `steps`, no pause. It is
             `done` then, with `paused` and its `evaluations` so far in the result, and goes on from
             its checkpoint when it is set up anew.
+        plugins: what has to be loaded first, as `plugin_sources` gives it.
         stop, stop_at: runs to stop at an evaluation step, by run_id with the reason.
 
     Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
     runs that have not diverged, of the method's first policy), `per_config` (the same for each
-    configuration) and `status` (runs by status so far).
+    configuration), `status` (runs by status so far) and `problems` (of observers that failed).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -81,8 +83,9 @@ class SafeRLTrainable(tune.Trainable):
         """See `save_checkpoint`."""
 
     def _build(self, config: Mapping[str, Any]) -> Trial:
+        load_plugins(config.get("plugins", ()))
         algorithm = config["algorithm"]
-        config_class = ALGORITHMS[algorithm].config_class
+        config_class = find_method(algorithm).config_class
         seeds = list(config.get("seeds", [0]))
         values = config.get("configs") or [config.get("hyperparameters", {})] * len(seeds)
         task = get_task(config["task"])
@@ -143,6 +146,7 @@ def summary(trial: Trial) -> dict[str, Any]:
         "normalized_cost": _mean(latest, "normalized_cost"),
         "per_config": per_config,
         "status": {"active": sum(active), "diverged": len(active) - sum(active)},
+        "problems": list(trial.observers.problems),
     }
 
 

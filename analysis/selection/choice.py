@@ -27,7 +27,13 @@ import pandas
 from scipy import stats
 
 from safesweep.analysis.intervals import FEW_SEEDS
-from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    require_choice,
+    require_number,
+    shown,
+)
 from safesweep.trainables.tasks.registry import Task, get_task
 
 BoolArray = npt.NDArray[np.bool_]
@@ -132,6 +138,18 @@ def register_rule(name: str) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
+def find_rule(name: str) -> Rule:
+    """The rule of that name.
+
+    Raises:
+        InvalidInput: there is none; names the nearest.
+    """
+    try:
+        return RULES[require_choice("rule", name, RULES)]
+    except InvalidInput as problem:
+        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
 
 
 def _means(candidates: pandas.DataFrame) -> tuple[FloatArray, FloatArray]:
@@ -634,7 +652,7 @@ def select(
     Raises:
         InvalidInput: a missing column, an unknown rule, a bad limit, step or level; one line.
     """
-    chosen_rule = RULES[require_choice("rule", rule, RULES)]
+    chosen_rule = find_rule(rule)
     share, worst = _confident_options(rule, unsafe_share, worst_cost)
     settings = Settings(
         confidence=float(require_number("confidence", confidence, 0.5, 0.999999)),
@@ -1018,3 +1036,13 @@ def _decided(levels: Sequence[Criterion], first: int, second: int) -> tuple[str,
             measure = level.values if level.measure is None else level.measure
             return level.name, abs(float(measure[first] - measure[second]))
     return "", 0.0
+
+
+def _accept_rule(name: str, value: Any, plugin: Entries) -> Rule:
+    if not callable(value):
+        raise InvalidInput(f"must be a function of candidates and settings, not {shown(value)}")
+    rule: Rule = value
+    return rule
+
+
+extended_by_plugins("RULES", RULES, _accept_rule)

@@ -77,8 +77,7 @@ def print_tasks(arguments: argparse.Namespace) -> int:
     """One row per task."""
     import pandas
 
-    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
-    from safesweep.trainables.tasks.registry import TASKS
+    from safesweep.trainables.tasks.registry import TASKS, simulator_installed
 
     rows = [
         {
@@ -105,8 +104,7 @@ def print_datasets(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.trainables.data.cache import cache_folder, published_file
-    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
-    from safesweep.trainables.tasks.registry import TASKS
+    from safesweep.trainables.tasks.registry import TASKS, simulator_installed
 
     rows = []
     for task in TASKS.values():
@@ -193,8 +191,7 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
         is_dataset_place,
         local_dataset,
     )
-    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
-    from safesweep.trainables.tasks.registry import TASKS, get_task
+    from safesweep.trainables.tasks.registry import TASKS, get_task, simulator_installed
 
     path = Path(name).expanduser()
     looks_like_path = path.suffix in (".hdf5", ".h5") or len(path.parts) > 1 or os.path.exists(path)

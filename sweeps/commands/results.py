@@ -487,9 +487,9 @@ def choose(
     """
     import pandas
 
-    from safesweep.analysis.selection.choice import LOST_STATUSES, RULES, select, with_lost_runs
+    from safesweep.analysis.selection.choice import LOST_STATUSES, find_rule, select, with_lost_runs
 
-    require_choice("rule", arguments.rule, RULES)
+    find_rule(arguments.rule)
     if isinstance(step, str):
         require_choice("step", step, STEPS)
     filters = {

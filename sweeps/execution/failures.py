@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from safesweep.trainables.store.writer import StoreProblem
 
 LONGEST_TRACEBACK = 64 * 2**10
-_SHOWN_FRAME_LINES = 6
+SHOWN_FRAMES = 3
 
 
 class FirstFailure(Exception):
@@ -41,10 +41,11 @@ class Failure:
 
     @property
     def last_frames(self) -> list[str]:
-        """The lines of the traceback that name where it was raised."""
+        """Where it was raised: the last frames of the traceback, a line each for place and code."""
         lines = self.traceback.rstrip().splitlines()
-        frames = [line for line in lines if line.startswith("  ")]
-        return frames[-_SHOWN_FRAME_LINES:]
+        shown = [line for line in lines if line.startswith("  ") and line.strip("^~ ")]
+        frames = [number for number, line in enumerate(shown) if line.startswith('  File "')]
+        return shown[frames[-SHOWN_FRAMES:][0] :] if frames else []
 
 
 def classify(problem: BaseException, output: str = "") -> Failure:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.store.writer import ResultWriter, store_problems
+from safesweep.trainables.store.writer import ResultWriter, StoreProblem, store_problems
 
 RENEW_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0
@@ -30,6 +30,10 @@ EXPIRY_SECONDS = 60.0
 
 SETTLE_SECONDS = 2.0
 """How long two drivers that begin at the same moment may take to see each other."""
+
+
+_HELD: set[str] = set()
+"""The leases that drivers in this process hold, by token."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,13 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was a process of this machine that is no more."""
-        return (
-            bool(self.machine)
-            and self.machine == machine()
-            and process_start(self.process) != self.process_start
-        )
+        """Whether it was a process of this machine that is no more, or a driver in this process
+        that has ended while the store could not be written."""
+        if not self.machine or self.machine != machine():
+            return False
+        if process_start(self.process) != self.process_start:
+            return True
+        return self.process == os.getpid() and self.token not in _HELD
 
     @property
     def seems_alive(self) -> bool:
@@ -118,12 +123,17 @@ class Lease:
             InvalidInput: another driver holds it; the line says who.
             StoreProblem: the store cannot be read or written.
         """
-        while True:
-            content, holder = self._read()
-            if holder is not None and not self._is_free(holder):
-                raise InvalidInput(refusal(self._writer.sweep, holder))
-            if self._take(content):
-                break
+        _HELD.add(self._own.token)
+        try:
+            while True:
+                content, holder = self._read()
+                if holder is not None and not self._is_free(holder):
+                    raise InvalidInput(refusal(self._writer.sweep, holder))
+                if self._take(content):
+                    break
+        except BaseException:
+            _HELD.discard(self._own.token)
+            raise
         self._renewing = threading.Thread(target=self._renew, daemon=True)
         self._renewing.start()
 
@@ -134,8 +144,9 @@ class Lease:
         self._over.set()
         self._renewing.join()
         self._renewing = None
+        _HELD.discard(self._own.token)
         # A store that fails now lets it run out.
-        with contextlib.suppress(InvalidInput):
+        with contextlib.suppress(StoreProblem):
             _, holder = self._read()
             if holder is not None and holder.token == self._own.token:
                 self._writer.remove(self._path)
@@ -181,7 +192,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._over.wait(RENEW_SECONDS):
             # A store that fails for a moment is no reason to end; one that stays away ends trials.
-            with contextlib.suppress(InvalidInput):
+            with contextlib.suppress(StoreProblem):
                 _, holder = self._read()
                 if holder is not None and holder.token != self._own.token:
                     self.taken_by = holder

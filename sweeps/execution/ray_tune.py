@@ -21,9 +21,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from safesweep.search_spaces.plugins import plugin_sources
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, classify, describe_error
+from safesweep.sweeps.execution.interruption import Terminated
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
 from safesweep.sweeps.execution.ray_connection import (
@@ -378,11 +380,18 @@ def _ray(
 
 @contextlib.contextmanager
 def _own_termination() -> Iterator[None]:
-    """Keep our handler of SIGTERM: Ray's start installs one that aborts the process, and its end
-    leaves none."""
+    """Keep our handler of SIGTERM: Ray's start installs one that exits, and its end leaves none.
+
+    Raises:
+        Terminated: Ray's was called within.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as end:
+        if end.code == signal.SIGTERM:
+            raise Terminated from None
+        raise
     finally:
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
@@ -601,6 +610,7 @@ def _trial_config(
     request: Mapping[str, float],
 ) -> dict[str, Any]:
     return {
+        "plugins": plugin_sources(),
         "algorithm": trial.algorithm,
         "task": trial.task,
         "configs": [run.config for run in trial.runs],
@@ -641,6 +651,7 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
             super().__init__(metric="step", mode="max")
             self._queue, self._data, self._request = queue, data, request
             self._trials: dict[str, tuple[Launch, PlannedTrial]] = {}
+            self._told: set[tuple[str, str]] = set()
 
         def suggest(self, trial_id: str) -> Any:
             found = None
@@ -662,6 +673,7 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             launch, trial = self._trials[trial_id]
+            self._tell_problems(launch, result)
             launch.advanced(trial, int(result["step"]))
 
         def on_trial_complete(
@@ -670,10 +682,19 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
             if error:
                 return
             last = result or {}
+            if trial_id in self._trials:
+                self._tell_problems(self._trials[trial_id][0], last)
             paused = None
             if last.get("paused"):
                 paused = PauseReport(int(last["step"]), last["evaluations"])
             self.end(trial_id, last.get("failure"), paused)
+
+        def _tell_problems(self, launch: Launch, result: Mapping[str, Any]) -> None:
+            """Say what went wrong beside the training, once a sweep."""
+            for line in result.get("problems", ()):
+                if (launch.spec.name, line) not in self._told:
+                    self._told.add((launch.spec.name, line))
+                    launch.progress.note(f"{launch.spec.name}: warning: {line}")
 
         def end(
             self, trial_id: str, failure: Failure | None, paused: PauseReport | None = None

@@ -562,8 +562,6 @@ class Queue:
                     continue
                 launch = self._launch(spec)
             except InvalidInput as problem:
-                if _of_the_store(problem):
-                    raise
                 self.summaries[place] = problem
                 del self._waiting[place]
                 continue
@@ -604,8 +602,7 @@ class Queue:
 
     def _launch(self, spec: SweepSpec) -> Launch:
         from safesweep.trainables.store.writer import ResultWriter
-        from safesweep.trainables.tasks.dsrl_imports import simulator_versions
-        from safesweep.trainables.tasks.registry import get_task
+        from safesweep.trainables.tasks.registry import get_task, simulator_versions
 
         writer = ResultWriter(self._storage, spec.name)
         lease = Lease(writer)
@@ -646,9 +643,3 @@ class Queue:
 
 def _foreseeable(arms: Sequence[Arm]) -> bool:
     return all(arm.search.known_in_advance and arm.spec.early_stopping is None for arm in arms)
-
-
-def _of_the_store(problem: InvalidInput) -> bool:
-    from safesweep.trainables.store.writer import StoreProblem
-
-    return isinstance(problem, StoreProblem)

@@ -95,9 +95,9 @@ class ShorterTrials:
 
     @cached_property
     def _store(self) -> Any:
-        from safesweep.analysis.store.reader import ResultStore
+        from safesweep.trainables.store.reader import StoreReader
 
-        return ResultStore(self.storage)
+        return StoreReader(self.storage)
 
     @cached_property
     def _trials(self) -> list[ShorterTrial]:

@@ -142,9 +142,9 @@ def read_store(
     storage: str, cost_limit: float | None, rungs: Collection[int] = ()
 ) -> tuple[dict[str, RunOutcome], dict[str, dict[str, Any]]]:
     """Every run of a store (by run_id), and every configuration (by config_id)."""
-    from safesweep.analysis.store.reader import ResultStore
+    from safesweep.trainables.store.reader import StoreReader
 
-    store = ResultStore(storage)
+    store = StoreReader(storage)
     # First the evaluations: a run whose rows come in between is then seen whole or not at all.
     evaluations = store.evaluations(columns=_EVALUATION_COLUMNS)
     runs = store.runs(columns=_RUN_COLUMNS)
@@ -187,9 +187,9 @@ def read_trial(
         content = writer.read_bytes(f"{table}/sweep={writer.sweep}/{trial_id}.parquet")
         parts[table] = pandas.read_parquet(io.BytesIO(content)) if content else pandas.DataFrame()
     if not all(map(len, parts.values())) and writer.is_compacted(trial_id):
-        from safesweep.analysis.store.reader import ResultStore
+        from safesweep.trainables.store.reader import StoreReader
 
-        store = ResultStore(writer.storage)
+        store = StoreReader(writer.storage)
         parts["runs"] = store.runs(trial_id=trial_id)
         parts["evaluations"] = store.evaluations(run_id=parts["runs"]["run_id"])
     return outcomes(parts["runs"], parts["evaluations"], writer.sweep, cost_limit, rungs)
@@ -197,9 +197,9 @@ def read_trial(
 
 def read_previous(storage: str, sweep: str) -> PreviousSweep | None:
     """The sweep's row of an earlier launch, or None."""
-    from safesweep.analysis.store.reader import ResultStore
+    from safesweep.trainables.store.reader import StoreReader
 
-    rows = ResultStore(storage).sweeps(sweep=sweep)
+    rows = StoreReader(storage).sweeps(sweep=sweep)
     if not len(rows):
         return None
     row = rows.iloc[0]

@@ -37,7 +37,7 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
     for found in sorted(errors, key=lambda each: each["type"] not in _KEY_ERRORS):
         location, raised = found["loc"], found.get("ctx", {}).get("error")
         if isinstance(raised, InvalidInput):
-            problems.add(*raised.problems)
+            problems.add(*raised.lines)
         elif found["type"] in _KEY_ERRORS:
             steps, path, node = _follow(schema, location[:-1])
             section: Any = content

@@ -29,7 +29,6 @@ from safesweep.search_spaces.validation import (
     did_you_mean,
     listed,
     quotes_hint,
-    require_choice,
     require_number,
     shown,
 )
@@ -164,6 +163,8 @@ class SweepSpec(Section, validate_default=True):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="1 to 100 letters, digits, '.', '_' or '-', and start with a letter or a digit",
     )
+    plugins: tuple[str, ...] = ()
+    """Modules and files that the sweep needs (`--plugin`), loaded when it is read."""
     algorithms: tuple[str, ...] = Field(alias="algorithm")
     """A method, or a list of them (`safesweep algorithms`)."""
     tasks: tuple[str, ...]
@@ -199,12 +200,22 @@ class SweepSpec(Section, validate_default=True):
     compile: Annotated[bool, Field(strict=True)] | Literal["auto"] = False
     """Compile gradient steps; auto: of long runs, which repay it."""
 
+    @field_validator("plugins", mode="before", json_schema_input_type=str | list[str] | None)
+    @classmethod
+    def _loaded_plugins(cls, value: object) -> tuple[str, ...]:
+        """Those loaded already are recorded, too: what the sweep uses may come from them."""
+        from safesweep.search_spaces.plugins import load_plugin, plugin_sources
+
+        if value is not None and value != () and value != []:
+            _each("plugins", value, lambda name: load_plugin(name).source.name)
+        return tuple(dict.fromkeys(source.name for source in plugin_sources()))
+
     @field_validator("algorithms", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _known_algorithms(cls, value: object) -> tuple[str, ...]:
-        from safesweep.trainables.methods.registry import ALGORITHMS
+        from safesweep.trainables.methods.registry import find_method
 
-        return _each("algorithm", value, lambda name: require_choice("algorithm", name, ALGORITHMS))
+        return _each("algorithm", value, lambda name: find_method(name).name)
 
     @field_validator("tasks", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -377,6 +388,7 @@ class SweepSpec(Section, validate_default=True):
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
         unsaid = [key for key in ("space", "early_stopping") if content[key] is None]
+        unsaid += [] if self.plugins else ["plugins"]
         return {key: content[key] for key in content if key not in unsaid} | {"search": search}
 
     def to_yaml(self) -> str:

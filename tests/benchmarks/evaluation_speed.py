@@ -77,7 +77,7 @@ def plain_action(population: Any, member: int, policy: str) -> Callable[[Any], A
 
 def plain_seconds(population: Any, members: int, episodes: int) -> float:
     """Seconds of one evaluation of every member, one episode after the other, in our simulator."""
-    from safesweep.trainables.tasks.dsrl_imports import make_simulator
+    from safesweep.trainables.tasks.registry import make_simulator
 
     def episode(act: Callable[[Any], Any], seed: int) -> None:
         simulator = make_simulator(population.task)

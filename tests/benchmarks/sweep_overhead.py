@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.sweep_overhead [--runs 1000] [--tune-runs 200] [--folder FOLDER]
 
-runs a sweep of `--runs` trials of one run each (the dearest way to pack them) through
-`safesweep.run_sweep` with a trainable that writes its rows and trains nothing, then `--tune-runs` of
-a trainable that reports one result through a bare `tune.Tuner` with its default loggers, each in a
+runs a sweep of `--runs` trials of one run each (the most expensive way to pack them)
+through `safesweep.run_sweep` with a trainable that writes its rows and trains nothing, then
+`--tune-runs` of a trainable that reports one result through a bare `tune.Tuner` with its default
+loggers, each in a
 process of its own, on two CPUs. Prints for each: wall seconds a run after Ray has started and the
 first trial has ended, the driver's peak memory and its growth a run, and files a trial.
 

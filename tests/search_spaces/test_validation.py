@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
+    Problem,
     Problems,
     is_missing,
     key_problems,
@@ -21,6 +22,7 @@ from safesweep.search_spaces.validation import (
     shortened,
     shown,
 )
+from safesweep.trainables.store.writer import StoreProblem
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,9 @@ def test_problems_are_collected_once_each_and_raised_together() -> None:
     problems.add("a.b: is missing")
     with pytest.raises(InvalidInput) as found:
         problems.check()
-    assert found.value.problems == ("a.b: is missing", "a.c: is missing")
+    assert found.value.lines == ("a.b: is missing", "a.c: is missing")
     assert str(found.value) == "a.b: is missing\na.c: is missing"
-    assert pickle.loads(pickle.dumps(found.value)).problems == found.value.problems
+    assert pickle.loads(pickle.dumps(found.value)).lines == found.value.lines
 
 
 def test_errors_of_other_kinds_are_not_collected() -> None:
@@ -102,3 +104,10 @@ def test_a_key_that_looks_like_a_missing_one_is_said_alone() -> None:
     assert line == "range.hgh: unknown key; allowed: low, high; did you mean 'high'?"
     assert key_problems("", [], ["low"], ["low"]) == ["low: is missing"]
     assert key_problems("", ["low"], ["low"], ["low"]) == []
+
+
+def test_a_store_that_fails_is_a_problem_but_no_bad_input() -> None:
+    assert issubclass(StoreProblem, Problem) and issubclass(InvalidInput, Problem)
+    assert not issubclass(StoreProblem, InvalidInput)
+    with pytest.raises(StoreProblem), Problems().collected():
+        raise StoreProblem("storage: 'there' cannot be read (it is gone)")

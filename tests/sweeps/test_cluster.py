@@ -21,14 +21,14 @@ from tests.sweeps.tiny_sweep import assert_same, files, write_spec
 MEMORY = 80 * 2**20
 
 
-def start_cluster(**resources: float) -> Cluster:
-    """Three nodes; the driver and the first of them share a node of their own without CPUs."""
+def start_cluster(nodes: int = 3, **resources: float) -> Cluster:
+    """So many nodes; the driver and the first of them share a node of their own without CPUs."""
     os.environ.update(launch.RAY_ENVIRONMENT)
     options = {"object_store_memory": MEMORY, "include_dashboard": False}
     cluster = Cluster(
         initialize_head=True, head_node_args={**options, "num_cpus": 0, "num_gpus": 0}
     )
-    for _ in range(3):
+    for _ in range(nodes):
         cluster.add_node(object_store_memory=MEMORY, **resources)
     cluster.wait_for_nodes()
     return cluster

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.registry import suite_of
+from safesweep.trainables.tasks.task import Task
 
 
 def cache_folder() -> Path:
@@ -60,19 +61,12 @@ def collected_file(task: Task, episodes: int | None = None, seed: int = 0) -> Pa
     return cache_folder() / name
 
 
-_BOAT_VERSION, _VERSION = 3, 2
-
-
 def default_episodes(task: Task) -> int:
-    """Episodes collected unless told otherwise: about 100,000 steps (boats, which take a second:
-    280,000; MetaDrive, for its slowness: 35,000)."""
-    if task.suite == "boat":
-        return 700
-    if task.suite == "metadrive":
-        return 60
-    return int(np.clip(100_000 // task.horizon, 100, 1000))
+    """Episodes collected unless told otherwise: about 100,000 steps, or what the suite says."""
+    count = suite_of(task).collected_episodes
+    return int(np.clip(100_000 // task.horizon, 100, 1000)) if count is None else count
 
 
 def collector_version(task: Task) -> int:
     """Changes when the same arguments would give other data of the task."""
-    return _BOAT_VERSION if task.suite == "boat" else _VERSION
+    return suite_of(task).collector_version

@@ -29,7 +29,8 @@ from safesweep.trainables.data.dataset_layouts import (
     read_layout,
     with_successors,
 )
-from safesweep.trainables.tasks.registry import Task, get_task, tasks_named_in
+from safesweep.trainables.tasks.registry import get_task, suite_of, tasks_named_in
+from safesweep.trainables.tasks.task import Task
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -135,8 +136,7 @@ def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
         arrays = _typed(raw.arrays)
         problems += _value_problems(arrays, task)
     if not problems:
-        # OGBench's are pieces of trajectories that go on.
-        arrays, said = with_successors(arrays, continuing=task.suite == "ogbench")
+        arrays, said = with_successors(arrays, continuing=suite_of(task).trajectory_pieces)
         warnings += said
         if not len(arrays["rewards"]):
             problems = ["steps: none is left that has a next observation"]

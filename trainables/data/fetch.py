@@ -3,6 +3,7 @@
 import http.client
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -11,9 +12,9 @@ from urllib.request import Request, urlopen
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.cache import cache_folder
 from safesweep.trainables.data.dataset import Progress, read_dataset, write_dataset
-from safesweep.trainables.tasks.dsrl_imports import simulator_versions
-from safesweep.trainables.tasks.ogbench import fetch_ogbench
-from safesweep.trainables.tasks.registry import Task, get_task
+from safesweep.trainables.tasks.registry import get_task, simulator_versions, suite_of
+from safesweep.trainables.tasks.suite import Arrays
+from safesweep.trainables.tasks.task import Task
 
 TIMEOUT = 20.0
 """Seconds without an answer after which a mirror is given up."""
@@ -66,8 +67,9 @@ def fetch_dataset(
         raise InvalidInput(
             f"cache: {str(destination.parent)!r} cannot be made: {problem.strerror}"
         ) from problem
-    if task.suite == "ogbench":
-        return _fetch_ogbench(task, destination)
+    fetch = suite_of(task).fetch
+    if fetch is not None:
+        return _fetch_by_suite(fetch, task, destination)
     tried = []
     for url in task.dataset_urls:
         # Each mirror has its own partial file: what two hosts serve may differ.
@@ -88,15 +90,19 @@ def fetch_dataset(
     )
 
 
-def _fetch_ogbench(task: Task, destination: Path) -> Path:
-    """OGBench's own download, kept in its folder of the cache, in our layout."""
+def _fetch_by_suite(
+    fetch: Callable[[Task, Path], tuple[Arrays, Mapping[str, object]]],
+    task: Task,
+    destination: Path,
+) -> Path:
+    """A suite's own download, kept in its folder of the cache, in our layout."""
     versions = simulator_versions(task)
     try:
-        arrays, provenance = fetch_ogbench(task, destination.parent / "ogbench")
+        arrays, provenance = fetch(task, destination.parent / task.suite)
     except OSError as problem:
         host = urlsplit(task.dataset_urls[0]).netloc
         raise FetchFailed(
-            f"fetch: OGBench's download of {task.name} from {host} failed ({_reason(problem)})"
+            f"fetch: {task.suite}'s download of {task.name} from {host} failed ({_reason(problem)})"
         ) from problem
     return write_dataset(destination, arrays, {**provenance, "simulator": versions})
 

@@ -17,7 +17,8 @@ from safesweep.trainables.data.minari_datasets import (
     minari_dataset_in,
     named_minari_dataset,
 )
-from safesweep.trainables.tasks.registry import Task, get_task
+from safesweep.trainables.tasks.registry import get_task, simulator_installed
+from safesweep.trainables.tasks.task import Task
 
 SOURCES = ("auto", "fetch", "collect")
 MINARI_PREFIX = "minari:"
@@ -45,7 +46,6 @@ def find_dataset(task: Task | str, source: str = "auto", progress: Progress | No
     """
     from safesweep.trainables.data.collect import collect_dataset
     from safesweep.trainables.data.fetch import QUICK_TIMEOUT, FetchFailed, fetch_dataset
-    from safesweep.trainables.tasks.dsrl_imports import simulator_installed
 
     task = get_task(task) if isinstance(task, str) else task
     found = local_dataset(task, source)
@@ -86,6 +86,12 @@ def local_dataset(task: Task, source: str) -> Path | None:
         raise InvalidInput(
             f"dataset: {shown(source)} is neither {', '.join(SOURCES)} nor a file that exists{hint}"
         )
+    if source == "auto" and task.dataset_path is not None:
+        if not os.path.isfile(task.dataset_path):
+            raise InvalidInput(
+                f"dataset: {shown(task.dataset_path)}, the data of {task.name}, is not there"
+            )
+        return Path(task.dataset_path)
     if source != "collect":
         published = published_file(task)
         if published is not None:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.methods.method import Method, ProblemSpec, policy_cost_limit
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
-from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.acting import Policy, draw_noise
 from safesweep.trainables.training.checkpoints import run_state
 
@@ -76,7 +77,7 @@ def evaluate_again(
     require_number("episode_seed", episode_seed, 0, integer=True)
     found = get_task(task)
     limit = found.limit_or_own(cost_limit)
-    method_class = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
+    method_class = find_method(algorithm)
     for run in runs:
         require_policy(method_class, run.config, policy)
     limit = policy_cost_limit(policy, limit)

@@ -1,5 +1,12 @@
-"""The registry of methods: a new method is one file, one line here and one search space."""
+"""The registry of methods: a new method is one file, one line here and one search space.
 
+Plugins extend it.
+"""
+
+from typing import Any
+
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.flrp import FLRP
@@ -16,3 +23,36 @@ ALGORITHMS: dict[str, type[Method]] = {
     "safefql": SafeFQL,
     "bc": BehaviorCloning,
 }
+
+
+def find_method(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        InvalidInput: there is none; a plugin may have to be given.
+    """
+    try:
+        return ALGORITHMS[require_choice("algorithm", name, ALGORITHMS)]
+    except InvalidInput as problem:
+        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+
+
+def _accept(name: str, value: Any, plugin: Entries) -> type[Method]:
+    if not (isinstance(value, type) and issubclass(value, Method)):
+        raise InvalidInput(f"must be a class of Method, not {shown(value)}")
+    for attribute in ("name", "config_class", "policies"):
+        if not hasattr(value, attribute):
+            raise InvalidInput(f"{value.__name__} does not define {attribute}")
+    if value.name != name:
+        raise InvalidInput(f"{value.__name__} calls itself {shown(value.name)}")
+    space = plugin.get("SEARCH_SPACES", {}).get(name)
+    for searched in getattr(space, "entries", ()):
+        if searched not in value.config_class.field_names():
+            raise InvalidInput(
+                f"its space holds {shown(searched)}, which is no hyperparameter of "
+                f"{value.config_class.__name__}"
+            )
+    return value
+
+
+extended_by_plugins("ALGORITHMS", ALGORITHMS, _accept)

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import Problem
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
@@ -60,7 +60,7 @@ def storage_location(storage: str) -> str:
     return storage if "://" in storage else str(Path(storage).expanduser().resolve())
 
 
-class StoreProblem(InvalidInput):
+class StoreProblem(Problem):
     """A store that cannot be reached, read or written now; a sweep goes on once it can."""
 
 

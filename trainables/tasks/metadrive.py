@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.dsrl_tasks import dsrl_tasks
+from safesweep.trainables.tasks.recording import joined, record_episode
+from safesweep.trainables.tasks.suite import Arrays, Suite
+from safesweep.trainables.tasks.task import Task
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -214,3 +217,123 @@ class MetaDriveSimulator:
 
         vehicle = ENGINE.of(self).agent
         return lambda observation: np.asarray(expert(vehicle, deterministic=True), dtype=np.float64)
+
+
+# km/h. At 10.7 an episode of the easy road that does not end early costs 10; DSRL drove at 5 to 21.
+TARGET_SPEEDS = (5.0, 40.0)
+# Standard deviations of the noise added to the drivers' actions, drawn for each episode.
+DRIVING_NOISE = (0.0, 0.05, 0.1, 0.2)
+# Every so many episodes the expert drives.
+_EXPERT_TURN = 6
+
+
+def collect_drives(
+    task: Task, episodes: int, seed: int, progress: Callable[[int, int], None] | None
+) -> tuple[Arrays, dict[str, object]]:
+    """The simulator's own drivers at speeds from careful to reckless, as DSRL's data was made."""
+    simulator = MetaDriveSimulator(task)
+    generator = np.random.default_rng([seed, 0])
+    # Spread evenly over the logarithm, so that any number of episodes has careful ones.
+    places = (generator.permutation(episodes) + generator.uniform(size=episodes)) / episodes
+    slowest, fastest = TARGET_SPEEDS
+    recorded = []
+    try:
+        for episode, speed in enumerate(slowest * (fastest / slowest) ** places):
+            start, readiness = (int(number) for number in generator.integers(2**31, size=2))
+            observation = simulator.reset(start)
+            noise = generator.choice(DRIVING_NOISE)
+            disturbances = noise * generator.standard_normal((task.horizon, task.action_dim))
+            if episode % _EXPERT_TURN == _EXPERT_TURN - 1:
+                driver = simulator.follow_expert()
+            else:
+                driver = simulator.follow_traffic(speed, readiness)
+            recorded.append(record_episode(simulator, observation, driver, disturbances))
+            if progress is not None:
+                progress(len(recorded), episodes)
+    finally:
+        simulator.close()
+    provenance: dict[str, object] = {
+        "method": "MetaDrive's intelligent driver model and PPO expert, with noise",
+        "target_speeds": list(TARGET_SPEEDS),
+        "action_noise": list(DRIVING_NOISE),
+    }
+    return joined(recorded), provenance
+
+
+# The columns are those of `dsrl_tasks`.
+_METADRIVE = (
+    (
+        "easysparse",
+        259,
+        2,
+        1000,
+        20.094310760498047,
+        425.8006286621094,
+        82.42418670654297,
+        85,
+        1000,
+    ),
+    ("easymean", 259, 2, 1000, 22.142553329467773, 425.82440185546875, 82.38601684570312, 85, 1000),
+    ("easydense", 259, 2, 1000, 19.71139144897461, 425.81732177734375, 80.36358642578125, 85, 1000),
+    (
+        "mediumsparse",
+        259,
+        2,
+        1000,
+        17.446578979492188,
+        269.80084228515625,
+        46.46459197998047,
+        50,
+        1000,
+    ),
+    (
+        "mediummean",
+        259,
+        2,
+        1000,
+        17.032529830932617,
+        269.8221435546875,
+        46.46154022216797,
+        50,
+        1000,
+    ),
+    (
+        "mediumdense",
+        259,
+        2,
+        1000,
+        15.102348327636719,
+        269.7813415527344,
+        46.45858383178711,
+        50,
+        1000,
+    ),
+    ("hardsparse", 259, 2, 1000, 17.247974395751953, 486.80523681640625, 85.010009765625, 85, 1000),
+    ("hardmean", 259, 2, 1000, 19.387981414794922, 486.9967956542969, 84.33995056152344, 85, 1000),
+    (
+        "harddense",
+        259,
+        2,
+        1000,
+        15.386894226074219,
+        486.63616943359375,
+        84.76679229736328,
+        85,
+        1000,
+    ),
+)
+
+METADRIVE = Suite(
+    name="metadrive",
+    tasks=dsrl_tasks(_METADRIVE, "OfflineMetadrive-{key}-v0", "SafeMetaDrive-{key}-v0"),
+    cost_limits=(10.0, 20.0, 40.0),
+    simulator=MetaDriveSimulator,
+    packages=("metadrive-simulator", "panda3d"),
+    installation=("on Python 3.11, install the extra metadrive (uv pip install -e '.[metadrive]')"),
+    # A process has one engine.
+    simulators_a_process=1,
+    simulator_megabytes=500,
+    collect=collect_drives,
+    # It is slow: about 35,000 steps.
+    collected_episodes=60,
+)

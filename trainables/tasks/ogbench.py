@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.suite import Suite
+from safesweep.trainables.tasks.task import Task
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -94,3 +95,54 @@ def as_episodes(data: dict[str, NDArray[Any]], horizon: int) -> dict[str, NDArra
         "terminals": terminals,
         "timeouts": timeouts,
     }
+
+
+# FLP's name of an environment, OGBench's, observations, actions, horizon. Each stands for its
+# default task.
+_OGBENCH = (
+    ("antmaze-large", "antmaze-large-navigate", 29, 8, 1000),
+    ("antmaze-giant", "antmaze-giant-navigate", 29, 8, 1000),
+    ("humanoid-m", "humanoidmaze-medium-navigate", 69, 21, 2000),
+    ("humanoid-l", "humanoidmaze-large-navigate", 69, 21, 2000),
+    ("antsoccer", "antsoccer-arena-navigate", 42, 8, 1000),
+    ("cube-single", "cube-single-play", 28, 5, 200),
+    ("cube-double", "cube-double-play", 37, 5, 500),
+    ("scene", "scene-play", 40, 5, 750),
+    ("puzzle-3x3", "puzzle-3x3-play", 55, 5, 500),
+    ("puzzle-4x4", "puzzle-4x4-play", 83, 5, 500),
+)
+
+
+def _ogbench_task(
+    key: str, environment: str, observations: int, actions: int, horizon: int
+) -> Task:
+    # An episode's return is whether it succeeded.
+    name = f"{environment}-singletask-v0"
+    return Task(
+        name=name,
+        key=key,
+        observation_dim=observations,
+        action_dim=actions,
+        horizon=horizon,
+        min_return=0.0,
+        max_return=1.0,
+        max_cost=0.0,
+        dataset_file=f"{name}.hdf5",
+        dataset_urls=(f"https://rail.eecs.berkeley.edu/datasets/ogbench/{environment}-v0.npz",),
+    )
+
+
+OGBENCH = Suite(
+    name="ogbench",
+    tasks=tuple(_ogbench_task(*row) for row in _OGBENCH),
+    cost_limits=(1.0,),
+    simulator=OGBenchSimulator,
+    packages=("ogbench", "mujoco"),
+    installation="install the extra ogbench (uv pip install -e '.[ogbench]')",
+    # The memory is guessed, and guessed high.
+    simulators_a_process=16,
+    simulator_megabytes=50,
+    collectable=False,
+    fetch=fetch_ogbench,
+    trajectory_pieces=True,
+)

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.trainables.tasks.dsrl_imports import Simulator, make_simulator
-from safesweep.trainables.tasks.registry import Task
+from safesweep.search_spaces.plugins import PluginSource, load_plugins, plugin_sources
+from safesweep.trainables.tasks.registry import make_simulator, suite_of
+from safesweep.trainables.tasks.simulator import Simulator
+from safesweep.trainables.tasks.task import Task
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -97,6 +99,7 @@ class _Process:
                 env=environment,
             )
         self.connection = Connection(ours.detach())
+        self._plugins: tuple[PluginSource, ...] = ()
 
     def ask(self, task: Task, name: str, given: Any) -> None:
         """Call a function of a task's simulators there; `answer` waits for what it returns.
@@ -104,8 +107,9 @@ class _Process:
         Raises:
             RuntimeError: the process has ended.
         """
+        known, self._plugins = self._plugins, plugin_sources()
         try:
-            self.connection.send((task, name, given))
+            self.connection.send((self._plugins[len(known) :], task, name, given))
         except OSError:
             raise self._ended() from None
 
@@ -163,7 +167,7 @@ def local_simulators(task: Task) -> LocalSimulators:
 
 def worthwhile_processes(task: Task, episodes: int, cpus: int) -> int:
     """How many processes it pays to simulate so many episodes in, on so many CPUs."""
-    if task.suite == "boat" or cpus == 1:
+    if suite_of(task).rollout is not None or cpus == 1:
         return 1
     most = cpus + WAITING
     return max(1, min(most, episodes, episodes * task.horizon // MIN_STEPS))
@@ -216,10 +220,11 @@ def _serve(connection: Connection) -> None:
     """Answer requests until the other side closes."""
     while True:
         try:
-            task, name, given = connection.recv()
+            plugins, task, name, given = connection.recv()
         except (EOFError, OSError):
             return
         try:
+            load_plugins(plugins)
             result = getattr(local_simulators(task), name)(given)
         except Exception as problem:
             result = problem

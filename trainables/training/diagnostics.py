@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.tasks import boat
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.registry import SUITES, suite_of
+from safesweep.trainables.tasks.suite import KnownFeasibility
+from safesweep.trainables.tasks.task import Task
 from safesweep.trainables.training.population import Population
 
 BoolArray = NDArray[np.bool_]
 DATASET_STATES = 20_000
-TRUTH_GRID = 101
 METHOD_STATES = 64
 METHOD_DRAWS = 64
 
@@ -46,7 +46,7 @@ def feasibility_diagnostics(
 
     `feasible_*`: against the steps of the dataset's zero-cost trajectories (FLRP table 8), on at
     most 20,000 evenly spaced steps. `true_*`: on a task whose feasible set is known, against it on
-    a uniform grid of states; `true_doomed_recognised` is the specificity over the states that are
+    a grid of states; `true_doomed_recognised` is the specificity over the states that are
     infeasible though outside every obstacle.
     """
     chosen = np.linspace(0, len(dataset.observations) - 1, DATASET_STATES).astype(int)
@@ -59,24 +59,20 @@ def feasibility_diagnostics(
     for member in range(population.size):
         rates = classification_rates(values[member] <= 0, safe)
         found.append({f"feasible_{k}": v for k, v in rates.items() if k != "specificity"})
-    if task.suite == "boat":
-        for member, rates in enumerate(_true_rates(population, task)):
+    known = suite_of(task).known_feasibility if task.suite in SUITES else None
+    if known is not None:
+        for member, rates in enumerate(_true_rates(population, known(task))):
             found[member].update(rates)
     return found
 
 
-def _true_rates(population: Population, task: Task) -> list[dict[str, float]]:
-    low, high = boat.LOW, boat.HIGH
-    axes = [np.linspace(low[i], high[i], TRUTH_GRID) for i in range(2)]
-    states = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    feasible = boat.true_feasible_set(task.name).feasible(states)
-    doomed = ~feasible & (boat.safety_margin(states, task.name) <= 0)
-    values = population.feasibility_values(states.astype(np.float32))
+def _true_rates(population: Population, known: KnownFeasibility) -> list[dict[str, float]]:
+    values = population.feasibility_values(known.states.astype(np.float32))
     assert values is not None
     rates = []
     for member in range(population.size):
         predicted = values[member] <= 0
-        row = {f"true_{k}": v for k, v in classification_rates(predicted, feasible).items()}
-        row["true_doomed_recognised"] = float((~predicted)[doomed].mean())
+        row = {f"true_{k}": v for k, v in classification_rates(predicted, known.feasible).items()}
+        row["true_doomed_recognised"] = float((~predicted)[known.doomed].mean())
         rates.append(row)
     return rates

@@ -35,7 +35,8 @@ from safesweep.trainables.methods.method import (
 )
 from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.tasks.rollout import Episodes, rollout
+from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.acting import Policy, draw_noise, over_members
 from safesweep.trainables.training.optimizer import (
     adam_,

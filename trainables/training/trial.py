@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -22,27 +21,21 @@ from safesweep.trainables.methods.method import MethodConfig, policy_cost_limit
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
-from safesweep.trainables.tasks.dsrl_imports import simulator_versions
-from safesweep.trainables.tasks.registry import Task, get_task
-from safesweep.trainables.tasks.rollout import Episodes
+from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
+from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.checkpoints import DamagedCheckpoint, read_checkpoint
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
+from safesweep.trainables.training.observers import (
+    ObservedTrial,
+    Observers,
+    Rows,
+    TrialRows,
+)
 from safesweep.trainables.training.population import Population
 
-Rows = list[dict[str, Any]]
 LATENCY_CALLS = 20
 
 _log = logging.getLogger("safesweep")
-
-
-@dataclass
-class TrialRows:
-    """What a trial has to tell, in the columns of the tables."""
-
-    evaluations: Rows = field(default_factory=list)
-    episodes: Rows = field(default_factory=list)
-    metrics: Rows = field(default_factory=list)
-    runs: Rows = field(default_factory=list)
 
 
 class Trial:
@@ -120,8 +113,12 @@ class Trial:
             compiled,
         )
         self.continued_from: list[str] | None = None
+        self.observers = Observers(writer)
         if not self._resume() and continue_from is not None:
             self._carry_on(continue_from)
+        self.observers.on_start(self._observed())
+        if self.population.step >= steps:
+            self.finish()
 
     @property
     def done(self) -> bool:
@@ -141,10 +138,11 @@ class Trial:
         size = self.population.size
         self.seconds["train"] += (trained - started) / size
         self.seconds["evaluate"] += (time.perf_counter() - trained) / size
+        if rung < self.steps:
+            self._checkpoint()
+        self.observers.on_evaluation(self._observed(), self.rows)
         if rung == self.steps:
             self.finish()
-        else:
-            self._checkpoint()
 
     def stop(self, reasons: Mapping[str, str]) -> None:
         """End some runs here, for the reasons given by run_id; the others can train on.
@@ -189,19 +187,25 @@ class Trial:
         return part
 
     def finish(self, stopped: Mapping[str, str] | None = None) -> None:
-        """Write the rows of every run; a run that diverged, or was `stopped`, says so."""
+        """Hand out the rows of every run; a run that diverged, or was `stopped`, says so."""
         self.rows.runs = self._run_rows(stopped or {})
-        if self.writer is not None:
-            self._checkpoint()
-            statuses = {row["run_id"]: row["status"] for row in self.rows.runs}
-            self.writer.write_trial(
-                self.trial_id,
-                self.rows.runs,
-                [{**row, "run_status": statuses[row["run_id"]]} for row in self.rows.evaluations],
-                self.rows.episodes,
-                self.rows.metrics,
-            )
-            self.writer.remove(heartbeat_path(self.trial_id))
+        self._checkpoint()
+        self.observers.on_end(self._observed(), self.rows)
+
+    def _observed(self) -> ObservedTrial:
+        return ObservedTrial(
+            trial_id=self.trial_id,
+            sweep=self.writer.sweep if self.writer else None,
+            storage=self.writer.storage if self.writer else None,
+            algorithm=self.algorithm,
+            task=self.task.name,
+            run_ids=list(self.run_ids),
+            config_ids=list(self.config_ids),
+            seeds=list(self.population.seeds),
+            configs=[config.to_dict() for config in self.population.configs],
+            step=self.population.step,
+            steps=self.steps,
+        )
 
     def latest(self) -> Rows:
         """The evaluation rows of the last rung."""
@@ -369,8 +373,6 @@ class Trial:
         self.seconds = saved["seconds"]
         self.started_at = datetime.fromisoformat(saved["started_at"])
         self.continued_from = saved.get("continued_from")
-        if self.population.step >= self.steps:
-            self.finish()
         return True
 
     def _carry_on(self, shorter: Mapping[str, Any]) -> None:

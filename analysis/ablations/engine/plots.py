@@ -209,13 +209,14 @@ def draw_table(
                 means = [_values(frame, task, metric, setting) for metric in shown]
                 if not any(len(values) for values in means):
                     continue
+                numbers = [float(values.mean()) for values in means if len(values)]
                 unsafe = any(
                     metric == COST and len(values) and float(values.mean()) > 1
                     for metric, values in zip(shown, means, strict=True)
                 )
                 axes.text(
                     column, place,
-                    "  ".join(f"{values.mean():.2f}" if len(values) else "-" for values in means),
+                    "  ".join(f"{n:.2f}" if abs(n) < 10 else f"{n:.3g}" for n in numbers),
                     ha="center", va="center", fontsize=6.5, color=GREY if unsafe else "black",
                     fontweight="bold" if source == "ours" else "normal",
                 )  # fmt: skip
@@ -231,8 +232,9 @@ def draw_table(
             side.set_visible(False)
         words = ", then ".join(metric_label(metric).replace("\n", " ") for metric in shown)
         lines_of_note = [
-            f"In each cell {words}. Bold: ours, the mean of {seed_count(results)}; else printed, "
-            "single numbers." + (" Grey: beyond the cost limit." if COST in shown else ""),
+            f"In each cell {words}, as far as there are. Bold: ours, the mean of "
+            f"{seed_count(results)}; else printed, single numbers."
+            + (" Grey: beyond the cost limit." if COST in shown else ""),
             note,
         ]
         figure.suptitle(f"{title}, {scale}", fontsize=8.5)

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from safesweep.analysis.selection.choice import select
-from safesweep.analysis.store.reader import Part, ResultStore, hyperparameter_columns
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
+from safesweep.search_spaces.validation import InvalidInput, Problem
+from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import ResultWriter
 
@@ -52,7 +53,7 @@ def test_an_empty_store_has_empty_tables_with_all_columns_and_types(tmp_path: Pa
 @pytest.mark.parametrize("uri", ["nowhere", "unknown-scheme://host/store"])
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path, uri: str) -> None:
     location = uri if "://" in uri else str(tmp_path / uri)
-    with pytest.raises(InvalidInput, match="storage: ") as refusal:
+    with pytest.raises(Problem, match="storage: ") as refusal:
         ResultStore(location)
     assert "\n" not in str(refusal.value)
 

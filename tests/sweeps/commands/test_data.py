@@ -6,8 +6,7 @@ import pytest
 
 from safesweep.sweeps.cli import main
 from safesweep.trainables.data.dataset import read_dataset
-from safesweep.trainables.tasks.dsrl_imports import simulator_installed
-from safesweep.trainables.tasks.registry import TASKS, get_task
+from safesweep.trainables.tasks.registry import TASKS, get_task, simulator_installed
 from tests.trainables.data.test_dataset_layouts import make_episodes, write_minari
 from tests.trainables.data.test_sources import make_arrays, write_raw
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from safesweep.sweeps.execution.failures import Failure, classify, describe_error
+from safesweep.sweeps.execution.failures import (
+    LONGEST_TRACEBACK,
+    SHOWN_FRAMES,
+    Failure,
+    classify,
+    describe_error,
+)
 from safesweep.trainables.store.writer import StoreProblem
 
 
@@ -40,3 +46,44 @@ def test_what_torch_and_numpy_raise_when_the_host_has_too_little() -> None:
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             allocate()
         assert classify(caught.value).kind == "memory"
+
+
+def raised(depth: int) -> ValueError:
+    def descend(level: int) -> None:
+        if level == 0:
+            raise ValueError("too deep")
+        descend(level - 1)
+
+    with pytest.raises(ValueError) as caught:
+        descend(depth)
+    return caught.value
+
+
+def test_the_whole_traceback_is_kept_and_its_last_frames_are_shown() -> None:
+    failure = classify(raised(20), "what it printed")
+    assert failure.traceback.startswith("Traceback (most recent call last):\n")
+    assert failure.traceback.endswith("ValueError: too deep\n")
+    assert failure.output == "what it printed"
+    frames = failure.last_frames
+    assert [line.strip() for line in frames[-2:]][1] == 'raise ValueError("too deep")'
+    assert sum(line.startswith('  File "') for line in frames) <= SHOWN_FRAMES
+    assert frames[0].startswith('  File "')
+    assert not [line for line in frames if not line.strip("^~ ")]
+
+
+def test_a_failure_without_a_traceback_has_no_frames() -> None:
+    assert Failure("lost", "its worker was lost").last_frames == []
+    assert Failure("lost", "gone", "The actor died.\n\tpid: 3\nWorker exit").last_frames == []
+
+
+def test_tracebacks_have_a_bound() -> None:
+    whole = classify(ValueError("x" * 10**6)).traceback
+    assert len(whole) < LONGEST_TRACEBACK + 100
+    assert whole.startswith("ValueError: xxx") and whole.endswith("xxx\n")
+    assert "characters ..." in whole
+
+
+def test_failures_that_differ_in_numbers_are_alike() -> None:
+    one, other = Failure("error", "no room for 17 of 3"), Failure("error", "no room for 2 of 30")
+    assert one.alike == other.alike
+    assert one.alike != Failure("error", "no room").alike

@@ -14,7 +14,7 @@ import pytest
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution import lease
 from safesweep.sweeps.execution.lease import Holder, Lease, lease_path, process_start
-from safesweep.trainables.store.writer import ResultWriter
+from safesweep.trainables.store.writer import ResultWriter, StoreProblem
 from tests.sweeps.object_store import BUCKET, object_store
 
 OTHER = replace(Holder.here(), host="elsewhere", machine="another kernel", token="theirs")
@@ -76,6 +76,26 @@ def test_the_lease_of_a_process_that_was_killed_is_nobodys_at_once(writer: Resul
     following.acquire()
     assert time.monotonic() - started < 1
     following.release()
+
+
+def test_a_driver_that_could_not_give_its_lease_back_blocks_nobody_in_its_process(
+    writer: ResultWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Lease(writer)
+    first.acquire()
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "remove", failing)
+        first.release()
+    assert writer.names("leases") == ["example.json"]
+    following = Lease(writer)
+    following.require_free()
+    following.acquire()
+    following.release()
+    assert writer.names("leases") == []
+
+
+def failing(relative: str) -> None:
+    raise StoreProblem(f"storage: {relative!r} cannot be written (read-only)")
 
 
 def test_a_process_number_that_another_process_has_now_is_not_the_driver(

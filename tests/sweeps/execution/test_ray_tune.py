@@ -17,6 +17,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution import ray_tune as launch
 from safesweep.sweeps.execution import scheduler as queue
 from safesweep.sweeps.execution.failures import FirstFailure
+from safesweep.sweeps.execution.interruption import Terminated
 from safesweep.sweeps.execution.ray_tune import max_concurrent, trial_resources
 from safesweep.sweeps.execution.scheduler import make_plan
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -505,3 +506,13 @@ def test_a_sweep_that_cannot_be_started_leaves_the_others_be(
     assert "resources.cpu: 99" in str(summaries[2])
     with pytest.raises(InvalidInput, match="nowhere"):
         run_sweep(lost, str(tmp_path), progress=False)
+
+
+def test_sigterm_while_ray_starts_is_the_same_interrupt() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), launch._own_termination():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(SystemExit), launch._own_termination():
+        sys.exit(3)

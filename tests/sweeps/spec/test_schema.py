@@ -171,8 +171,8 @@ def test_whatever_a_file_holds_is_refused_in_lines_or_taken_by_loader_and_schema
     try:
         spec = SweepSpec.from_mapping(content)
     except InvalidInput as problem:
-        assert problem.problems
-        assert not any("\n" in line for line in problem.problems)
+        assert problem.lines
+        assert not any("\n" in line for line in problem.lines)
         return
     assert SweepSpec.from_yaml(spec.to_yaml()) == spec
     assert faults(content) == []

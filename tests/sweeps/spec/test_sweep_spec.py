@@ -234,20 +234,20 @@ def test_all_problems_are_said_together_and_those_that_follow_from_others_are_no
             compile="y",
             more=1,
         )
-    assert [line.partition(": ")[0] for line in found.value.problems] == [
+    assert [line.partition(": ")[0] for line in found.value.lines] == [
         "search.num_config", "more", "name", "task", "seeds", "seeds", "steps",
         "configs_per_trial", "search.method", "fixed.hiden_dim", "fixed.T", "space.tauh",
         "space.tau_r", "evaluate.every", "evaluate.episodes", "objective.maximize",
         "objective.subject_to.cost", "objective.subject_to.violation_rate", "resources",
         "early_stopping.method", "compile",
     ]  # fmt: skip
-    assert str(found.value) == "\n".join(found.value.problems)
+    assert str(found.value) == "\n".join(found.value.lines)
 
 
 def test_a_key_that_is_misspelt_is_not_missing_too() -> None:
     with pytest.raises(InvalidInput) as found:
         SweepSpec.from_mapping({**{key: BASE[key] for key in BASE if key != "steps"}, "stepz": 3})
-    (line,) = found.value.problems
+    (line,) = found.value.lines
     assert line.startswith("stepz: unknown key") and line.endswith("did you mean 'steps'?")
 
 
@@ -259,7 +259,7 @@ def test_what_two_methods_refuse_alike_is_said_once() -> None:
 def test_each_task_without_data_is_named() -> None:
     with pytest.raises(InvalidInput) as found:
         spec(tasks=["BallRun", "CarRun"], dataset={})
-    assert [line.partition(": is missing")[0] for line in found.value.problems] == [
+    assert [line.partition(": is missing")[0] for line in found.value.lines] == [
         "dataset.OfflineBallRun-v0", "dataset.OfflineCarRun-v0"
     ]  # fmt: skip
 
@@ -393,7 +393,7 @@ def test_bad_overrides(override: str, message: str) -> None:
 def test_all_bad_overrides_are_said_together() -> None:
     with pytest.raises(InvalidInput) as found:
         SweepSpec.from_yaml(yaml.safe_dump(BASE), ["steps", "seeds=[", "cost_limit=3"])
-    assert [line.partition(": ")[0] for line in found.value.problems] == [
+    assert [line.partition(": ")[0] for line in found.value.lines] == [
         "-o 'steps'", "-o 'seeds=['"
     ]  # fmt: skip
 

@@ -6,8 +6,7 @@ from safesweep.trainables.data.cache import default_episodes
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.tasks import boat
-from safesweep.trainables.tasks.dsrl_imports import make_simulator
-from safesweep.trainables.tasks.registry import TASKS, get_task
+from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator
 
 
 @pytest.mark.parametrize(
@@ -52,8 +51,8 @@ def test_stored_actions_are_those_that_were_taken(tmp_path, monkeypatch):
     task = get_task("BallCircle")
     seeds = []
 
-    def watched(task, reuse):
-        simulator = make_simulator(task, reuse)
+    def watched(task, collecting):
+        simulator = make_simulator(task, collecting)
         reset = simulator.reset
         simulator.reset = lambda seed: seeds.append(seed) or reset(seed)
         return simulator

@@ -303,9 +303,7 @@ def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
     assert dataset.provenance["collector"] == "safesweep"
     assert find_dataset("BallRun", "collect") == cache / "OfflineBallRun-v0-collected-2-0-v2.hdf5"
     # What cannot be collected here either is told as what it is: not obtained.
-    monkeypatch.setattr(
-        "safesweep.trainables.tasks.dsrl_imports.simulator_installed", lambda task: False
-    )
+    monkeypatch.setattr("safesweep.trainables.data.sources.simulator_installed", lambda task: False)
     with pytest.raises(InvalidInput, match="Network is unreachable"):
         find_dataset("easymean", "auto")
 

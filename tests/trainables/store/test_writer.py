@@ -10,7 +10,6 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 
-from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES
 from safesweep.trainables.store.writer import ResultWriter, StoreProblem, seals_of, store_problems
 
@@ -120,7 +119,7 @@ def test_the_sweeps_row_names_its_runs(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("in the way")
     storage = place if "://" in place else str(tmp_path / place)
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(StoreProblem) as caught:
         ResultWriter(storage, "sweep")
     assert storage in str(caught.value)
     assert "\n" not in str(caught.value)

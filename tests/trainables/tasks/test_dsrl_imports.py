@@ -7,8 +7,8 @@ import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks import dsrl_imports as dsrl_compatibility
-from safesweep.trainables.tasks.dsrl_imports import copied_dataclass_defaults, make_simulator
-from safesweep.trainables.tasks.registry import TASKS, get_task
+from safesweep.trainables.tasks.dsrl_imports import copied_dataclass_defaults
+from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator
 
 BULLET = [task.key for task in TASKS.values() if task.suite == "bullet"]
 VELOCITY = [task.key for task in TASKS.values() if task.suite == "safety_gymnasium_velocity"]
@@ -31,11 +31,11 @@ def random_actions(task, steps=60):
 def test_lean_bullet_environment_equals_the_original_bit_for_bit(key, capfd):
     task = get_task(key)
     actions = random_actions(task)
-    module = dsrl_compatibility._dsrl_environments("offline_bullet_safety_gym")
+    module = dsrl_compatibility.dsrl_environments("offline_bullet_safety_gym")
     outside = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(3)  # noqa: NPY002
-        with dsrl_compatibility._silence():
+        with dsrl_compatibility.silence():
             original = getattr(module, f"{key}Env")()
         observation, _ = original.reset()
     finally:
@@ -166,8 +166,7 @@ def test_dataclasses_are_as_ever_afterwards():
 
 def test_import_is_quiet_and_makes_no_folder(tmp_path):
     program = (
-        "from safesweep.trainables.tasks.dsrl_imports import make_simulator\n"
-        "from safesweep.trainables.tasks.registry import get_task\n"
+        "from safesweep.trainables.tasks.registry import get_task, make_simulator\n"
         "for key in ('BallRun', 'HalfCheetahVelocity'):\n"
         "    make_simulator(get_task(key)).reset(0)\n"
     )

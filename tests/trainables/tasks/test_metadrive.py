@@ -20,8 +20,7 @@ from safesweep.sweeps.cli import main
 from safesweep.trainables.data.cache import default_episodes
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import read_dataset
-from safesweep.trainables.tasks import dsrl_imports as dsrl_compatibility
-from safesweep.trainables.tasks.dsrl_imports import make_simulator, simulator_installed
+from safesweep.trainables.tasks import suite as suites
 from safesweep.trainables.tasks.metadrive import (
     ENGINE,
     ROADS,
@@ -29,7 +28,13 @@ from safesweep.trainables.tasks.metadrive import (
     MetaDriveSimulator,
     step_cost,
 )
-from safesweep.trainables.tasks.registry import TASKS, Task, get_task
+from safesweep.trainables.tasks.registry import (
+    TASKS,
+    Task,
+    get_task,
+    make_simulator,
+    simulator_installed,
+)
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.training.trial import train
 
@@ -53,7 +58,7 @@ def without_metadrive(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PackageNotFoundError(name)
         return installed_version(name)
 
-    monkeypatch.setattr(dsrl_compatibility, "version", version)
+    monkeypatch.setattr(suites, "version", version)
 
 
 def shortened(task: Task, horizon: int) -> Task:

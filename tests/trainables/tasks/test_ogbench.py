@@ -10,9 +10,8 @@ from safesweep.trainables.data import fetch
 from safesweep.trainables.data.dataset import read_dataset, write_dataset
 from safesweep.trainables.data.fetch import FetchFailed
 from safesweep.trainables.data.sources import find_dataset
-from safesweep.trainables.tasks.dsrl_imports import make_simulator, simulator_installed
 from safesweep.trainables.tasks.ogbench import as_episodes
-from safesweep.trainables.tasks.registry import TASKS, get_task
+from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator, simulator_installed
 from safesweep.trainables.training.trial import train
 
 OGBENCH = [task for task in TASKS.values() if task.suite == "ogbench"]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from safesweep.trainables.tasks import processes as simulators
 from safesweep.trainables.tasks import rollout as environments
-from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.tasks.registry import SUITES, get_task
 from safesweep.trainables.tasks.rollout import rollout
 
 
@@ -62,7 +63,7 @@ def test_waves_give_the_same_outcomes(monkeypatch):
     task = get_task("BallRun")
     policies = LinearPolicies(task, 2)
     together = arrays(rollout(task, policies, 2, [1, 2, 3]))
-    monkeypatch.setitem(environments.LIVE_SIMULATORS, "bullet", (2, 28))
+    monkeypatch.setitem(SUITES, "bullet", replace(SUITES["bullet"], simulators_a_process=2))
     simulators.end_simulators()
     made = []
     original = simulators.make_simulator

@@ -1,0 +1,127 @@
+"""The views of a store in DuckDB, and which statements may run over them."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store.completeness import Part
+from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
+from safesweep.trainables.store.schema import TABLES
+
+VIEWS = (*TABLES, "finals", "published")
+
+SQL_TYPES = {
+    "string": "VARCHAR",
+    "int64": "BIGINT",
+    "float64": "DOUBLE",
+    "bool": "BOOLEAN",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+    "list<string>": "VARCHAR[]",
+}
+
+
+HYPERPARAMETER_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+}
+
+
+_FILE_FUNCTION = re.compile(r"\b(read_\w+|parquet_\w+|sniff_csv|glob)\s*\(", re.IGNORECASE)
+
+
+_QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI"})
+"""Statement types of DuckDB that only read; MULTI is PIVOT."""
+
+
+def parts_source(parts: Sequence[Part]) -> str:
+    paths = ", ".join(_quoted(part.path) for part in parts)
+    return (
+        f"read_parquet([{paths}], union_by_name = true, hive_partitioning = true, "
+        "hive_types = {'sweep': VARCHAR})"
+    )
+
+
+def create_view(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    source: str,
+    hyperparameters: Mapping[str, pa.DataType],
+) -> None:
+    """A view of the parts in which the table's own columns are there and have their types, and the
+    hyperparameters are columns: of parts of older versions, or out of `config`."""
+    connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
+    found = {
+        str(name): str(kind)
+        for name, kind in connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [table]
+        ).fetchall()
+    }
+    wanted = {name: SQL_TYPES[kind] for name, kind in TABLES[table].items()}
+    if not hyperparameters and all(found.get(name) == kind for name, kind in wanted.items()):
+        return
+    replaced = [
+        f"CAST({identifier(name)} AS {kind}) AS {identifier(name)}"
+        if name in found
+        else f"CAST(NULL AS {kind}) AS {identifier(name)}"
+        for name, kind in wanted.items()
+    ]
+    others = [identifier(name) for name in found if name not in {**wanted, **hyperparameters}]
+    config = "CAST(config AS VARCHAR)" if "config" in found else "NULL"
+    for name, kind in hyperparameters.items():
+        sql_type = HYPERPARAMETER_SQL_TYPES.get(kind, "VARCHAR")
+        path = f'$."{name.removeprefix(HYPERPARAMETER_PREFIX)}"'
+        value = f"json_extract_string({config}, {_quoted(path)})"
+        if name in found:
+            value = f"coalesce(CAST({identifier(name)} AS VARCHAR), {value})"
+        others.append(f"CAST({value} AS {sql_type}) AS {identifier(name)}")
+    columns = ", ".join([*replaced, *others])
+    connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}")
+
+
+def create_finals(connection: duckdb.DuckDBPyConnection) -> None:
+    """The view `finals`, from `runs` and `evaluations`."""
+    evaluated = [name for name in TABLES["evaluations"] if name != "run_status"]
+    columns = [f"e.{name}" for name in evaluated]
+    columns.insert(2, "e.sweep")
+    described = connection.execute("SELECT * FROM runs LIMIT 0").fetch_df().columns
+    columns += [f"r.{identifier(name)}" for name in described if name not in (*evaluated, "sweep")]
+    connection.execute(
+        f"CREATE VIEW finals AS SELECT {', '.join(columns)} FROM evaluations e "
+        "JOIN runs r ON r.run_id = e.run_id AND r.sweep = e.sweep WHERE r.status = 'completed' "
+        "QUALIFY e.step = max(e.step) OVER (PARTITION BY e.run_id, e.sweep, e.policy)"
+    )
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def require_query(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    statements = connection.extract_statements(query)
+    if len(statements) != 1:
+        raise InvalidInput(f"query: {len(statements)} statements given; it must be one")
+    kind = statements[0].type.name
+    if kind not in _QUERIES:
+        raise InvalidInput(
+            f"query: {kind} is not allowed; the store is read-only, so it must be a SELECT"
+        )
+    # The parts of the store can be opened, and nothing else: that is left to DuckDB. This only
+    # gives one answer for all files.
+    function = _FILE_FUNCTION.search(query)
+    if function is not None:
+        raise InvalidInput(f"query: {function[1]} is not allowed; the views are {', '.join(VIEWS)}")
+
+
+def one_line(error: Exception) -> str:
+    """DuckDB's message without the drawing of where in the query it is."""
+    text = str(error).split("\n\nLINE")[0].split("\nLINE")[0]
+    return " ".join(text.split())

@@ -1,0 +1,210 @@
+"""Methods, tasks, rules and observers from outside, through every command."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.plugins import plugins_forgotten_after
+from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.cli import main
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+
+EXAMPLE = Path(__file__).parents[1] / "plugins" / "example_plugin.py"
+CONTENT = {
+    "name": "outside",
+    "algorithm": "td3bc_cost",
+    "tasks": ["Corridor-v0"],
+    "seeds": [0, 1],
+    "space": {"cost_weight": [0.1, 1.0]},
+    "fixed": {"hidden_dim": 8, "batch_size": 16},
+    "steps": 20,
+    "evaluate": {"every": 10, "episodes": 2},
+}
+BROKEN = """
+from safesweep.trainables.training.observers import Observer
+class Tracker(Observer):
+    def on_evaluation(self, trial, rows):
+        raise ConnectionError("no tracking server")
+OBSERVERS = {"tracker": Tracker}
+"""
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path / "data"))
+    with plugins_forgotten_after():
+        yield
+
+
+def write_sweep_file(folder: Path, **changed: object) -> str:
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, **changed}))
+    return str(path)
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "safesweep", *arguments], capture_output=True, text=True
+    )
+
+
+@pytest.mark.ray
+def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_path: Path) -> None:
+    plugin, storage = tmp_path / "mine.py", str(tmp_path / "store")
+    plugin.write_text(EXAMPLE.read_text())
+    (tmp_path / "broken.py").write_text(BROKEN)
+    plugins = ["--plugin", str(plugin), "--plugin", str(tmp_path / "broken.py")]
+    sweep = write_sweep_file(tmp_path)
+    done = command("run", sweep, *plugins, "--storage", storage, "--num-cpus", "2")
+    assert done.returncode == 0, done.stderr
+    # What fails beside the training is said once, however many trials there are.
+    line = (
+        "warning: observer 'tracker' failed and is left out (ConnectionError: no tracking server)"
+    )
+    assert done.stderr.count(line) == 1
+    store = ResultStore(storage)
+    runs = store.runs()
+    assert runs["status"].tolist() == ["completed"] * 4
+    assert set(runs["algorithm"]) == {"td3bc_cost"} and set(runs["task"]) == {"Corridor-v0"}
+    for trial in runs["trial_id"].unique():
+        lines = (tmp_path / "store" / "events" / f"{trial}.jsonl").read_text().splitlines()
+        events = [json.loads(line)["event"] for line in lines]
+        assert events == ["start", "evaluation", "evaluation", "end"]
+    # The sweep says what it needs, and then needs no option.
+    recorded = yaml.safe_load(store.sweeps().iloc[0]["spec"])
+    assert recorded["plugins"] == [str(plugin), str(tmp_path / "broken.py")]
+    again = write_sweep_file(tmp_path, plugins=str(plugin))
+    done = command("run", again, "--storage", storage, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert {row["status"]: row["runs"] for row in json.loads(done.stdout)}["completed"] == 4
+
+    choice = ["--sweep", "outside", "--rule", "median_cost_safe", "--storage", storage]
+    done = command("select", *choice, "--plugin", str(plugin), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["config_id"] in set(runs["config_id"])
+    done = command("show", "outside", "--plugin", str(plugin), "--storage", storage)
+    assert done.returncode == 0 and str(plugin) in done.stdout
+    confirmed = command(
+        "confirm", "--sweep", "outside", "--plugin", str(plugin), "--episodes", "2",
+        "--storage", storage, "--format", "json",
+    )  # fmt: skip
+    assert confirmed.returncode == 0, confirmed.stderr
+
+    # Without the plugin all that it left can be read, and one line says where it is needed.
+    plugin.unlink()
+    page = str(tmp_path / "page.html")
+    for readable in (
+        ["list"], ["show", "outside"], ["select", "--sweep", "outside"], ["report", "outside",
+        "--output", page], ["statistics", "--sweep", "outside"], ["query", "SELECT * FROM runs"],
+    ):  # fmt: skip
+        done = command(*readable, "--storage", storage)
+        assert done.returncode == 0, (readable, done.stderr)
+    for needs, said in (
+        (["run", sweep], "algorithm: 'td3bc_cost' is not one of"),
+        (["run", again], f"plugins: plugin: there is no file '{plugin}'"),
+        (["select", *choice[:-2]], "rule: 'median_cost_safe' is not one of"),
+        (["confirm", "--sweep", "outside", "--episodes", "3"], "'Corridor-v0' is unknown"),
+        (["space", "td3bc_cost"], "algorithm: 'td3bc_cost' is not one of"),
+    ):
+        option = [] if needs[0] == "space" else ["--storage", storage]
+        done = command(*needs, *option)
+        assert done.returncode == 2, (needs, done.stderr)
+        assert said in done.stderr and "plugin" in done.stderr
+        assert len(done.stderr.strip().splitlines()) <= 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_plugin_reaches_the_nodes_of_a_cluster(tmp_path: Path) -> None:
+    from tests.sweeps.test_cluster import start_cluster
+
+    storage = tmp_path / "store"
+    folder = tmp_path / "only_here"
+    folder.mkdir()
+    (folder / "mine.py").write_text(EXAMPLE.read_text())
+    sweep = write_sweep_file(tmp_path, plugins=["mine.py"])
+    cluster = start_cluster(2, num_cpus=1)
+    try:
+        # The workers' folder is another one: what they know of the file came with the request.
+        done = subprocess.run(
+            [sys.executable, "-m", "safesweep", "run", sweep, "--storage", str(storage),
+             "--address", cluster.address],
+            capture_output=True, text=True, cwd=folder,
+        )  # fmt: skip
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0, done.stderr
+    store = ResultStore(str(storage))
+    assert store.runs()["status"].tolist() == ["completed"] * 4
+    assert len(list((storage / "events").iterdir())) == 2
+    options = ["--sweep", "outside", "--storage", str(storage)]
+    chosen = command(
+        "select", *options, "--rule", "median_cost_safe", "--plugin", str(folder / "mine.py")
+    )
+    assert chosen.returncode == 0, chosen.stderr
+    shown = command("show", "outside", "--storage", str(storage))
+    assert shown.returncode == 0 and "plugins: [mine.py]" in shown.stdout
+
+
+def test_a_sweep_loads_what_it_names_before_it_is_checked() -> None:
+    with pytest.raises(InvalidInput, match="'td3bc_cost' is not one of"):
+        SweepSpec.from_mapping(CONTENT)
+    spec = SweepSpec.from_mapping({**CONTENT, "plugins": [str(EXAMPLE)]})
+    assert spec.plugins == (str(EXAMPLE),)
+    assert SweepSpec.from_yaml(spec.to_yaml()).to_mapping() == spec.to_mapping()
+    # Loaded by an option, it is recorded all the same.
+    assert SweepSpec.from_mapping(CONTENT).plugins == (str(EXAMPLE),)
+
+
+def test_a_sweep_without_plugins_says_nothing_of_them() -> None:
+    spec = SweepSpec.from_mapping({**CONTENT, "algorithm": "bc", "tasks": ["BallRun"],
+                                   "space": {"learning_rate": [0.1]}})  # fmt: skip
+    assert spec.plugins == () and "plugins" not in spec.to_mapping()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, "plugins: 3 is not allowed; it must be a name or a list"),
+        ([3], "plugins: 3 is not a name"),
+        ("gone.py", "there is no file 'gone.py'"),
+        (["no_such_module"], "there is no module 'no_such_module'"),
+    ],
+)
+def test_bad_plugins_of_a_sweep_are_named(value: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        SweepSpec.from_mapping({**CONTENT, "plugins": value})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "demo", "--dry-run"], ["list"], ["show", "x"], ["query", "SELECT 1"], ["select"],
+        ["confirm"], ["statistics"], ["report", "x"], ["reproduce", "--list"], ["tasks"],
+        ["algorithms"], ["space", "bc"], ["data", "list"], ["data", "collect", "BallRun"],
+        ["logs", "x"],
+    ],
+)  # fmt: skip
+def test_every_command_takes_a_plugin_and_refuses_a_bad_one_in_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--plugin", "gone.py"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == "safesweep: plugin: there is no file 'gone.py'\n"
+
+
+def test_what_is_loaded_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = ["--plugin", str(EXAMPLE), "--format", "json"]
+    assert main(["algorithms", *plugin]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["algorithm"] == "td3bc_cost"
+    assert main(["tasks", *plugin]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["suite"] == "corridor"
+    assert main(["space", "td3bc_cost", *plugin]) == 0
+    rows = {row["hyperparameter"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["cost_weight"]["searched"] == "[0.1, 10] log"

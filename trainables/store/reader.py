@@ -1,0 +1,506 @@
+"""Reading the tables of a result store: Arrow and pandas, from whole parts only."""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
+from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
+from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
+from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
+from safesweep.trainables.store.writer import (
+    ARROW_TYPES,
+    common_type,
+    hyperparameter_types,
+    seals_of,
+    store_problems,
+)
+
+_PARTITIONING = ds.partitioning(pa.schema([("sweep", pa.string())]), flavor="hive")
+
+
+HYPERPARAMETER_PREFIX = "hp_"
+
+
+_ATTEMPTS = 20
+
+
+_PAUSE_SECONDS = 0.02
+
+
+_CHUNK_BYTES = 2**20
+
+
+Result = TypeVar("Result")
+
+
+_log = logging.getLogger("safesweep")
+
+
+class UnreadablePart(Exception):
+    """A part could not be read; perhaps it is not whole."""
+
+
+class StoreReader:
+    """The tables under one store URI: a local folder, or a location that pyarrow can open.
+
+    Nothing is read before it is asked for, and nothing is kept: every call sees the parts that
+    are complete at that moment. Columns that only some parts have (a hyperparameter of another
+    method, a column of a newer version) are null elsewhere. A missing table is an empty one.
+    A file that is not a whole part (cut off by a copy that broke, say) is left out, with a
+    warning that names it.
+
+    Raises:
+        InvalidInput: there is no folder at `uri`, or its file system is unknown.
+        StoreProblem: the location cannot be read now; from every method.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        location = self.uri if "://" in self.uri else str(Path(self.uri).expanduser().resolve())
+        with store_problems(self.uri, "read"):
+            self._filesystem, self._root = fs.FileSystem.from_uri(location)
+            info = self._filesystem.get_file_info(self._root)
+        if info.type == fs.FileType.File:
+            raise InvalidInput(f"storage: {self.uri!r} is a file, not the folder of a store")
+        # An object store has no empty folders: there, no object under a name means no results.
+        if info.type != fs.FileType.Directory:
+            raise InvalidInput(f"storage: there is no result store at {self.uri!r}")
+        self._local = isinstance(self._filesystem, fs.LocalFileSystem)
+        self._footers: dict[Part, pa.Schema] = {}
+        self._broken: set[Part] = set()
+
+    def runs(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per ended run, with a column `hp_<name>` for each hyperparameter.
+
+        Args:
+            columns: read only these; names may be patterns, such as `hp_*`.
+            filters: column=value, or column=[values]; `sweep=` selects the runs that the sweep
+                comprises, wherever they were trained.
+
+        Raises:
+            InvalidInput: no such column, or no such sweep.
+        """
+        return self._frame("runs", filters, columns)
+
+    def evaluations(
+        self, columns: Sequence[str] | None = None, **filters: object
+    ) -> pandas.DataFrame:
+        """One row per (run, step, policy): means over episodes. Arguments as in `runs`."""
+        return self._frame("evaluations", filters, columns)
+
+    def episodes(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per evaluated episode: returns and length. Arguments as in `runs`."""
+        return self._frame("episodes", filters, columns)
+
+    def metrics(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """Losses and diagnostics in long form: run, step, name, value. Arguments as in `runs`."""
+        return self._frame("metrics", filters, columns)
+
+    def sweeps(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per sweep: its YAML text and the `run_ids` that it comprises."""
+        return self._frame("sweeps", filters, columns)
+
+    def confirmations(
+        self, columns: Sequence[str] | None = None, **filters: object
+    ) -> pandas.DataFrame:
+        """One row per run and policy that was evaluated again after it had been chosen."""
+        return self._frame("confirmations", filters, columns)
+
+    def hyperparameters(
+        self, columns: Sequence[str] | None = None, **filters: object
+    ) -> pandas.DataFrame:
+        """One row per configuration and hyperparameter, in long form; what `runs` has as columns.
+
+        A configuration that was trained in several trials stands there as often.
+        """
+        return self._frame("hyperparameters", filters, columns)
+
+    def incomplete(self, thorough: bool = False) -> pandas.DataFrame:
+        """The runs of which rows are missing in some table, a part having been cut or lost.
+
+        Args:
+            thorough: compare what the parts of a local store hold with what was written, instead
+                of their lengths.
+
+        Returns:
+            `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `compacted`, whether the
+            run's row is in a part of several trials; `lacks`, what is missing in words.
+        """
+        return self._while_parts_move(lambda: self._incomplete(thorough))
+
+    def heartbeats(self) -> list[dict[str, Any]]:
+        """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
+        run_ids, step, steps, host, process, time`."""
+        selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
+        beats = []
+        with store_problems(self.uri, "read"):
+            for info in self._filesystem.get_file_info(selector):
+                if not info.base_name.endswith(".json") or info.base_name.startswith("."):
+                    continue
+                try:
+                    with self._filesystem.open_input_stream(info.path) as stream:
+                        beats.append(json.loads(stream.read()))
+                except FileNotFoundError:  # that trial has just ended
+                    continue
+        return sorted(beats, key=lambda beat: str(beat["trial_id"]))
+
+    def schema_versions(self) -> pandas.DataFrame:
+        """How many parts of each table were written under which version of the tables.
+
+        Columns `table, schema_version, parts`; the version is missing for parts that do not say.
+        """
+        return self._while_parts_move(self._versions)
+
+    def _versions(self) -> pandas.DataFrame:
+        rows = []
+        for table in TABLES:
+            for part in self._parts(table):
+                said = (self._footer(part).metadata or {}).get(VERSION_KEY.encode())
+                rows.append((table, int(said) if said else None))
+        frame = pandas.DataFrame(rows, columns=["table", "schema_version"])
+        frame = frame.astype({"schema_version": "Int64"})
+        counts = frame.groupby(["table", "schema_version"], dropna=False, sort=True).size()
+        return counts.rename("parts").reset_index()
+
+    def _incomplete(self, thorough: bool) -> pandas.DataFrame:
+        dataset = self._dataset("runs")
+        known = {part.path: part for part in self._parts("runs")}
+        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if known else [])]
+        runs = dataset.to_table(columns=columns).to_pandas()
+        runs["part"] = runs.pop("__filename").map(known) if known else None
+        reader = PartReader(
+            seals=lambda part: seals_of(self._footer(part)),
+            rows=self._rows_of,
+            owners=self._owners_in,
+            content=self._content_of,
+        )
+        parts = {table: self._parts(table) for table in COUNT_COLUMNS}
+        return find_incomplete(runs, parts, reader, thorough)
+
+    def _rows_of(self, part: Part) -> int | None:
+        with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
+            return int(pq.read_metadata(stream).num_rows)
+        return None
+
+    def _owners_in(self, part: Part, column: str, whole: bool) -> pandas.Series | None:
+        with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
+            file = pq.ParquetFile(stream)
+            groups = (
+                file.read_row_group(group, columns=None if whole else [column])[column]
+                for group in range(file.num_row_groups)
+            )
+            return pandas.concat(
+                [pandas.Series(dtype=object), *(values.to_pandas() for values in groups)]
+            )
+        return None
+
+    def _content_of(self, part: Part) -> bytes | None:
+        """The bytes of a part of a local store; from elsewhere they would have to be sent."""
+        return Path(part.path).read_bytes() if self._local else None
+
+    @contextlib.contextmanager
+    def _read_or_none(self, part: Part) -> Iterator[None]:
+        """Leave out a part that proves not to be whole within."""
+        try:
+            yield
+        except FileNotFoundError:
+            return
+        except (pa.ArrowInvalid, OSError) as error:
+            self._leave_out(part, error)
+
+    def _frame(
+        self, table: str, filters: dict[str, object], columns: Sequence[str] | None
+    ) -> pandas.DataFrame:
+        return self._while_parts_move(lambda: self._read(table, filters, columns))
+
+    def _read(
+        self, table: str, filters: dict[str, object], columns: Sequence[str] | None
+    ) -> pandas.DataFrame:
+        dataset = self._dataset(table)
+        types = self._hyperparameter_types(self._parts(table)) if table == "runs" else {}
+        known = [
+            *dataset.schema.names,
+            *(name for name in types if name not in dataset.schema.names),
+        ]
+        names = None if columns is None else matching_columns(columns, known)
+        condition: ds.Expression | None = None
+        later: dict[str, object] = {}
+        for column, wanted in filters.items():
+            if wanted is None:
+                continue
+            require_choice("filter", column, known)
+            if column == "sweep" and table != "sweeps":
+                term = self._membership(wanted)
+            elif column in types:
+                later[column] = wanted
+                continue
+            else:
+                term = ds.field(column).isin(as_list(wanted))
+            condition = term if condition is None else condition & term
+        if not types:
+            return dataset.to_table(columns=names, filter=condition).to_pandas()
+        chosen = names or known
+        wanted_types = {name: types[name] for name in types if name in {*chosen, *later}}
+        stored = [name for name in dataset.schema.names if name in {*chosen, *wanted_types}]
+        if wanted_types and "config" not in stored:
+            stored.append("config")
+        rows = dataset.to_table(columns=stored, filter=condition)
+        rows = _with_hyperparameters(rows, wanted_types)
+        for column, wanted in later.items():
+            rows = rows.filter(pc.is_in(rows[column], value_set=pa.array(as_list(wanted))))
+        return rows.select(chosen).to_pandas()
+
+    def _hyperparameter_types(self, parts: Sequence[Part]) -> dict[str, pa.DataType]:
+        """The columns `hp_<name>` of `runs` with their types, by name; what the parts say of their
+        hyperparameters, and the columns that parts of older versions have."""
+        found: dict[str, pa.DataType] = {}
+        for part in parts:
+            schema = self._footer(part)
+            said = {
+                HYPERPARAMETER_PREFIX + name: kind
+                for name, kind in hyperparameter_types(schema).items()
+            }
+            for field in schema:
+                if field.name.startswith(HYPERPARAMETER_PREFIX):
+                    said[field.name] = field.type
+            for name, kind in said.items():
+                found[name] = common_type(found.get(name), kind)
+        return dict(sorted(found.items()))
+
+    def _membership(self, wanted: object) -> ds.Expression:
+        run_ids, unplanned = self._members(wanted)
+        term = ds.field("run_id").isin(pa.array(run_ids, pa.string()))
+        return term | ds.field("sweep").isin(unplanned) if unplanned else term
+
+    def _member_table(self, wanted: object) -> pa.Table:
+        """`run_id` or `sweep` of what the sweeps comprise, the other one null."""
+        run_ids, unplanned = self._members(wanted)
+        return pa.table(
+            {
+                "run_id": pa.array([*run_ids, *[None] * len(unplanned)], pa.string()),
+                "sweep": pa.array([*[None] * len(run_ids), *unplanned], pa.string()),
+            }
+        )
+
+    def _members(self, wanted: object) -> tuple[list[str], list[str]]:
+        """The runs that the sweeps comprise; and the sweeps without a plan: their own folders."""
+        plans = self._dataset("sweeps").to_table(columns=["sweep", "run_ids"]).to_pandas()
+        members = dict(zip(plans["sweep"], plans["run_ids"], strict=True))
+        partitions = {part.sweep for part in self._parts("runs")}
+        run_ids: list[str] = []
+        unplanned: list[str] = []
+        for name in map(str, as_list(wanted)):
+            if name in members:
+                run_ids.extend(members[name])
+            elif name in partitions:
+                unplanned.append(name)
+            else:
+                raise _unknown_sweep(name, self.uri, {*members, *partitions})
+        return run_ids, unplanned
+
+    def _parts(self, table: str) -> list[Part]:
+        """Whole parts of a table, in a fixed order; what lies in dot-folders is not one."""
+        folder = f"{self._root}/{table}"
+        parts = _local_parts(folder) if self._local else self._remote_parts(folder)
+        return sorted(part for part in parts if part not in self._broken)
+
+    def _remote_parts(self, folder: str) -> Iterator[Part]:
+        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+        for info in self._filesystem.get_file_info(selector):
+            names = info.path[len(folder) + 1 :].split("/")
+            if info.type == fs.FileType.File and _is_part(names):
+                yield Part(info.path, info.size, info.mtime_ns or 0)
+
+    def _footer(self, part: Part) -> pa.Schema:
+        """The schema that the part itself declares."""
+        if part not in self._footers:
+            with self._filesystem.open_input_file(part.path) as stream:
+                self._footers[part] = pq.read_schema(stream)
+        return self._footers[part]
+
+    def _leave_out_broken(self) -> bool:
+        """Look for files that are no whole parts; whether any was found that was not known."""
+        found = False
+        for table in TABLES:
+            for part in self._parts(table):
+                try:
+                    self._footer(part)
+                except FileNotFoundError:
+                    continue
+                except (pa.ArrowInvalid, OSError) as error:
+                    found = True
+                    self._leave_out(part, error)
+        return found
+
+    def _leave_out(self, part: Part, error: Exception) -> None:
+        """Read no more of a part that is not whole.
+
+        Raises:
+            OSError: its bytes cannot be read, so that it is not the part that is broken.
+        """
+        self._require_bytes(part)
+        self._broken.add(part)
+        reason = " ".join(str(error).split())
+        _log.warning("storage: left out %s, not a whole part (%s)", part.path, reason)
+
+    def _require_bytes(self, part: Part) -> None:
+        """Read a part's bytes.
+
+        Raises:
+            OSError: they cannot be read, so that it is not the part that is broken.
+        """
+        with self._filesystem.open_input_stream(part.path) as stream:
+            while stream.read(_CHUNK_BYTES):
+                pass
+
+    def _while_parts_move(self, read: Callable[[], Result]) -> Result:
+        """Read again when a part was replaced between being listed and being opened, or proves
+        not to be whole."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return read()
+            except FileNotFoundError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise InvalidInput(f"storage: a part keeps vanishing ({error})") from error
+                time.sleep(_PAUSE_SECONDS * attempt)
+            except (UnreadablePart, pa.ArrowInvalid, OSError) as error:
+                with store_problems(self.uri, "read"):
+                    found = self._leave_out_broken()
+                if not found:
+                    reason = " ".join(str(error).split())
+                    raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
+        raise AssertionError("unreachable")
+
+    def _dataset(self, table: str) -> ds.Dataset:
+        parts = self._parts(table)
+        schema = self._schema(table, parts)
+        if not parts:
+            return ds.dataset(schema.empty_table())
+        return ds.dataset(
+            [part.path for part in parts],
+            schema=schema,
+            format="parquet",
+            filesystem=self._filesystem,
+            partitioning=_PARTITIONING,
+            partition_base_dir=f"{self._root}/{table}",
+        )
+
+    def _schema(self, table: str, parts: Sequence[Part]) -> pa.Schema:
+        """The table's own columns, `sweep` among the identities, then what the parts add."""
+        columns = {name: ARROW_TYPES[kind] for name, kind in TABLES[table].items()}
+        names = list(columns)
+        names.insert(next((i for i, n in enumerate(names) if not n.endswith("_id")), 0), "sweep")
+        columns["sweep"] = pa.string()
+        added: dict[str, pa.DataType] = {}
+        for part in parts:
+            for field in self._footer(part):
+                if field.name not in columns:
+                    added[field.name] = common_type(added.get(field.name), field.type)
+        fields = [(name, columns[name]) for name in names]
+        return pa.schema([*fields, *((name, added[name]) for name in sorted(added))])
+
+
+def _is_part(names: Sequence[str]) -> bool:
+    """Whether a path below a table's folder is a part's: no part of it is hidden."""
+    return names[-1].endswith(".parquet") and not any(name[0] in "._" for name in names if name)
+
+
+def _local_parts(folder: str) -> list[Part]:
+    """The parts below a folder at one moment.
+
+    A compaction exchanges whole folders (`trainables.store.compaction`). Where that happened to a
+    folder while it was listed, some of its files were looked up in the other one, so it is listed
+    anew.
+    """
+    for _ in range(_ATTEMPTS):
+        folders: dict[str, int] = {}
+        parts: list[Part] = []
+        try:
+            _list_into(folder, folder, folders, parts)
+            if all(os.stat(path).st_ino == number for path, number in folders.items()):
+                return parts
+        except FileNotFoundError:
+            if not os.path.exists(folder):
+                return []
+        time.sleep(_PAUSE_SECONDS)
+    raise FileNotFoundError(f"{folder} changes faster than it can be listed")
+
+
+def _list_into(root: str, folder: str, folders: dict[str, int], parts: list[Part]) -> None:
+    folders[folder] = os.stat(folder).st_ino
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names = os.path.relpath(entry.path, root).split(os.sep)
+            if entry.is_dir():
+                if not names[-1].startswith((".", "_")):
+                    _list_into(root, entry.path, folders, parts)
+            elif _is_part(names):
+                state = entry.stat()
+                parts.append(Part(entry.path, state.st_size, state.st_mtime_ns))
+
+
+def _with_hyperparameters(runs: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Runs with columns `hp_<name>` of these types: what parts of older versions have in such
+    columns, and the values in the column `config` of the others."""
+    if not types:
+        return runs
+    encoded = runs["config"].combine_chunks().dictionary_encode()
+    configs = [json.loads(text) if text else {} for text in encoded.dictionary.to_pylist()]
+    for column, kind in types.items():
+        name = column.removeprefix(HYPERPARAMETER_PREFIX)
+        values = pa.array([_typed(config.get(name), kind) for config in configs], kind)
+        taken = values.take(encoded.indices) if len(values) else pa.nulls(runs.num_rows, kind)
+        if column in runs.column_names:
+            place = runs.column_names.index(column)
+            taken = pc.coalesce(runs[column].cast(kind), pa.chunked_array([taken]))
+            runs = runs.set_column(place, column, taken)
+        else:
+            runs = runs.append_column(column, taken)
+    return runs
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    """A hyperparameter as a value of a column that other methods may share."""
+    if value is None or not pa.types.is_string(kind) or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def matching_columns(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that the patterns mean, in the patterns' order; a plain name must be there."""
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        if "*" in pattern:
+            chosen.update(dict.fromkeys(name for name in names if fnmatchcase(name, pattern)))
+        else:
+            chosen[require_choice("columns", pattern, names)] = None
+    return list(chosen)
+
+
+def as_list(wanted: object) -> list[Any]:
+    if isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes):
+        return list(wanted)
+    return [wanted]
+
+
+def _unknown_sweep(name: str, uri: str, known: set[str]) -> InvalidInput:
+    if not known:
+        return InvalidInput(f"sweep: {name!r} is unknown; the store {uri!r} holds no sweep")
+    hint = did_you_mean(name, known)
+    return InvalidInput(
+        f"sweep: {name!r} is not in the store {uri!r}, which has {', '.join(sorted(known))}{hint}"
+    )

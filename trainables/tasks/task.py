@@ -1,0 +1,62 @@
+"""One environment and its dataset, as constants."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One environment and its dataset.
+
+    Attributes:
+        name: canonical id, e.g. "OfflineCarRun-v0".
+        observation_dim: numbers in an observation.
+        action_dim: numbers in an action; every action lies in [-1, 1].
+        horizon: the most steps in an episode.
+        min_return: episode return that normalises to 0.
+        max_return: episode return that normalises to 1.
+        max_cost: largest episode cost in the dataset, or that an episode can have.
+        key: the short name in papers' tables, e.g. "CarRun"; its suite makes it the name where
+            there is none.
+        suite: the name of its suite, which sets it.
+        cost_limits: the episode-cost limits under which the task is reported; its suite's where
+            it has none of its own.
+        dataset_file: the published file's name, None for tasks without one.
+        dataset_urls: where the file can be fetched, in the order to try.
+        trajectories: episodes in the published file.
+        dataset_path: a file on this machine that is the task's data.
+    """
+
+    name: str
+    observation_dim: int
+    action_dim: int
+    horizon: int
+    min_return: float
+    max_return: float
+    max_cost: float
+    key: str = ""
+    suite: str = ""
+    cost_limits: tuple[float, ...] = ()
+    dataset_file: str | None = None
+    dataset_urls: tuple[str, ...] = ()
+    trajectories: int | None = None
+    dataset_path: str | None = None
+
+    @property
+    def cost_limit(self) -> float:
+        """The default limit: the smallest of `cost_limits`."""
+        return min(self.cost_limits)
+
+    def normalize_reward(self, reward_return: Any) -> Any:
+        """(R - min_return) / (max_return - min_return), for a number or an array."""
+        return (reward_return - self.min_return) / (self.max_return - self.min_return)
+
+    def limit_or_own(self, cost_limit: float | None) -> float:
+        """The limit that is asked for, or the task's own where none is."""
+        return self.cost_limit if cost_limit is None else float(cost_limit)
+
+    @staticmethod
+    def normalize_cost(cost_return: Any, cost_limit: float) -> Any:
+        """C / limit, for a number or an array; (C + 1) / 1 if the limit is 0 (DSRL)."""
+        shift = 1.0 if cost_limit == 0 else 0.0
+        return (cost_return + shift) / (cost_limit + shift)
