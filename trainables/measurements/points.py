@@ -19,12 +19,13 @@ from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import require_choice
 from safesweep.trainables.components.critics import evaluate_ensemble
+from safesweep.trainables.components.latent_refiner import EXPERTS
 from safesweep.trainables.components.networks import gaussian_log_density, mlp
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.measurements.bandit import bandit_dataset, bandit_task
 from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
-from safesweep.trainables.methods.flrp import DECODER_LOG_STD_RANGE, EXPERTS, decode_base
+from safesweep.trainables.methods.flrp import decode_base
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
@@ -127,7 +128,7 @@ def flrp_refinement(
     means = decode_base(params, here.expand(DRAWS, -1), latents)
     actions = _plane(means.mean(0))
     yield from _rows("plane", action_1=actions[:, 0], action_2=actions[:, 1])
-    yield from _rows("plane", **_flrp_values(params, here, actions, latents))
+    yield from _rows("plane", **_flrp_values(experts, params, here, actions, latents))
     for name in EXPERTS:
         if f"{name}_expert" not in params:
             continue
@@ -142,12 +143,8 @@ def flrp_refinement(
             moved = start
             for _ in range(EXPERT_STEPS):
                 moved = _moved(params, name, observation, moved)
-            ends = [
-                _flrp_values(
-                    params, observation, decode_base(params, observation.expand(32, -1), u), latents
-                )
-                for u in (start, moved)
-            ]
+            places = [decode_base(params, observation.expand(32, -1), u) for u in (start, moved)]
+            ends = [_flrp_values(experts, params, observation, a, latents) for a in places]
             for quantity, before in ends[0].items():
                 change = (ends[1][quantity] - before).mean()
                 changes.setdefault(quantity, []).append(float(change))
@@ -162,13 +159,13 @@ def _moved(params: Any, expert: str, observation: Tensor, base: Tensor) -> Tenso
 
 
 def _flrp_values(
-    params: Any, observation: Tensor, actions: Tensor, latents: Tensor
+    method: Any, params: Any, observation: Tensor, actions: Tensor, latents: Tensor
 ) -> dict[str, Tensor]:
     """Q_r, Q_h and the log density of the unrefined policy at actions [n, a] in one state; the
     density is the mean over the latents, which is a lower bound on average."""
     states = observation.expand(len(actions), -1)
     means = decode_base(params, observation.expand(len(latents), -1), latents)
-    log_std = params["decoder_log_std"].clamp(*DECODER_LOG_STD_RANGE)
+    log_std = method.decoder_log_std(params)
     by_latent = gaussian_log_density(actions[:, None], means[None], log_std)
     return {
         "reward_q": evaluate_ensemble(params["reward_q"], states, actions).amin(0),

@@ -6,15 +6,11 @@ actions. `refine` freezes these and trains three experts that move the base late
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
-from itertools import permutations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
-from torch.func import jacrev, vmap
+from torch.func import vmap
 from torch.nn import functional
 
 from safesweep.trainables.components.coupling_flow import (
@@ -23,23 +19,28 @@ from safesweep.trainables.components.coupling_flow import (
     init_coupling_flow,
 )
 from safesweep.trainables.components.critics import (
+    InSampleCritic,
     bellman_target,
     clipped_exponential,
     evaluate_ensemble,
-    expectile_loss,
     feasible_bellman_target,
-    reversed_expectile_loss,
-    squared_error,
+    in_sample_losses,
+    state_value,
 )
+from safesweep.trainables.components.latent_bounds import (
+    gaussian_divergence,
+    jacobian_norm,
+    shift_bounds,
+)
+from safesweep.trainables.components.latent_refiner import EXPERTS, refine, refinement_schedule
 from safesweep.trainables.components.networks import (
     detach,
-    ensemble_mlp,
     gaussian_log_density,
-    hidden_sizes,
-    init_mlp,
     mlp,
     standard_normal_log_density,
 )
+from safesweep.trainables.components.quantiles import masked_quantile
+from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -54,130 +55,17 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
-    static,
+    jointly,
 )
+from safesweep.trainables.methods.safety_signals import safety_signal
 
-REWARD_WEIGHT_CLIP = 100.0
-SAFETY_WEIGHT_CLIP = 150.0
-DECODER_LOG_STD_RANGE = (-3.0, 0.0)
 TARGETS = ("reward_q", "feasibility_v")
 DECODER_NETWORKS = ("decoder", "decoder_log_std")
 BASE_NETWORKS = (
     "reward_q", "reward_v", "feasibility_q", "feasibility_v",
     "prior", "posterior", "decoder", "decoder_log_std",
 )  # fmt: skip
-
-
-EXPERTS = ("safety", "reward", "shared")
-REFINEMENT_ORDERS = (*("-".join(order) for order in permutations(EXPERTS)), "random", "none")
 DECODER_ALTERNATIONS = 5
-
-
-@dataclass(frozen=True)
-class FLRPConfig(MethodConfig):
-    """Hyperparameters of FLRP. "ours" marks what the paper does not print.
-
-    `beta_r` and `beta_h` are the inverses of FISOR's temperatures 3 and 5, whose clips FLRP
-    prints; its "target temperature 3" and "value temperature 5" are read as T_q and T_v.
-    """
-
-    phase_shares = ("pretrain_share",)
-
-    batch_size: int = static(512, "transitions in a minibatch", source="table 5", low=1, high=65536)
-    feasibility_expectile: float = batched(
-        0.9, "expectile of V_h", source="eq. 8, table 6", alias="tau_h", low=0.5, high=0.999
-    )
-    reward_expectile: float = batched(
-        0.9, "expectile of V_r", source="eq. 21, table 6", alias="tau_r", low=0.5, high=0.999
-    )
-    target_update_rate: float = batched(
-        0.001, "Polyak rate of the target networks", source="table 5", low=1e-6, high=1.0
-    )
-    safety_signal: str = static(
-        "sparse",
-        "h(s) from the costs, or the dataset's exact margin",
-        source="ours",
-        choices=("sparse", "exact"),
-    )
-    feasibility: str = static(
-        "hj", "Hamilton-Jacobi values, or cost values below a quantile (w/o HJ)", source="table 2",
-        choices=("hj", "cost_quantile"),
-    )  # fmt: skip
-    feasible_quantile: float = batched(
-        0.75, "quantile of zero-violation samples' cost values that bounds the feasible set",
-        source="table 2", low=0.0, high=1.0,
-    )  # fmt: skip
-    violation_signal: float = batched(
-        25.0, "h(s) where the cost is positive", source="FISOR's public code", low=1e-3, high=1e3
-    )
-    safe_signal: float = batched(
-        -1.0, "h(s) where the cost is zero", source="FISOR's public code", low=-1e3, high=-1e-3
-    )
-    prior: str = static(
-        "flow", "flow prior, or z = u", source="tables 3 and 7", choices=("flow", "gaussian")
-    )
-    latent_dim: int = static(8, "dimensions of u and z", source="ours", low=2, high=512)
-    coupling_layers: int = static(4, "coupling layers of a flow", source="ours", low=1, high=64)
-    posterior_samples: int = static(
-        1, "samples of z for the expectation over q", source="eq. 11", low=1, high=256
-    )
-    q_temperature: float = batched(
-        3.0, "temperature of Q_h in w", source="eq. 11, table 6", alias="T_q", low=1e-3, high=1e3
-    )
-    v_temperature: float = batched(
-        5.0, "temperature of V_h in w", source="eq. 11, table 6", alias="T_v", low=1e-3, high=1e3
-    )
-    kl_coefficient: float = batched(
-        0.1, "weight of KL(q || p)", source="eq. 11; value ours", alias="beta", low=0.0, high=1e3
-    )
-    shaping_weight: float = batched(
-        1.0, "weight of density shaping", source="eq. 13 (there 1)", low=0.0, high=1e3
-    )
-    reward_temperature: float = batched(
-        1 / 3, "beta_r of the reward advantage", source="eq. 12, 15; value FISOR's",
-        alias="beta_r", low=1e-3, high=1e3,
-    )  # fmt: skip
-    safety_temperature: float = batched(
-        1 / 5, "beta_h of the safety advantage", source="eq. 14; value FISOR's",
-        alias="beta_h", low=1e-3, high=1e3,
-    )  # fmt: skip
-    entropy_weight: float = batched(
-        0.1, "weight of the entropy floor", source="eq. 13; value ours",
-        alias="lambda_H", low=0.0, high=1e3,
-    )  # fmt: skip
-    entropy_floor: float = batched(
-        0.0, "least posterior entropy, nats a latent dimension", source="eq. 13; value ours",
-        alias="H_0", low=-10.0, high=10.0,
-    )  # fmt: skip
-    refinement_steps: int = static(
-        3, "refinement updates; 0 samples the prior", source="section 3.3, table 6",
-        alias="T", low=0, high=64,
-    )  # fmt: skip
-    refiner: str = static(
-        "decoupled", "experts in turn, one network for the summed loss, or the experts' mean step",
-        source="table 9b", choices=("decoupled", "unified", "averaged"),
-    )  # fmt: skip
-    refinement_order: str = static(
-        "safety-reward-shared", "the last acts last, the first two alternate; random draws each",
-        source="figure 3", choices=REFINEMENT_ORDERS,
-    )  # fmt: skip
-    decoder: str = static(
-        "frozen", "in phase 2: frozen, or trained in turn with the refiner",
-        source="table 9a", choices=("frozen", "alternating"),
-    )  # fmt: skip
-    reward_weight: float = batched(
-        1.0, "weight of L_r", source="eq. 17, table 6", alias="lambda_r", low=0.0, high=1e3
-    )
-    safety_weight: float = batched(
-        1.0, "weight of L_h", source="eq. 17, table 6", alias="lambda_h", low=0.0, high=1e3
-    )
-    shared_weight: float = batched(
-        0.5, "weight of L_sh", source="eq. 17, table 6", alias="lambda_sh", low=0.0, high=1e3
-    )
-    pretrain_share: float = static(
-        0.75, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
-    )
 
 
 class Critics(NamedTuple):
@@ -200,7 +88,11 @@ class FLRP(Method):
         "violation_signal": 0.5,
     }
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "feasible_quantile": {"feasibility": "cost_quantile"}
+        "feasible_quantile": {"feasibility": "cost_quantile"},
+        "reward_weight_clip": {"reward_weight_clip": 1.0},
+        "safety_weight_clip": {"safety_weight_clip": 1.0},
+        "decoder_log_std_low": {"decoder_log_std_low": -0.5},
+        "decoder_log_std_high": {"decoder_log_std_high": -1.5},
     }
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
@@ -230,30 +122,20 @@ class FLRP(Method):
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
-        latent = self.static.latent_dim
-        width, depth = self.static.hidden_dim, self.static.hidden_layers
-
-        def network(inputs: int, outputs: int, **options: Any) -> Any:
-            return init_mlp(generator, hidden_sizes(inputs, width, depth, outputs), **options)
+        latent, layers = self.static.latent_dim, self.static.coupling_layers
 
         def flow(context: int) -> Any:
-            layers = self.static.coupling_layers
-            return init_coupling_flow(generator, latent, context, layers, width, depth)
+            return init_coupling_flow(generator, latent, context, layers, *self.hidden)
 
-        experts = self.expert_networks
         params = {
-            "reward_q": network(observation + action, 1, ensemble=2),
-            "reward_v": network(observation, 1),
-            "feasibility_q": network(observation + action, 1, ensemble=2),
-            "feasibility_v": network(observation, 1),
+            **self.in_sample_networks(generator, "reward", "feasibility"),
             "prior": flow(observation) if self.static.prior == "flow" else [],
             "posterior": flow(observation + action),
-            "decoder": network(observation + latent, action),
+            "decoder": self.mlp(generator, observation + latent, action),
             "decoder_log_std": torch.full((action,), -1.0),
-            **{
-                expert: network(observation + latent, latent, final_scale=0.1) for expert in experts
-            },
         }
+        for expert in self.expert_networks:
+            params[expert] = self.mlp(generator, observation + latent, latent, final_scale=0.1)
         return {
             "params": params,
             "target": {name: params[name] for name in TARGETS},
@@ -275,83 +157,84 @@ class FLRP(Method):
     @property
     def losses(self) -> Losses:
         return {
-            "pretrain": partial(self.loss, "pretrain"),
-            "refine": partial(self.loss, "refine"),
-            "decode": partial(self.loss, "decode"),
+            "pretrain": self.pretrain_loss,
+            "refine": self.refine_loss,
+            "decode": self.decode_loss,
         }
 
-    def loss(self, phase: str, inputs: StepInputs) -> StepOutputs:
-        params, state, batch, hp, noise, _ = inputs
-        critics = evaluate_critics(params, batch["observations"], batch["actions"])
-        if phase == "pretrain":
-            critic, critic_metrics = self.critic_loss(params, state["target"], critics, batch, hp)
-        if self.static.feasibility == "cost_quantile":
-            critics = relative_to_quantile(critics, batch["safe_episodes"], hp.feasible_quantile)
-        if phase != "pretrain":
-            losses, metrics = self.refiner_loss(params, critics, batch, hp, noise)
-            return StepOutputs(losses if phase == "refine" else losses["shared_expert"], metrics)
-        flow, flow_metrics = self.flow_loss(params, critics, batch, hp, noise)
-        return StepOutputs(critic + flow, {**critic_metrics, **flow_metrics})
+    def pretrain_loss(self, inputs: StepInputs) -> StepOutputs:
+        """The critics, and the flows and decoder by what the critics say."""
+        critics = evaluate_critics(inputs.params, inputs.batch)
+        flow_losses, metrics = self.flow_losses(inputs, self.judging(critics, inputs))
+        return jointly({**self.critic_losses(inputs, critics), **flow_losses}, metrics)
 
-    def safety_signal(self, batch: Batch, hp: Hyperparameters) -> Tensor:
-        """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""
-        if self.static.safety_signal == "exact":
-            return batch["safety_margins"]
-        return torch.where(batch["costs"] > 0, hp.violation_signal, hp.safe_signal)
+    def refine_loss(self, inputs: StepInputs) -> StepOutputs:
+        """Every expert by a loss of its own."""
+        critics = self.judging(evaluate_critics(inputs.params, inputs.batch), inputs)
+        return StepOutputs(*self.refiner_losses(inputs, critics))
 
-    def critic_loss(
-        self,
-        params: Parameters,
-        target: Parameters,
-        critics: Critics,
-        batch: Batch,
-        hp: Hyperparameters,
-    ) -> tuple[Tensor, Metrics]:
+    def decode_loss(self, inputs: StepInputs) -> StepOutputs:
+        """A decoder that is trained in turn with the refiner minimizes the whole of eq. 17."""
+        outputs = self.refine_loss(inputs)
+        assert isinstance(outputs.losses, dict)
+        return outputs._replace(losses=outputs.losses["shared_expert"])
+
+    def judging(self, critics: Critics, inputs: StepInputs) -> Critics:
+        """The critics as weights look at them: without HJ, cost values less the quantile of the
+        zero-violation samples', so that <= 0 is feasible (table 2)."""
+        if self.static.feasibility == "hj":
+            return critics
+        threshold = masked_quantile(
+            critics.feasibility_v.detach(),
+            inputs.batch["safe_episodes"],
+            inputs.hp.feasible_quantile,
+        )
+        return critics._replace(
+            feasibility_q=critics.feasibility_q - threshold,
+            feasibility_v=critics.feasibility_v - threshold,
+        )
+
+    def critic_losses(self, inputs: StepInputs, critics: Critics) -> Metrics:
         """Eq. 8 and 9 (feasibility), 21 and 22 (reward).
 
         Eq. 8 takes the pessimistic (larger) of two Q_h, eq. 21 the smaller of two target Q_r, as
         IQL's practice that section 3.4 follows. Time-outs are bootstrapped, terminals are not.
         Without HJ the same networks hold the discounted cost (table 2).
         """
-        pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
-        target_reward_q = ensemble_mlp(target["reward_q"], pair).squeeze(-1).amin(0)
-        next_reward_v = mlp(detach(params["reward_v"]), batch["next_observations"]).squeeze(-1)
-        next_feasibility_v = mlp(target["feasibility_v"], batch["next_observations"]).squeeze(-1)
-
-        reward_target = bellman_target(
-            batch["rewards"], next_reward_v, batch["terminals"], hp.discount
+        params, target, batch, hp = inputs.params, inputs.target, inputs.batch, inputs.hp
+        pair, after = (batch["observations"], batch["actions"]), batch["next_observations"]
+        reward = InSampleCritic(
+            critics.reward_q,
+            critics.reward_v,
+            judged=evaluate_ensemble(target["reward_q"], *pair).amin(0),
+            next_v=state_value(detach(params["reward_v"]), after),
         )
+        feasibility = InSampleCritic(
+            critics.feasibility_q,
+            critics.feasibility_v,
+            judged=critics.feasibility_q.amax(0),
+            next_v=state_value(target["feasibility_v"], after),
+        )
+        done, next_h, tau_h = batch["terminals"], feasibility.next_v, hp.feasibility_expectile
+        reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
         if self.static.feasibility == "hj":
-            feasibility_target = feasible_bellman_target(
-                self.safety_signal(batch, hp), next_feasibility_v, batch["terminals"], hp.discount
-            )
+            signal = safety_signal(self.static.safety_signal, batch, hp)
+            feasibility_target = feasible_bellman_target(signal, next_h, done, hp.discount)
         else:
-            feasibility_target = bellman_target(
-                batch["costs"], next_feasibility_v, batch["terminals"], hp.discount
-            )
-        losses = {
-            "loss/feasibility_v": reversed_expectile_loss(
-                critics.feasibility_q.detach().amax(0) - critics.feasibility_v,
-                hp.feasibility_expectile,
-            ),
-            "loss/feasibility_q": squared_error(critics.feasibility_q, feasibility_target),
-            "loss/reward_v": expectile_loss(
-                target_reward_q - critics.reward_v, hp.reward_expectile
-            ),
-            "loss/reward_q": squared_error(critics.reward_q, reward_target),
+            feasibility_target = bellman_target(batch["costs"], next_h, done, hp.discount)
+        return {
+            **in_sample_losses("feasibility", feasibility, feasibility_target, tau_h, lowest=True),
+            **in_sample_losses("reward", reward, reward_target, hp.reward_expectile),
         }
-        return torch.stack(list(losses.values())).sum(), losses
 
-    def flow_loss(
-        self, params: Parameters, critics: Critics, batch: Batch, hp: Hyperparameters, noise: Batch
-    ) -> tuple[Tensor, Metrics]:
+    def flow_losses(self, inputs: StepInputs, critics: Critics) -> tuple[Metrics, Metrics]:
         """Eq. 13: safety-weighted ELBO (11), density shaping (12) and the entropy floor.
 
         Eq. 12 prints exp(Q_r - V_r / beta_r); the advantage belongs in brackets. Its weight is
         clipped at 100 (table 6).
         """
-        actions = batch["actions"]
-        w = safety_score(critics, hp)
+        params, _, batch, hp, noise, _ = inputs
+        actions, w = batch["actions"], safety_score(critics, hp)
         samples = noise["posterior"].shape[0]
         states = batch["observations"].expand(samples, -1, -1)
         pairs = torch.cat((states, actions.expand(samples, -1, -1)), dim=-1)
@@ -359,11 +242,12 @@ class FLRP(Method):
         base, prior_determinant = flow_inverse(params["prior"], latent, states)
         log_posterior = standard_normal_log_density(noise["posterior"]) - posterior_determinant
         log_prior = standard_normal_log_density(base) + prior_determinant
-        log_std = params["decoder_log_std"].clamp(*DECODER_LOG_STD_RANGE)
+        log_std = self.decoder_log_std(params)
         log_likelihood = gaussian_log_density(actions, decode(params, states, latent), log_std)
 
         entropy = -log_posterior.mean() / self.static.latent_dim
-        energy = reward_regression_weight(critics, hp) * base.square().sum(-1).mean(0)
+        weight = reward_regression_weight(critics, hp, self.static.reward_weight_clip)
+        energy = weight * base.square().sum(-1).mean(0)
         kl = (log_posterior - log_prior).mean(0)
         losses = {
             "loss/reconstruction": -(w * log_likelihood.mean(0)).mean(),
@@ -371,12 +255,15 @@ class FLRP(Method):
             "loss/shaping": hp.shaping_weight * energy.mean(),
             "loss/entropy": hp.entropy_weight * functional.relu(hp.entropy_floor - entropy),
         }
-        metrics = {**losses, "posterior_entropy": entropy, "safety_score_mean": w.mean()}
-        return torch.stack(list(losses.values())).sum(), metrics
+        return losses, {"posterior_entropy": entropy, "safety_score_mean": w.mean()}
 
-    def refiner_loss(
-        self, params: Parameters, critics: Critics, batch: Batch, hp: Hyperparameters, noise: Batch
-    ) -> tuple[dict[str, Tensor], Metrics]:
+    def decoder_log_std(self, params: Parameters) -> Tensor:
+        """Log standard deviation [a] of the decoder."""
+        low, high = self.static.decoder_log_std_low, self.static.decoder_log_std_high
+        log_std: Tensor = params["decoder_log_std"].clamp(low, high)
+        return log_std
+
+    def refiner_losses(self, inputs: StepInputs, critics: Critics) -> tuple[Metrics, Metrics]:
         """Eq. 14 to 17, one loss an expert.
 
         Eq. 15 prints a minus sign that would push actions away from the data: here the weighted
@@ -386,17 +273,19 @@ class FLRP(Method):
         which acts last and alone would only shrink u_T to u_0 / 2, minimizes the whole sum, as do
         the unified refiner and a decoder that is trained in turn.
         """
-        observations, actions, start = batch["observations"], batch["actions"], noise["base"]
+        params, _, batch, hp, noise, _ = inputs
+        observations, actions = batch["observations"], batch["actions"]
         refined = self.refine(params, observations, noise)
         mean_action = decode_base(params, observations, refined)
         refined_q = evaluate_ensemble(params["feasibility_q"], observations, mean_action).amax(0)
         distance = (mean_action - actions).square().sum(-1).add(1e-12).sqrt()
 
+        reward_pull = reward_regression_weight(critics, hp, self.static.reward_weight_clip)
+        safety_pull = safety_regression_weight(critics, hp, self.static.safety_weight_clip)
         penalty = functional.softplus(refined_q - critics.feasibility_v.detach())
-        pull = safety_regression_weight(critics, hp) * distance
-        reward = hp.reward_weight * (reward_regression_weight(critics, hp) * distance).mean()
-        safety = hp.safety_weight * (penalty + pull).mean()
-        movement = refined - start
+        reward = hp.reward_weight * (reward_pull * distance).mean()
+        safety = hp.safety_weight * (penalty + safety_pull * distance).mean()
+        movement = refined - noise["base"]
         energy = refined.square().sum(-1) + movement.square().sum(-1)
         shared = hp.shared_weight * energy.mean()
         losses = {
@@ -424,26 +313,19 @@ class FLRP(Method):
 
     def refine(self, params: Parameters, observations: Tensor, noise: Batch) -> Tensor:
         """u_T from u_0 = noise["base"] (section 3.3): u_{t+1} = u_t + f_k(s, u_t)."""
-        base = noise["base"]
-        for step, experts in enumerate(self.schedule):
-            inputs = torch.cat((observations, base), dim=-1)
-            moves = torch.stack([mlp(params[f"{name}_expert"], inputs) for name in experts])
-            if "choice" in noise:
-                chosen = (noise["choice"][..., step] * len(experts)).long()
-                picked = functional.one_hot(chosen, len(experts)).to(moves.dtype)
-                base = base + torch.einsum("kbd,bk->bd", moves, picked)
-            else:
-                base = base + moves.mean(0)
-        return base
+
+        def move(expert: str, base: Tensor) -> Tensor:
+            return mlp(params[f"{expert}_expert"], torch.cat((observations, base), dim=-1))
+
+        return refine(self.schedule, move, noise["base"], noise.get("choice"))
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
-        value = mlp(state["params"]["feasibility_v"], observations).squeeze(-1)
         threshold: Tensor = state["cost_threshold"]
-        return value - threshold
+        return state_value(state["params"]["feasibility_v"], observations) - threshold
 
     def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
         """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""
-        value = mlp(state["params"]["feasibility_v"], data["observations"]).squeeze(-1)
+        value = state_value(state["params"]["feasibility_v"], data["observations"])
         threshold = masked_quantile(value, data["safe_episodes"], hp.feasible_quantile)
         return {**state, "cost_threshold": threshold}
 
@@ -452,73 +334,19 @@ class FLRP(Method):
     ) -> Metrics:
         """How far refinement leaves the base: KL(q_u || N), corollary 1 and proposition 2.
 
-        `base_kl` is the mean over states of the Gaussian KL with the moments of u_T, `base_kl_max`
-        its largest, epsilon_base of proposition 2. The bounds are on the shift from the unrefined
-        policy: the mismatch TV(pi_0, pi_beta) that the full ones add is not known. The Lipschitz
-        constant of eq. 19 is the decoded mean's Jacobian norm at the mean of u_T, and R_max and
-        C_max of proposition 2 are taken as one.
+        `base_kl_max` is epsilon_base of proposition 2. The Lipschitz constant of eq. 19 is the
+        decoded mean's Jacobian norm at the mean of u_T.
         """
-        params, (_, samples, latent_dim) = state["params"], noise["base"].shape
+        params, samples = state["params"], noise["base"].shape[1]
 
-        def one(observation: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-            refined = self.refine(params, observation.expand(samples, -1), draws)
-            variance, mean = torch.var_mean(refined, dim=0)
-            kl = 0.5 * (variance + mean.square() - 1 - variance.clamp(min=1e-12).log()).sum()
-            jacobian = jacrev(lambda u: decode_base(params, observation, u))(mean)
-            outside = refined.square().sum(-1) > high_density_radius_squared(latent_dim)
-            return kl, jacobian.square().sum().sqrt(), outside.float().mean()
+        def refined(observation: Tensor, draws: dict[str, Tensor]) -> Tensor:
+            return self.refine(params, observation.expand(samples, -1), draws)
 
-        kl, lipschitz, outside = vmap(one)(observations, dict(noise))
-        return {
-            "base_kl": kl.mean(),
-            "base_kl_max": kl.amax(),
-            "total_variation_bound": (0.5 * kl).sqrt().mean(),
-            "wasserstein_bound": (lipschitz * (2 * kl).sqrt()).mean(),
-            "policy_gap_bound": 2 / (1 - hp.discount) ** 2 * (0.5 * kl.amax()).sqrt(),
-            "latents_outside_ball": outside.mean(),
-        }
-
-
-def refinement_schedule(refiner: str, order: str, steps: int) -> tuple[tuple[str, ...], ...]:
-    """The experts of each step; several act by the mean of their moves, or by a random pick.
-
-    The last expert of the order acts last and the other two alternate before it: by default
-    safety first, shared last (section 3.3), so one step is the shared expert alone. The averaged
-    refiner takes a single step (table 9b).
-    """
-    if steps == 0 or order == "none":
-        return ()
-    if refiner == "unified":
-        return (("unified",),) * steps
-    if refiner == "averaged":
-        return (EXPERTS,)
-    if order == "random":
-        return (EXPERTS,) * steps
-    first, second, last = order.split("-")
-    return (*(((first, second)[t % 2],) for t in range(steps - 1)), (last,))
-
-
-def high_density_radius_squared(latent_dim: int) -> float:
-    """Squared radius of the ball that holds 99 % of a standard normal vector."""
-    return float(2 * gammaincinv(latent_dim / 2, 0.99))
-
-
-def masked_quantile(values: Tensor, mask: Tensor, quantile: Tensor) -> Tensor:
-    """The quantile of the values [N] where `mask` is one; zero when there is none."""
-    count = mask.sum()
-    ordered = torch.where(mask > 0, values, torch.inf).sort().values
-    index = (quantile * count).ceil().clamp(min=1).long() - 1
-    found = ordered.gather(0, index.reshape(1)).squeeze(0)
-    return torch.where(count > 0, found, torch.zeros_like(found))
-
-
-def relative_to_quantile(critics: Critics, safe: Tensor, quantile: Tensor) -> Critics:
-    """Cost values less the quantile of the zero-violation samples': feasible where <= 0."""
-    threshold = masked_quantile(critics.feasibility_v.detach(), safe, quantile)
-    return critics._replace(
-        feasibility_q=critics.feasibility_q - threshold,
-        feasibility_v=critics.feasibility_v - threshold,
-    )
+        latents = vmap(refined)(observations, dict(noise))
+        lipschitz = jacobian_norm(
+            lambda observation, u: decode_base(params, observation, u), observations, latents
+        )
+        return shift_bounds(gaussian_divergence(latents), lipschitz, latents, hp.discount)
 
 
 def decode(params: Parameters, observations: Tensor, latent: Tensor) -> Tensor:
@@ -532,13 +360,14 @@ def decode_base(params: Parameters, observations: Tensor, base: Tensor) -> Tenso
     return decode(params, observations, latent)
 
 
-def evaluate_critics(params: Parameters, observations: Tensor, actions: Tensor) -> Critics:
-    """The critics at state-action pairs."""
+def evaluate_critics(params: Parameters, batch: Batch) -> Critics:
+    """The critics at a minibatch's state-action pairs."""
+    observations, actions = batch["observations"], batch["actions"]
     return Critics(
         reward_q=evaluate_ensemble(params["reward_q"], observations, actions),
         feasibility_q=evaluate_ensemble(params["feasibility_q"], observations, actions),
-        reward_v=mlp(params["reward_v"], observations).squeeze(-1),
-        feasibility_v=mlp(params["feasibility_v"], observations).squeeze(-1),
+        reward_v=state_value(params["reward_v"], observations),
+        feasibility_v=state_value(params["feasibility_v"], observations),
     )
 
 
@@ -550,16 +379,15 @@ def safety_score(critics: Critics, hp: Hyperparameters) -> Tensor:
     )
 
 
-def reward_regression_weight(critics: Critics, hp: Hyperparameters) -> Tensor:
+def reward_regression_weight(critics: Critics, hp: Hyperparameters, clip: float) -> Tensor:
     """w_r(s, a) of eq. 15, also the weight of eq. 12: exp(A_r / beta_r) 1{Q_h <= 0}, clipped."""
     advantage = (critics.reward_q.amin(0) - critics.reward_v).detach()
     feasible = critics.feasibility_q.detach().amax(0) <= 0
-    return clipped_exponential(advantage / hp.reward_temperature, REWARD_WEIGHT_CLIP) * feasible
+    return clipped_exponential(advantage / hp.reward_temperature, clip) * feasible
 
 
-def safety_regression_weight(critics: Critics, hp: Hyperparameters) -> Tensor:
+def safety_regression_weight(critics: Critics, hp: Hyperparameters, clip: float) -> Tensor:
     """w_h(s, a) of eq. 14: exp(-A_h / beta_h) 1{Q_h <= 0}, clipped."""
     feasibility_q = critics.feasibility_q.detach().amax(0)
     advantage = critics.feasibility_v.detach() - feasibility_q
-    weight = clipped_exponential(advantage / hp.safety_temperature, SAFETY_WEIGHT_CLIP)
-    return weight * (feasibility_q <= 0)
+    return clipped_exponential(advantage / hp.safety_temperature, clip) * (feasibility_q <= 0)

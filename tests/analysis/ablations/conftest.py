@@ -13,9 +13,9 @@ import pytest
 from safesweep.analysis.ablations.engine import budgets as scales
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.components.latent_refiner import EXPERTS
 from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
 from safesweep.trainables.measurements.points import BANDIT_STRENGTHS
-from safesweep.trainables.methods.flrp import EXPERTS
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.identity import config_id, run_id, trial_id
 from safesweep.trainables.store.writer import ResultWriter

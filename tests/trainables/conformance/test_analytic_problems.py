@@ -17,7 +17,7 @@ from torch import Tensor
 
 from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.methods.flp import FLP
-from safesweep.trainables.methods.r2pac import state_value
+from safesweep.trainables.methods.r2pac import critic_value
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.training.population import Population
 from tests.trainables.conformance.analytic_problems import (
@@ -85,7 +85,7 @@ def chunk_network(name: str) -> Read:
     """Reads one of R2PAC's values of the state."""
 
     def read(population: Population, observations: Tensor) -> Tensor:
-        return state_value(population.member_state(0)["params"][name], observations)
+        return critic_value(population.member_state(0)["params"][name], observations)
 
     return read
 

@@ -22,7 +22,7 @@ from safesweep.trainables.tasks.boat import BoatEnvironment, start_states
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training import compilation
 from safesweep.trainables.training.continuation import reason_to_train_anew
-from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.population import STREAMS, Population
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
 from tests.trainables.conftest import random_dataset
@@ -227,10 +227,9 @@ def test_a_policy_remembers_what_its_episode_cost(task: Task) -> None:
     costs = {}
     for policy, limit in zip(population.method.evaluated_policies, LIMITS, strict=True):
         episodes = population.evaluate(policy, 8)
-        for member, seed in enumerate(population.seeds):
-            seeds = np.random.SeedSequence([seed, 3]).generate_state(8)
-            by_hand = [spent(task, int(one), limit) for one in seeds]
-            rewards, costs[policy] = np.transpose(by_hand)
+        seeds = np.random.SeedSequence([STREAMS["episodes"]]).generate_state(8)
+        rewards, costs[policy] = np.transpose([spent(task, int(seed), limit) for seed in seeds])
+        for member in range(population.size):
             np.testing.assert_allclose(episodes.reward_returns[member], rewards, rtol=1e-4)
             np.testing.assert_array_equal(episodes.cost_returns[member], costs[policy])
     # The sooner it turns round, the longer the current takes to carry it out of the obstacle.

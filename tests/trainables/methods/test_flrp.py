@@ -9,27 +9,28 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
+from safesweep.trainables.components.latent_refiner import refinement_schedule
 from safesweep.trainables.components.networks import (
     gaussian_log_density,
     mlp,
     standard_normal_log_density,
 )
+from safesweep.trainables.components.quantiles import masked_quantile
 from safesweep.trainables.methods.flrp import (
     FLRP,
     Critics,
-    FLRPConfig,
     decode,
     decode_base,
-    masked_quantile,
-    refinement_schedule,
     reward_regression_weight,
     safety_regression_weight,
     safety_score,
 )
+from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -82,7 +83,8 @@ def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
     params, batch = state["params"], minibatch()
     critics = flat_critics(feasibility_q=-1.0, feasibility_v=-1.0)
     noise = torch.randn(samples, BATCH, 3, generator=torch.Generator().manual_seed(5))
-    _, metrics = method.flow_loss(params, critics, batch, hp, {"posterior": noise})
+    inputs = step_inputs(params, state, batch, hp, {"posterior": noise})
+    losses, _ = method.flow_losses(inputs, critics)
 
     pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
     other = torch.Generator().manual_seed(6)
@@ -101,8 +103,8 @@ def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
     score = torch.sigmoid(torch.tensor(1 / 3.0)) * torch.sigmoid(torch.tensor(1 / 5.0))
     expected = -score * torch.stack(log_likelihood).mean()
     expected_kl = hp.kl_coefficient * score * torch.stack(divergence).mean()
-    assert float(metrics["loss/reconstruction"]) == pytest.approx(float(expected), rel=0.03)
-    assert float(metrics["loss/kl"]) == pytest.approx(float(expected_kl), rel=0.08)
+    assert float(losses["loss/reconstruction"]) == pytest.approx(float(expected), rel=0.03)
+    assert float(losses["loss/kl"]) == pytest.approx(float(expected_kl), rel=0.08)
 
 
 def test_kl_of_equal_flows_is_zero() -> None:
@@ -115,8 +117,9 @@ def test_kl_of_equal_flows_is_zero() -> None:
             for net in params[name]
         ]
     noise = {"posterior": torch.randn(64, BATCH, 3)}
-    _, metrics = method.flow_loss(params, flat_critics(), minibatch(), hp, noise)
-    assert float(metrics["loss/kl"]) == pytest.approx(0.0, abs=1e-6)
+    inputs = step_inputs(params, state, minibatch(), hp, noise)
+    losses, metrics = method.flow_losses(inputs, flat_critics())
+    assert float(losses["loss/kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["posterior_entropy"]) == pytest.approx(1.4189, abs=0.05)
 
 
@@ -126,8 +129,9 @@ def test_the_entropy_floor_acts_only_below_it() -> None:
 
     def penalty(floor: float) -> float:
         raised = hp._replace(entropy_floor=torch.tensor(floor), entropy_weight=torch.tensor(2.0))
-        _, metrics = method.flow_loss(state["params"], flat_critics(), minibatch(), raised, noise)
-        return float(metrics["loss/entropy"])
+        inputs = step_inputs(state["params"], state, minibatch(), raised, noise)
+        losses, _ = method.flow_losses(inputs, flat_critics())
+        return float(losses["loss/entropy"])
 
     assert penalty(-9.0) == 0.0
     assert penalty(6.0) - penalty(5.0) == pytest.approx(2.0, rel=1e-4)
@@ -145,23 +149,23 @@ def test_the_safety_score_prefers_feasible_pairs() -> None:
 
 def test_regression_weights_are_clipped_and_gated() -> None:
     _, _, hp = method_and_state()
-    rich = reward_regression_weight(flat_critics(reward_q=1e6, feasibility_q=-1.0), hp)
+    rich = reward_regression_weight(flat_critics(reward_q=1e6, feasibility_q=-1.0), hp, 100.0)
     torch.testing.assert_close(rich, torch.full((BATCH,), 100.0), rtol=1e-4, atol=0)
-    safer = safety_regression_weight(flat_critics(feasibility_q=-1e6), hp)
+    safer = safety_regression_weight(flat_critics(feasibility_q=-1e6), hp, 150.0)
     torch.testing.assert_close(safer, torch.full((BATCH,), 150.0), rtol=1e-4, atol=0)
     # The boundary itself is feasible (I_feas is Q_h <= 0); beyond it nothing is imitated.
-    edge = reward_regression_weight(flat_critics(feasibility_q=0.0), hp)
+    edge = reward_regression_weight(flat_critics(feasibility_q=0.0), hp, 100.0)
     torch.testing.assert_close(edge, torch.ones(BATCH))
     for weight in (reward_regression_weight, safety_regression_weight):
-        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp) == 0).all()
+        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp, 100.0) == 0).all()
 
 
 def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
     """Eq. 12 prints exp(Q_r - V_r / beta_r): equal Q_r and V_r must weigh 1 whatever their size."""
     _, _, hp = method_and_state()
-    even = reward_regression_weight(flat_critics(reward_q=7.0, reward_v=7.0), hp)
+    even = reward_regression_weight(flat_critics(reward_q=7.0, reward_v=7.0), hp, 100.0)
     torch.testing.assert_close(even, torch.ones(BATCH))
-    ahead = reward_regression_weight(flat_critics(reward_q=7.5, reward_v=7.0), hp)
+    ahead = reward_regression_weight(flat_critics(reward_q=7.5, reward_v=7.0), hp, 100.0)
     torch.testing.assert_close(ahead, torch.full((BATCH,), float(np.exp(1.5))))
 
 
@@ -324,10 +328,8 @@ def refiner_gradient(name: str, **weights: float) -> dict[str, float]:
             {k: v.clone().requires_grad_(True) for k, v in layer.items()}
             for layer in params[expert]
         ]
-    losses, _ = method.refiner_loss(
-        params, critics, minibatch(), hp, {"base": torch.randn(BATCH, 3)}
-    )
-    assert isinstance(losses, dict)
+    inputs = step_inputs(params, state, minibatch(), hp, {"base": torch.randn(BATCH, 3)})
+    losses, _ = method.refiner_losses(inputs, critics)
     leaves = [leaf for layer in params[name] for leaf in layer.values()]
     gradients = torch.autograd.grad(losses[name], leaves, allow_unused=True)
     return {"size": float(sum(g.abs().sum() for g in gradients if g is not None))}
@@ -366,25 +368,14 @@ def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
     before = float(distance(expert))
     for _ in range(200):
         live = [{k: v.clone().requires_grad_(True) for k, v in layer.items()} for layer in expert]
-        losses, _ = method.refiner_loss(
-            {**params, "reward_expert": live}, critics, batch, hp, noise
-        )
-        assert isinstance(losses, dict)
+        inputs = step_inputs({**params, "reward_expert": live}, state, batch, hp, noise)
+        losses, _ = method.refiner_losses(inputs, critics)
         leaves = [leaf for layer in live for leaf in layer.values()]
         gradients = iter(torch.autograd.grad(losses["reward_expert"], leaves))
         expert = [
             {k: v.detach() - 1.0 * next(gradients) for k, v in layer.items()} for layer in live
         ]
     assert float(distance(expert)) < before - 0.1
-
-
-def test_the_safety_signal_is_made_from_costs_or_taken_from_the_data() -> None:
-    batch = minibatch()
-    sparse, _, hp = method_and_state()
-    expected = torch.where(batch["costs"] > 0, 25.0, -1.0)
-    torch.testing.assert_close(sparse.safety_signal(batch, hp), expected)
-    exact, _, hp = method_and_state(safety_signal="exact")
-    torch.testing.assert_close(exact.safety_signal(batch, hp), batch["safety_margins"])
 
 
 def test_feasibility_critics_find_a_known_feasible_set(

@@ -3,7 +3,7 @@
 import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.methods.flrp import FLRPConfig
+from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.registry import ALGORITHMS
 
 

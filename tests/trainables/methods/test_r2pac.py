@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.func import vmap
 
 from safesweep.trainables.components.action_chunks import chunk_target
+from safesweep.trainables.components.critics import discounted_cost_limit
 from safesweep.trainables.components.flow_matching import flow_matching_error, integrate, velocity
 from safesweep.trainables.components.networks import gaussian_log_density
+from safesweep.trainables.components.quantiles import quantile
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods import r2pac
 from safesweep.trainables.methods.method import ProblemSpec
@@ -19,16 +21,15 @@ from safesweep.trainables.methods.r2pac import (
     OPTIMAL,
     POOR,
     R2PAC,
-    R2PACConfig,
     chunk_value,
-    discounted_cost_limit,
+    critic_value,
     gaussian_chunk,
     labelled,
-    quantile,
-    state_value,
 )
+from safesweep.trainables.methods.r2pac_config import R2PACConfig
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
+from tests.trainables.methods.step_inputs import step_inputs
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH, LENGTH = 16, 3
@@ -46,6 +47,19 @@ def method_and_state(**changes: Any) -> tuple[R2PAC, dict[str, Any], Any]:
     values = {name: torch.tensor(value) for name, value in config.batched_values().items()}
     state = method.init(torch.Generator().manual_seed(0))
     return method, state, config.hyperparameters_type()(**values)
+
+
+def actor_loss(
+    method: R2PAC, state: dict[str, Any], batch: dict[str, Tensor], hp: Any, noise: Any
+) -> Tensor:
+    """The actor's loss where every chunk of the data is in the minibatch."""
+    judged = method.judge(state, batch["observations"], batch["actions"])
+    concluded = {**state, **judged._asdict()}
+    rows = {**batch, "row": torch.arange(BATCH)}
+    inputs = step_inputs(state["params"], concluded, rows, hp, noise)
+    loss = method.actor_loss(inputs).losses
+    assert isinstance(loss, Tensor)
+    return loss
 
 
 def minibatch(seed: int = 0) -> dict[str, Tensor]:
@@ -169,7 +183,7 @@ def test_chunks_that_end_in_unsafe_states_lead_to_the_absorbing_state(
     batch = minibatch()
     batch["costs"][:4] = torch.tensor([0.0, 0.0, 10.0, 10.0]).unsqueeze(-1)
     state = with_values(state, safety_v=next_cost, reward_v=7.0, reward_q=0.0)
-    _, metrics = method.critic_loss(state["params"], state["target"], batch, hp)
+    metrics = method.critic_loss(step_inputs(state["params"], state, batch, hp, {})).metrics
     target = chunk_target(batch["rewards"], torch.full((BATCH,), 7.0), batch["dones"], hp.discount)
     if absorbed is not None:
         target[2:4] = absorbed / (1 - 0.99)
@@ -183,7 +197,7 @@ def test_the_cost_value_is_not_penalized_and_leans_to_the_safest() -> None:
     method, state, hp = method_and_state()
     batch = minibatch()
     state = with_values(state, safety_v=4.0, safety_q=1.0)
-    _, metrics = method.critic_loss(state["params"], state["target"], batch, hp)
+    metrics = method.critic_loss(step_inputs(state["params"], state, batch, hp, {})).metrics
     target = chunk_target(batch["costs"], torch.full((BATCH,), 4.0), batch["dones"], hp.discount)
     torch.testing.assert_close(
         metrics["loss/safety_q"], 2 * (target - 1).square().mean(), rtol=1e-4, atol=1e-4
@@ -191,7 +205,7 @@ def test_the_cost_value_is_not_penalized_and_leans_to_the_safest() -> None:
     # Q_c below V_c: the expectile's heavy side (eq. 11), 0.9 * 3^2.
     assert float(metrics["loss/safety_v"]) == pytest.approx(0.9 * 9, rel=1e-4)
     state = with_values(state, safety_v=1.0, safety_q=4.0)
-    _, metrics = method.critic_loss(state["params"], state["target"], batch, hp)
+    metrics = method.critic_loss(step_inputs(state["params"], state, batch, hp, {})).metrics
     assert float(metrics["loss/safety_v"]) == pytest.approx(0.1 * 9, rel=1e-4)
 
 
@@ -237,12 +251,11 @@ def test_labels_follow_reward_where_safe_and_cost_where_not(
             ).mean()
         )  # fmt: skip
 
-    judged = method.judge(state, batch["observations"], batch["actions"])
-    loss, _ = method.actor_loss(state["params"], judged, batch, hp, noise)
+    loss = actor_loss(method, state, batch, hp, noise)
     assert float(loss) == pytest.approx(error(OPTIMAL if optimal else POOR), rel=1e-5)
     assert error(OPTIMAL) != pytest.approx(error(POOR), rel=1e-5)
     all_free = hp._replace(unconditional_share=torch.tensor(1.0))
-    loss, _ = method.actor_loss(state["params"], judged, batch, all_free, noise)
+    loss = actor_loss(method, state, batch, all_free, noise)
     assert float(loss) == pytest.approx(error(NULL), rel=1e-5)
 
 
@@ -271,8 +284,7 @@ def test_regression_weights_are_exponential_advantages(
             state["params"]["actor"], batch["actions"], noise["start"], noise["time"],
             batch["observations"], torch.nn.functional.gelu,
         )  # fmt: skip
-    judged = method.judge(state, batch["observations"], batch["actions"])
-    loss, _ = method.actor_loss(state["params"], judged, batch, hp, noise)
+    loss = actor_loss(method, state, batch, hp, noise)
     assert float(loss) == pytest.approx(weight * float(error.mean()), rel=1e-3)
 
 
@@ -292,8 +304,8 @@ def test_the_first_action_of_the_cheapest_chunk_is_executed(actor: str) -> None:
                 for n in range(6)
             ]
         ).squeeze(1).clamp(-1, 1)  # fmt: skip
-        pairs = torch.cat((state_row.expand(6, -1), chunks), dim=-1)
-        chosen = int(chunk_value(state["target"]["safety_q"], pairs).amax(0).argmin())
+        costs = chunk_value(state["target"]["safety_q"], state_row.expand(6, -1), chunks)
+        chosen = int(costs.amax(0).argmin())
         torch.testing.assert_close(acted[row], chunks[chosen, :2], rtol=1e-4, atol=1e-5)
         executed.add(chosen)
     assert len(executed) > 1
@@ -361,7 +373,7 @@ def test_a_constant_reward_is_worth_its_discounted_sum(
     population = Population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
     population.advance(250)
     reward_v = population.member_state(0)["params"]["reward_v"]
-    assert float(state_value(reward_v, torch.zeros(1, 2))) == pytest.approx(value, rel=0.04)
+    assert float(critic_value(reward_v, torch.zeros(1, 2))) == pytest.approx(value, rel=0.04)
 
 
 def fork(rng: np.random.Generator, episodes: int = 300) -> Dataset:

@@ -1,4 +1,7 @@
-from safesweep.trainables.store.identity import config_id
+import pytest
+
+from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.store.identity import ADDED_LATER, config_id
 
 
 def test_full_precision_is_no_part_of_a_configurations_identity() -> None:
@@ -8,3 +11,14 @@ def test_full_precision_is_no_part_of_a_configurations_identity() -> None:
     plain = identity(hidden_dim=64)
     assert identity(hidden_dim=64, matmul_precision="fp32") == plain
     assert identity(hidden_dim=64, matmul_precision="bf16") != plain
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_field_that_came_later_leaves_identities_as_they_were(algorithm: str) -> None:
+    """At its default, which is what held before, it is not told apart from no field at all."""
+    config = ALGORITHMS[algorithm].config_class()
+    before = {name: v for name, v in config.to_dict().items() if name not in ADDED_LATER}
+    plain = config_id(algorithm, before, "task", "data", 10)
+    assert config_id(algorithm, config.to_dict(), "task", "data", 10) == plain
+    for name in ADDED_LATER.keys() & config.to_dict().keys():
+        assert config_id(algorithm, {**before, name: 0.5}, "task", "data", 10) != plain
