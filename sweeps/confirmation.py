@@ -129,7 +129,8 @@ def why_not_trainable(store: "ResultStore", choice: Mapping[str, Any], sweep: st
         get_task(choice["task"])
         _spec_of(store, sweep)
     except InvalidInput as problem:
-        return f"sweep {sweep} cannot be trained here, as an import cannot ({problem})"
+        reason = "; ".join(problem.lines)
+        return f"sweep {sweep} cannot be trained here, as an import cannot ({reason})"
     return None
 
 

@@ -192,7 +192,7 @@ class ResultStore(StoreReader):
             chosen = names if columns is None else matching_columns(columns, names)
             listed = ", ".join(map(identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
-            table: pa.Table = connection.execute(query, values).to_arrow_table()
+            table: pa.Table = connection.sql(query, params=values).to_arrow_table()
             return table.to_pandas()
 
     def _judged(self, step: str | int, filters: dict[str, object]) -> pandas.DataFrame:

@@ -204,10 +204,9 @@ class SweepSpec(Section, validate_default=True):
     @classmethod
     def _loaded_plugins(cls, value: object) -> tuple[str, ...]:
         """Those loaded already are recorded, too: what the sweep uses may come from them."""
-        from safesweep.search_spaces.plugins import load_plugin, plugin_sources
+        from safesweep.search_spaces.plugins import plugin_sources
 
-        if value is not None and value != () and value != []:
-            _each("plugins", value, lambda name: load_plugin(name).source.name)
+        _load_plugins(value)
         return tuple(dict.fromkeys(source.name for source in plugin_sources()))
 
     @field_validator("algorithms", mode="before", json_schema_input_type=str | list[str])
@@ -358,6 +357,9 @@ class SweepSpec(Section, validate_default=True):
             InvalidInput: everything that is wrong, each with its key, its value and what is
                 allowed.
         """
+        if isinstance(content, Mapping):
+            # First and alone: without one of them, names that come from it would be problems, too.
+            _load_plugins(content.get("plugins"))
         try:
             return cls.model_validate(dict(content) if isinstance(content, Mapping) else content)
         except ValidationError as error:
@@ -500,6 +502,18 @@ class SweepSpec(Section, validate_default=True):
     @cached_property
     def _methods(self) -> dict[str, MethodSpace]:
         return {name: MethodSpace(name, self.fixed, self.space) for name in self.algorithms}
+
+
+def _load_plugins(value: object) -> None:
+    """Load the plugins that a sweep names.
+
+    Raises:
+        InvalidInput: they are no names, or one cannot be loaded.
+    """
+    from safesweep.search_spaces.plugins import load_plugin
+
+    if value is not None and value != () and value != []:
+        _each("plugins", value, lambda name: load_plugin(name).source.name)
 
 
 def _each(field: str, value: object, known: Callable[[str], str]) -> tuple[str, ...]:

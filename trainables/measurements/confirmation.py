@@ -164,7 +164,7 @@ def _evaluate(
     act = Policy(method, policy, state, hyperparameters, draw, torch.device("cpu"))
     # Common to all runs, as in training, and others than there.
     starts = np.random.SeedSequence([CONFIRM_STREAM, episode_seed]).generate_state(episodes)
-    return rollout(task, act, 1, starts)
+    return rollout(task, act, 1, starts, spread=True)
 
 
 def _number(entropy: Sequence[int]) -> int:

@@ -91,6 +91,11 @@ def find_incomplete(
     runs = runs.assign(path=runs["part"].map(lambda part: part.path))
     lacking: dict[int, list[str]] = {}
     compacted = runs["part"].map(lambda part: part.compacted).astype(bool)
+    # Of tens of thousands of trials nearly all are as they were written: nothing is grouped or
+    # parsed for each table anew.
+    own_runs = runs[~compacted]
+    places = own_runs.groupby("path", sort=False).indices if len(own_runs) else {}
+    seals = {part.path: reader.seals(part) for part in own_runs["part"].drop_duplicates()}
     for table, column in COUNT_COLUMNS.items():
         owner = "config_id" if table == "hyperparameters" else "run_id"
         own = {(part.sweep, part.name): part for part in parts[table] if not part.compacted}
@@ -100,10 +105,11 @@ def find_incomplete(
                 merged.setdefault(part.sweep, []).append(part)
         expected = _expected(runs, table, column)
         check = _Check(table, owner, reader, thorough)
-        for _, rows in _groups(runs[~compacted], "path"):
-            part = rows["part"].iloc[0]
+        wanting = expected[own_runs.index] > 0
+        for part in own_runs.loc[wanting, "part"].drop_duplicates():
             found = own.get((part.sweep, part.name))
-            if not check.sealed(part, found, rows, expected):
+            if not check.sealed(found, seals[part.path]):
+                rows = own_runs.iloc[places[part.path]]
                 _add(lacking, check.lacking(rows, expected, [found] if found else []), table)
         for sweep, rows in _groups(runs[compacted], "sweep"):
             trials = rows["trial_id"].unique()
@@ -147,13 +153,9 @@ class _Check:
     reader: PartReader
     thorough: bool
 
-    def sealed(
-        self, part: Part, found: Part | None, rows: pandas.DataFrame, expected: pandas.Series
-    ) -> bool:
+    def sealed(self, found: Part | None, seals: Mapping[str, tuple[int, int]]) -> bool:
         """Whether a trial's part is the one that was written, so that nothing need be counted."""
-        if not expected.loc[rows.index].any():
-            return True
-        seal = self.reader.seals(part).get(self.table)
+        seal = seals.get(self.table)
         if found is None or seal is None or seal[0] != found.size:
             return False
         content = self.reader.content(found) if self.thorough else None

@@ -33,17 +33,18 @@ def _boat_task(key: str) -> Task:
     )
 
 
-def sail(task: Task, act: Act, members: int, seeds: NDArray[np.int64]) -> Episodes:
+def sail(task: Task, act: Act, seeds: NDArray[np.int64], spread: bool) -> Episodes:
     """Every boat of a population at once; an episode has no other end than the horizon.
 
-    Seeds that members share give starts that are spread over the box.
+    Args:
+        seeds: [members, episodes].
+        spread: the same starts for all members, spread evenly over the feasible set.
     """
-    shape = (members, seeds.shape[-1])
-    if seeds.ndim == 1 and len(seeds):
-        starts = boat.spread_starts(len(seeds), int(seeds[0]), task.name)
+    shape = seeds.shape
+    if spread:
+        starts = boat.spread_starts(shape[1], int(seeds[0, 0]), task.name)
     else:
-        every = np.broadcast_to(seeds, shape)
-        starts = boat.start_states(every.reshape(-1).tolist(), task.name).reshape(*shape, 2)
+        starts = boat.start_states(seeds.reshape(-1).tolist(), task.name).reshape(*shape, 2)
     boats = boat.BoatEnvironment(task.name, np.broadcast_to(starts, (*shape, 2)))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     policies = EpisodeBlock(act, slice(0, shape[0]), slice(0, shape[1]), shape)

@@ -18,7 +18,12 @@ MEMORY_SHARE = 0.3
 
 
 def rollout(
-    task: Task, act: Act, members: int, episode_seeds: ArrayLike, processes: int = 1
+    task: Task,
+    act: Act,
+    members: int,
+    episode_seeds: ArrayLike,
+    processes: int = 1,
+    spread: bool = False,
 ) -> Episodes:
     """Run one episode per member and seed, until the environment ends it or the horizon.
 
@@ -27,9 +32,11 @@ def rollout(
     episodes that have ended keep receiving actions, which are ignored.
 
     Args:
-        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts; on the
-            boats these are spread evenly, as the first seed has it) or [members, episodes].
-        processes: how many simulate at a time; see `simulators.worthwhile_processes`.
+        episode_seeds: whole numbers >= 0, [episodes] (every member meets the same starts) or
+            [members, episodes].
+        processes: how many simulate at a time; see `processes.worthwhile_processes`.
+        spread: for all members the same starts, which on the boats are spread evenly, as the first
+            seed has it (`boat.spread_starts`).
 
     Raises:
         InvalidInput: the task's simulator is not installed.
@@ -38,7 +45,7 @@ def rollout(
     seeds = np.broadcast_to(given, (members, given.shape[-1]))
     at_once = suite_of(task).rollout
     if at_once is not None:
-        return at_once(task, act, members, given)
+        return at_once(task, act, seeds, spread)
     episodes = seeds.shape[1]
     outcomes = Episodes(
         np.zeros((members, episodes)),

@@ -22,9 +22,9 @@ Collect = Callable[
 """(task, episodes, seed, called with episodes done and episodes) -> the dataset, and what is said
 of how it was made. The same arguments always give the same data."""
 
-Rollout = Callable[[Task, Act, int, NDArray[np.int64]], Episodes]
-"""(task, policies, M members, seeds [M, E], or [E] that all members share) -> outcomes, all
-episodes at once."""
+Rollout = Callable[[Task, Act, NDArray[np.int64], bool], Episodes]
+"""(task, policies of M members, seeds [M, E], whether all members get the same starts, spread
+evenly as the first seed has it) -> outcomes, all episodes at once."""
 
 
 @dataclass(frozen=True)

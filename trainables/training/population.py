@@ -460,7 +460,7 @@ class Population:
             # Several threads stay awake for the next operation, where others have to simulate.
             torch.set_num_threads(1)
         try:
-            return rollout(self.task, act, self.size, seeds, processes)
+            return rollout(self.task, act, self.size, seeds, processes, spread=True)
         finally:
             torch.set_num_threads(threads)
 

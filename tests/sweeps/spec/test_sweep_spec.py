@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,14 @@ def problem_of(**changes: Any) -> str:
     message = str(problem.value)
     assert "\n" not in message
     return message
+
+
+def test_the_module_loads_without_torch_and_ray() -> None:
+    code = (
+        "import sys, safesweep.sweeps.spec.sweep_spec; print({'ray', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_defaults_are_filled_in() -> None:

@@ -113,3 +113,21 @@ def test_starts_spread_over_the_feasible_set_and_leave_nothing_else_out(name):
     for side in (0, 1):
         middle = np.median(anywhere[:, side])
         assert (starts[:, side] <= middle).mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("task_name", ["BoatNavigation-v0", "BoatNavigationHard-v0"])
+def test_spread_starts_are_feasible_and_the_first_of_more(task_name: str) -> None:
+    from safesweep.trainables.tasks.boat import spread_starts, true_feasible_set
+
+    starts = spread_starts(300, 1, task_name)
+    assert starts.shape == (300, 2)
+    assert true_feasible_set(task_name).feasible(starts).all()
+    np.testing.assert_array_equal(spread_starts(10, 1, task_name), starts[:10])
+    assert not np.array_equal(spread_starts(300, 2, task_name), starts)
+    # A quarter of the box has its share more exactly than 300 random points would give it.
+    shares = []
+    for seed in range(12):
+        drawn = spread_starts(300, seed, task_name)
+        shares.append(float(((drawn[:, 0] < -0.5) & (drawn[:, 1] < 0)).mean()))
+    mean = float(np.mean(shares))
+    assert np.std(shares) < 0.5 * np.sqrt(mean * (1 - mean) / 300)
