@@ -341,7 +341,7 @@ def _ray(
     import ray
 
     if ray.is_initialized():
-        yield ray.cluster_resources()
+        yield ray.cluster_resources()  # type: ignore[no-untyped-call]
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     wanted, cluster = wanted_address(address), None
@@ -372,7 +372,7 @@ def _ray(
         except Exception as problem:  # whatever a machine may lack
             raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
         try:
-            yield ray.cluster_resources()
+            yield ray.cluster_resources()  # type: ignore[no-untyped-call]
         finally:
             with _own_termination():
                 ray.shutdown()
@@ -571,7 +571,7 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     What Tune then still sees fail is a lost worker, and only that is worth trying again.
     """
 
-    class GuardedTrainable(trainable):
+    class GuardedTrainable(trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             self._failure: Failure | None = None
             self._before = output_so_far()
