@@ -12,6 +12,7 @@ from safesweep.trainables.measurements.request import MeasurementRequest
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import TASKS
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 
 SMALL = {"hidden_dim": 8, "batch_size": 16}
@@ -33,7 +34,8 @@ def test_each_completed_run_is_measured(
     )
     config = ALGORITHMS[algorithm].config_class.resolve(values)
     writer = ResultWriter(str(tmp_path), "sweep")
-    trial = Trial(algorithm, task, data, [config] * 2, [0, 1], 4, 4, 1, 1.0, writer=writer)
+    asked = TrialRequest(algorithm, task.name, [config.to_dict()] * 2, [0, 1], 4, 4, 1, 1.0)
+    trial = Trial(asked, task, data, writer)
     trial.advance()
     rows = [{**row, "config": json.dumps(row["config"])} for row in trial.rows.runs]
     rows[1]["status"] = "diverged"
