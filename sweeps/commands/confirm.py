@@ -138,7 +138,8 @@ def _at_limit(rows: "pandas.DataFrame", cost_limit: float | None) -> "pandas.Dat
 def _chosen_rows(row: dict[Any, Any], selected: "pandas.DataFrame") -> "pandas.DataFrame":
     """Of the rows behind the choice those of one chosen configuration and policy."""
     same = (selected["config_id"] == row["config_id"]) & (selected["task"] == row["task"])
-    return selected[same & (selected["policy"] == row["policy"])]
+    chosen: pandas.DataFrame = selected[same & (selected["policy"] == row["policy"])]
+    return chosen
 
 
 def _readable(table: "pandas.DataFrame") -> "pandas.DataFrame":

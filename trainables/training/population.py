@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import is_large, matmul_precision
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.measurements.lookups import Watched
 from safesweep.trainables.methods.method import (
     LastStep,
     Method,
@@ -37,7 +36,7 @@ from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.acting import Policy, draw_noise, over_members
+from safesweep.trainables.training.acting import Policy, Watched, draw_noise, over_members
 from safesweep.trainables.training.optimizer import (
     adam_,
     clipped,

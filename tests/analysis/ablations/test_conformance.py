@@ -128,7 +128,7 @@ def test_every_scale_is_a_valid_sweep_and_says_what_it_costs(ablation: Ablation)
             spec = SweepSpec.from_mapping(content)
             assert spec.name.startswith(ablation.id)
             names.append(spec.name)
-        assert ablation.sweeps[scale] or ablation.datasets or ablation.points
+        assert ablation.sweeps[scale] or ablation.datasets or ablation.measurements
     assert len(names) == len(set(names))
 
 

@@ -24,6 +24,7 @@ from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.training import compilation
 from safesweep.trainables.training.continuation import reason_to_train_anew
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
 from tests.trainables.conftest import random_dataset
@@ -259,7 +260,8 @@ def test_one_training_is_evaluated_at_every_limit(
     def finished(limit: float) -> Trial:
         config = Spender.config_class()
         dataset = rising_dataset(task)
-        trial = Trial("spender", task, dataset, [config], [0], 40, 40, 2, limit)
+        request = TrialRequest("spender", task.name, [config.to_dict()], [0], 40, 40, 2, limit)
+        trial = Trial(request, task, dataset)
         trial.advance()
         return trial
 
