@@ -196,10 +196,9 @@ class MethodConfig:
         Args:
             own: the limits of the task, for each of which a method that acts to one has a policy.
         """
-        served = self.acts_to_cost_limit and limit in own
-        return (
-            limit if self.trains_to_cost_limit or (self.acts_to_cost_limit and not served) else None
-        )
+        if self.trains_to_cost_limit:
+            return limit
+        return limit if self.acts_to_cost_limit and limit not in own else None
 
     def batched_values(self) -> dict[str, float]:
         """The fields in which members of a population may differ."""
@@ -310,7 +309,8 @@ Losses = Mapping[str, Callable[[StepInputs], StepOutputs]]
 
 def jointly(losses: Metrics, metrics: Metrics | None = None) -> StepOutputs:
     """All networks of the phase are trained by the sum of `losses`, which are metrics as well."""
-    total = torch.stack(list(losses.values())).sum()
+    values = list(losses.values())
+    total = values[0] if len(values) == 1 else torch.stack(values).sum()
     return StepOutputs(total, {**losses, **(metrics or {})})
 
 
