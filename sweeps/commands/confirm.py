@@ -95,6 +95,8 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     require_number("seeds", arguments.seeds, 0, integer=True)
     if arguments.seeds and arguments.sweep is None:
         raise InvalidInput("seeds: fresh ones can be trained for one sweep only; give --sweep")
+    if arguments.address is not None and not arguments.seeds:
+        raise InvalidInput("address: is where fresh seeds are trained; give --seeds, too")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     chosen = choice.chosen[choice.chosen["config_id"].notna()]
@@ -169,6 +171,9 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     from safesweep.analysis.statistics import EVIDENCE, rows_of_choice, with_confirmations
 
     require_choice("show", arguments.show, REPORTS)
+    require_number("random_seed", arguments.random_seed, 0, integer=True)
+    if arguments.every_configuration and "rule" in vars(arguments).get("_given", {}):
+        raise InvalidInput("rule: chooses, and --every-configuration takes all; leave one out")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     by = ["algorithm"]

@@ -27,6 +27,7 @@ from safesweep.trainables.store.writer import (
     common_type,
     hyperparameter_types,
     seals_of,
+    storage_location,
     store_problems,
 )
 
@@ -71,7 +72,7 @@ class StoreReader:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        location = self.uri if "://" in self.uri else str(Path(self.uri).expanduser().resolve())
+        location = storage_location(self.uri)
         with store_problems(self.uri, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)

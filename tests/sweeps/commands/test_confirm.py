@@ -85,6 +85,22 @@ def test_asking_again_evaluates_nothing_twice(safesweep: Run, trained, tmp_path:
     assert "checkpoint: run" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("confirm", "--address", "auto"), "address: is where fresh seeds are trained"),
+        (("statistics", "--random-seed", "-1"), "random_seed: -1 is not allowed"),
+        (("statistics", "--every-configuration", "--rule", "min_cost"), "rule: chooses, and"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    safesweep: Run, trained, words: tuple[str, ...], message: str
+) -> None:
+    code, out, err = safesweep(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"safesweep: {message}") and err.count("\n") == 1
+
+
 def test_the_table_is_readable(safesweep: Run, trained) -> None:
     code, out, _ = safesweep("confirm", "--episodes", "4", "--cost-limit", "200")
     assert code == 0
