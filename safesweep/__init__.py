@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safesweep.analysis.reproduction import ABLATIONS
-    from safesweep.analysis.selection.choice import RULES, select
+    from safesweep.analysis.selection.choice import select
+    from safesweep.analysis.selection.rules import RULES
     from safesweep.analysis.store.reader import ResultStore
     from safesweep.search_spaces import SEARCH_SPACES
     from safesweep.sweeps.execution.ray_tune import run_sweep
@@ -46,7 +47,7 @@ if not (Path(__file__).parent / "trainables" / "__init__.py").is_file():
 _HOMES = {
     "ABLATIONS": "analysis.reproduction",
     "ALGORITHMS": "trainables.methods.registry",
-    "RULES": "analysis.selection.choice",
+    "RULES": "analysis.selection.rules",
     "ResultStore": "analysis.store.reader",
     "SEARCH_SPACES": "search_spaces",
     "SafeRLTrainable": "trainables.trainable",

@@ -59,7 +59,7 @@ class Attempt:
     @property
     def kept(self) -> bool:
         """Whether every fresh seed completed and their mean cost is within the limit."""
-        from safesweep.analysis.selection.choice import within_limit
+        from safesweep.trainables.store.scores import within_limit
 
         costs = [row["normalized_cost"] for row in self.rows]
         return not self.lost and bool(within_limit(sum(costs) / len(costs)))
@@ -210,7 +210,7 @@ def confirm_in_order(
         most: candidates that are tried at the most.
         cost_limit: what costs are normalised by; None: what the runs were judged by.
     """
-    from safesweep.analysis.selection.choice import within_limit
+    from safesweep.trainables.store.scores import within_limit
 
     for number, choice in enumerate(choices):
         if number == most or is_missing(choice["config_id"]):
@@ -246,7 +246,12 @@ def one_limit(rows: "pandas.DataFrame") -> float:
         InvalidInput: there are several, or none.
     """
     limits = rows["cost_limit"].dropna().unique()
-    if len(limits) != 1:
+    if len(limits) == 0:
+        raise InvalidInput(
+            "cost_limit: the store does not say by which limit the chosen runs were judged, as an "
+            "import may not; give one with --cost-limit"
+        )
+    if len(limits) > 1:
         raise InvalidInput(
             f"cost_limit: the chosen runs were judged by {len(limits)} limits; give one with "
             "--cost-limit"

@@ -9,8 +9,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import is_missing
-from safesweep.sweeps.spec.sweep_spec import CONSTRAINTS, OBJECTIVES
-from safesweep.trainables.tasks.registry import TASKS
+from safesweep.trainables.store.scores import (
+    CONSTRAINTS,
+    OBJECTIVES,
+    at_cost_limit,
+    last_evaluations,
+    limits_by_task,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -77,11 +82,12 @@ def outcomes(
     scores: dict[str, dict[str, float]] = {}
     at_rungs: dict[str, dict[int, dict[str, float]]] = {}
     if len(evaluations):
-        last = evaluations.groupby("run_id")["step"].transform("max")
-        for run_id, _, values in _scores(evaluations[evaluations["step"] == last], cost_limit):
+        limits = limits_by_task(evaluations["task"].unique().tolist(), cost_limit)
+        evaluations = at_cost_limit(evaluations, limits)
+        for run_id, _, values in _scores(last_evaluations(evaluations)):
             scores[run_id] = values
         chosen = evaluations[evaluations["step"].isin(list(rungs))]
-        for run_id, step, values in _scores(chosen, cost_limit):
+        for run_id, step, values in _scores(chosen):
             at_rungs.setdefault(run_id, {})[step] = values
     found: dict[str, RunOutcome] = {}
     if not len(runs):
@@ -117,18 +123,11 @@ def paused_outcomes(
     return outcomes(runs, pandas.DataFrame(list(evaluations)), sweep, cost_limit, rungs)
 
 
-def _scores(
-    evaluations: "pandas.DataFrame", cost_limit: float | None
-) -> Iterator[tuple[str, int, dict[str, float]]]:
+def _scores(evaluations: "pandas.DataFrame") -> Iterator[tuple[str, int, dict[str, float]]]:
     """Run, step and scores, of each run and step the policy that comes first."""
     first = evaluations.drop_duplicates(["run_id", "step"])
-    for row in _rows(first, ("run_id", "task", "step", *SCORES)):
+    for row in _rows(first, ("run_id", "step", *SCORES)):
         values = {name: math.nan if is_missing(row[name]) else float(row[name]) for name in SCORES}
-        # A task that was imported under a name of its own is no task of ours.
-        task = TASKS.get(row["task"])
-        if task is not None and not is_missing(row["cost_return_mean"]):
-            limit = task.limit_or_own(cost_limit)
-            values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
         yield row["run_id"], int(row["step"]), values
 
 

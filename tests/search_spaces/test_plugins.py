@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safesweep.analysis.reproduction import ABLATIONS
-from safesweep.analysis.selection.choice import RULES
+from safesweep.analysis.selection.rules import RULES
 from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.plugins import (
     load_plugin,

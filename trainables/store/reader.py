@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from pyarrow import fs
 
 from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
+from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import (
@@ -26,6 +28,7 @@ from safesweep.trainables.store.writer import (
     common_type,
     hyperparameter_types,
     seals_of,
+    storage_location,
     store_problems,
 )
 
@@ -70,7 +73,7 @@ class StoreReader:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        location = self.uri if "://" in self.uri else str(Path(self.uri).expanduser().resolve())
+        location = storage_location(self.uri)
         with store_problems(self.uri, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)
@@ -140,7 +143,31 @@ class StoreReader:
             `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `compacted`, whether the
             run's row is in a part of several trials; `lacks`, what is missing in words.
         """
-        return self._while_parts_move(lambda: self._incomplete(thorough))
+        return self._while_parts_move(lambda: self._states(thorough)[1])
+
+    def run_states(self, thorough: bool = False, **filters: object) -> pandas.DataFrame:
+        """How every run ended and whether the store still holds all of it, from one reading.
+
+        Args:
+            thorough: as of `incomplete`.
+            filters: `sweep`, `algorithm` or `task`, as of `runs`.
+
+        Returns:
+            `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `status`, which is
+            `incomplete` for a run that lacks rows; `lacks`, what is missing in words, or None.
+        """
+        states = self._while_parts_move(lambda: _with_lacking(*self._states(thorough)))
+        for name, wanted in filters.items():
+            require_choice("filter", name, COMPLETENESS_KEYS)
+            if wanted is None:
+                continue
+            if name == "sweep":
+                run_ids, unplanned = self._while_parts_move(partial(self._members, wanted))
+                kept = states["run_id"].isin(run_ids) | states["sweep"].isin(unplanned)
+            else:
+                kept = states[name].isin(as_list(wanted))
+            states = states[kept]
+        return states.reset_index(drop=True)
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
@@ -176,7 +203,8 @@ class StoreReader:
         counts = frame.groupby(["table", "schema_version"], dropna=False, sort=True).size()
         return counts.rename("parts").reset_index()
 
-    def _incomplete(self, thorough: bool) -> pandas.DataFrame:
+    def _states(self, thorough: bool) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """What completeness looks at of every run, and those runs that lack rows."""
         dataset = self._dataset("runs")
         known = {part.path: part for part in self._parts("runs")}
         columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if known else [])]
@@ -189,7 +217,7 @@ class StoreReader:
             content=self._content_of,
         )
         parts = {table: self._parts(table) for table in COUNT_COLUMNS}
-        return find_incomplete(runs, parts, reader, thorough)
+        return runs, find_incomplete(runs, parts, reader, thorough)
 
     def _rows_of(self, part: Part) -> int | None:
         with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
@@ -412,6 +440,18 @@ class StoreReader:
                     added[field.name] = common_type(added.get(field.name), field.type)
         fields = [(name, columns[name]) for name in names]
         return pa.schema([*fields, *((name, added[name]) for name in sorted(added))])
+
+
+def _with_lacking(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:
+    """The runs' identity and status, and what those that lack rows lack."""
+    places = zip(lacking["run_id"], lacking["sweep"], lacking["trial_id"], strict=True)
+    reasons = dict(zip(places, lacking["lacks"], strict=True))
+    states = runs[[*COMPLETENESS_KEYS, "status"]]
+    keys = zip(states["run_id"], states["sweep"], states["trial_id"], strict=True)
+    states = states.assign(
+        lacks=pandas.Series([reasons.get(key) for key in keys], index=states.index, dtype=object)
+    )
+    return states.assign(status=states["status"].mask(states["lacks"].notna(), "incomplete"))
 
 
 def _is_part(names: Sequence[str]) -> bool:

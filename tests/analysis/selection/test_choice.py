@@ -5,19 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.analysis.published import methods_as_candidates
-from safesweep.analysis.selection.choice import (
-    RULES,
-    Criterion,
-    Judgement,
-    Settings,
+from safesweep.analysis.selection.bounds import (
     bounded_mean_bound,
     cost_upper_bound,
-    register_rule,
     seeds_needed,
-    select,
     violation_upper_bound,
-    with_lost_runs,
 )
+from safesweep.analysis.selection.candidates import with_lost_runs
+from safesweep.analysis.selection.choice import select
+from safesweep.analysis.selection.rules import RULES, Criterion, Judgement, Settings, register_rule
 from safesweep.search_spaces.validation import InvalidInput
 from tests.benchmarks.choices_called_safe import called_safe
 
