@@ -1,6 +1,7 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
@@ -232,7 +233,7 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     if not runs.empty:
         print_table(_progress(runs))
     for line in _evaluation_noise(store, arguments.sweep):
-        print(line)
+        print(_wrapped(line))
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
@@ -369,8 +370,8 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
         kept = None
         tried = 0
         for attempt in confirm_in_order(
-            store, terms, choice.in_order(first), arguments.sweep, arguments.confirm,
-            arguments.confirm_up_to, arguments.cost_limit,
+            store, terms, choice, first, arguments.sweep, arguments.confirm,
+            arguments.confirm_up_to,
         ):  # fmt: skip
             tried += 1
             kept = attempt if attempt.kept else kept
@@ -540,12 +541,17 @@ def _print_readable(choice: "Choice", arguments: argparse.Namespace) -> None:
         entry = chosen.iloc[row]
         policy = entry.get("policy")
         named = "" if is_missing(policy) or policy == entry["algorithm"] else f" {policy}"
-        print(f"{entry['algorithm']} {entry['task']}{named}: {entry['reason']}")
+        print(_wrapped(f"{entry['algorithm']} {entry['task']}{named}: {entry['reason']}"))
         print(f"  {entry['budget']}")
         if settings[row]:
             print(f"  {settings[row]}")
         if arguments.rule == "pareto" and len(entry["front"]):
             print(f"  front, cheapest first: {', '.join(map(str, entry['front']))}")
+
+
+def _wrapped(sentence: str) -> str:
+    """In lines of at most 100 characters, those after the first indented."""
+    return textwrap.fill(sentence, 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _settings(row: Any, names: list[str]) -> str:
