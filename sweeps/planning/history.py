@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import is_missing
@@ -20,12 +21,16 @@ from safesweep.trainables.store.scores import (
 if TYPE_CHECKING:
     import pandas
 
+    from safesweep.trainables.store.reader import StoreReader
     from safesweep.trainables.store.writer import ResultWriter
 
 FINISHED = ("completed", "stopped", "diverged")
 INCOMPLETE = "incomplete"
 SCORES = (*OBJECTIVES, *CONSTRAINTS)
-_RUN_COLUMNS = ("run_id", "config_id", "status", "trial_id", "steps", "sweep", "config")
+_RUN_COLUMNS = (
+    "run_id", "config_id", "algorithm", "seed", "status", "trial_id", "steps", "dataset_id",
+    "code_version", "sweep", "config",
+)  # fmt: skip
 _EVALUATION_COLUMNS = tuple(
     dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", *SCORES))
 )
@@ -137,16 +142,38 @@ def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[st
         yield dict(zip(columns, values, strict=True))
 
 
+class StoreHistory:
+    """What a store holds, for the plans of a session: each asks anew, and reads what has come
+    since another asked."""
+
+    def __init__(self, storage: str) -> None:
+        from safesweep.trainables.store.writer import storage_location
+
+        self.storage = storage_location(storage)
+
+    @cached_property
+    def store(self) -> "StoreReader":
+        """The store, which must exist by now."""
+        from safesweep.trainables.store.reader import StoreReader
+
+        return StoreReader(self.storage)
+
+    def runs(self) -> "pandas.DataFrame":
+        """Every run, without its hyperparameters as columns."""
+        return self.store.table_so_far("runs", _RUN_COLUMNS)
+
+    def evaluations(self) -> "pandas.DataFrame":
+        """Every evaluation."""
+        return self.store.table_so_far("evaluations", _EVALUATION_COLUMNS)
+
+
 def read_store(
-    storage: str, cost_limit: float | None, rungs: Collection[int] = ()
+    kept: StoreHistory, cost_limit: float | None, rungs: Collection[int] = ()
 ) -> tuple[dict[str, RunOutcome], dict[str, dict[str, Any]]]:
     """Every run of a store (by run_id), and every configuration (by config_id)."""
-    from safesweep.trainables.store.reader import StoreReader
-
-    store = StoreReader(storage)
     # First the evaluations: a run whose rows come in between is then seen whole or not at all.
-    evaluations = store.evaluations(columns=_EVALUATION_COLUMNS)
-    runs = store.runs(columns=_RUN_COLUMNS)
+    evaluations = kept.evaluations()
+    runs = kept.runs()
     if not len(runs):
         return {}, {}
     configs = {
@@ -154,7 +181,7 @@ def read_store(
         for row in _rows(runs.drop_duplicates("config_id"), ("config_id", "config"))
     }
     found = outcomes(runs, evaluations, None, cost_limit, rungs)
-    return {**found, **_incomplete(found, store.incomplete(thorough=True))}, configs
+    return {**found, **_incomplete(found, kept.store.incomplete(thorough=True))}, configs
 
 
 def _incomplete(

@@ -19,7 +19,7 @@ from safesweep.sweeps.planning.continuation import (
     ShorterTrials,
 )
 from safesweep.sweeps.planning.early_stopping import Bracket
-from safesweep.sweeps.planning.history import RunOutcome
+from safesweep.sweeps.planning.history import RunOutcome, StoreHistory
 from safesweep.sweeps.planning.search import Outcome, Search, make_search
 from safesweep.sweeps.planning.trials import Config, PlannedRun, PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -394,16 +394,16 @@ def make_arms(
     store: Mapping[str, RunOutcome] | None = None,
     previous_run_ids: Sequence[str] = (),
     known_configs: Mapping[str, Config] | None = None,
-    storage: str | None = None,
+    kept: StoreHistory | None = None,
 ) -> list[Arm]:
     """One arm for every method and task of a sweep; `dataset_id` gives each task's digest.
 
-    `storage` is the store in which shorter trials may lie.
+    `kept` is of the store in which shorter trials may lie.
     """
 
     def arm(task: str, algorithm: str) -> Arm:
         identifier = dataset_id(task)
-        shorter = ShorterTrials(storage, spec, algorithm, identifier) if storage else None
+        shorter = ShorterTrials(kept, spec, algorithm, identifier) if kept else None
         return Arm(
             spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
         )

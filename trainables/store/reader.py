@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -57,6 +59,14 @@ class UnreadablePart(Exception):
     """A part could not be read; perhaps it is not whole."""
 
 
+@dataclass(frozen=True)
+class _KeptTable:
+    """What was read of a table, and the parts that it was read from."""
+
+    parts: frozenset[Part]
+    rows: pandas.DataFrame
+
+
 class StoreReader:
     """The tables under one store URI: a local folder, or a location that pyarrow can open.
 
@@ -85,6 +95,8 @@ class StoreReader:
         self._local = isinstance(self._filesystem, fs.LocalFileSystem)
         self._footers: dict[Part, pa.Schema] = {}
         self._broken: set[Part] = set()
+        self._checksums: dict[Part, int] = {}
+        self._kept: dict[tuple[str, tuple[str, ...]], _KeptTable] = {}
 
     def runs(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
         """One row per ended run, with a column `hp_<name>` for each hyperparameter.
@@ -131,6 +143,28 @@ class StoreReader:
         A configuration that was trained in several trials stands there as often.
         """
         return self._frame("hyperparameters", filters, columns)
+
+    def table_so_far(self, table: str, columns: Sequence[str]) -> pandas.DataFrame:
+        """These columns of all rows of a table, as now; parts that this reader has answered with
+        before are not read again.
+
+        For whoever looks at a growing store again and again, as a session of many sweeps does. The
+        rows must not be changed.
+        """
+        return self._while_parts_move(lambda: self._so_far(table, tuple(columns)))
+
+    def _so_far(self, table: str, columns: tuple[str, ...]) -> pandas.DataFrame:
+        parts = frozenset(self._parts(table))
+        kept = self._kept.get((table, columns))
+        if kept is None or not kept.parts <= parts:
+            kept = _KeptTable(frozenset(), pandas.DataFrame())
+        new = sorted(parts - kept.parts)
+        if new or not kept.parts:
+            rows = self._dataset(table, new).to_table(columns=list(columns)).to_pandas()
+            if len(kept.rows):
+                rows = pandas.concat([kept.rows, rows], ignore_index=True)
+            kept = self._kept[table, columns] = _KeptTable(parts, rows)
+        return kept.rows
 
     def incomplete(self, thorough: bool = False) -> pandas.DataFrame:
         """The runs of which rows are missing in some table, a part having been cut or lost.
@@ -205,16 +239,15 @@ class StoreReader:
 
     def _states(self, thorough: bool) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """What completeness looks at of every run, and those runs that lack rows."""
-        dataset = self._dataset("runs")
+        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if self._parts("runs") else [])]
+        runs = self._so_far("runs", tuple(columns)).copy()
         known = {part.path: part for part in self._parts("runs")}
-        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if known else [])]
-        runs = dataset.to_table(columns=columns).to_pandas()
-        runs["part"] = runs.pop("__filename").map(known) if known else None
+        runs["part"] = runs.pop("__filename").map(known) if "__filename" in runs else None
         reader = PartReader(
             seals=lambda part: seals_of(self._footer(part)),
             rows=self._rows_of,
             owners=self._owners_in,
-            content=self._content_of,
+            checksum=self._checksum_of,
         )
         parts = {table: self._parts(table) for table in COUNT_COLUMNS}
         return runs, find_incomplete(runs, parts, reader, thorough)
@@ -236,9 +269,13 @@ class StoreReader:
             )
         return None
 
-    def _content_of(self, part: Part) -> bytes | None:
-        """The bytes of a part of a local store; from elsewhere they would have to be sent."""
-        return Path(part.path).read_bytes() if self._local else None
+    def _checksum_of(self, part: Part) -> int | None:
+        """CRC-32 of a part of a local store; from elsewhere its bytes would have to be sent."""
+        if not self._local:
+            return None
+        if part not in self._checksums:
+            self._checksums[part] = zlib.crc32(Path(part.path).read_bytes())
+        return self._checksums[part]
 
     @contextlib.contextmanager
     def _read_or_none(self, part: Part) -> Iterator[None]:
@@ -413,8 +450,8 @@ class StoreReader:
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
         raise AssertionError("unreachable")
 
-    def _dataset(self, table: str) -> ds.Dataset:
-        parts = self._parts(table)
+    def _dataset(self, table: str, parts: Sequence[Part] | None = None) -> ds.Dataset:
+        parts = self._parts(table) if parts is None else parts
         schema = self._schema(table, parts)
         if not parts:
             return ds.dataset(schema.empty_table())
