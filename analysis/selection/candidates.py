@@ -17,6 +17,7 @@ from safesweep.analysis.selection.goal import Goal
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.store.scores import (
+    acts_to_own_limit,
     at_cost_limit,
     last_evaluations,
     total_excess,
@@ -169,7 +170,7 @@ def prepare(
                 raise InvalidInput(f"{name}: holds values that are not numbers") from error
     if cost_limit is not None:
         before = result.get("cost_limit", np.nan)
-        result = at_cost_limit(result, cost_limit)
+        result = at_cost_limit(result, cost_limit, keep_own=True)
         moved = result["cost_limit"].notna() & (result["cost_limit"] != before)
         if "violation_rate" in result and episodes is None and moved.any():
             if "violation_rate" in goal.subject_to:
@@ -205,6 +206,8 @@ def _with_episode_costs(
     if isinstance(cost_limit, Mapping):
         tasks = evaluations.drop_duplicates("run_id").set_index("run_id")["task"]
         limit = episodes["run_id"].map(tasks).map(cost_limit).astype(np.float64)
+        if "policy" in episodes:
+            limit = limit.mask(acts_to_own_limit(episodes["policy"]))
         episodes, limit = episodes[limit.notna()], limit[limit.notna()]
     else:
         limit = cost_limit

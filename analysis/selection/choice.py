@@ -108,8 +108,9 @@ def select(
         rule: a name in `RULES`.
         cost_limit: judge by this limit on the episode cost instead of the one that the column
             `normalized_cost` was made with: C / limit, and (C + 1) / (limit + 1) for a limit of 0.
-            Needs `cost_return_mean`, or `episodes`. One for all, or by task; rows of a task
-            without one stay as they are.
+            Needs `cost_return_mean`, or `episodes`. One for all, or by task; then rows
+            of other tasks, and of policies that act to a limit of their own (`name@20`), stay as
+            they are.
         step: "last": the last evaluation of each configuration. A number: that step. "best": for
             each configuration the step that is best under the rule, which is online checkpoint
             selection and is said in the reason; equal steps go to the later one.
@@ -309,7 +310,7 @@ def choose(
     chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
     evaluations = rows.evaluations
     if limit is not None:
-        evaluations = at_cost_limit(evaluations, limit)
+        evaluations = at_cost_limit(evaluations, limit, keep_own=True)
     return Choice(evaluations, chosen, goal, rows.incomplete, judged, options)
 
 

@@ -4,19 +4,21 @@ A driver writes `leases/<sweep>.json` beside the tables, renews it while it runs
 it ends. Another one finds it and is told who has the sweep. What a driver left that was killed is
 recognised on the same machine at once, by its process, and from elsewhere because nobody renews it.
 
-On a local disk a lease is taken by one driver alone, since a file is created under its name once.
-An object store has no such operation that pyarrow offers: there a driver looks again after a pause
+On a local disk a lease is taken by one driver alone, under a lock of the file system. An object
+store has no such operation that pyarrow offers: there a driver looks again after a pause
 whether the lease is still its own, and at every renewal; of two that began within that pause one
 goes on.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,9 +183,7 @@ class Lease:
             with store_problems(self._writer.storage, "written"):
                 target = Path(self._writer.root, self._path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if former is not None and not _remove_same(target, former):
-                    return False
-                return _create(target, self._renewed())
+                return _replace_same(target, former, self._renewed())
         self._writer.write_bytes(self._path, self._renewed())
         time.sleep(SETTLE_SECONDS)
         _, holder = self._read()
@@ -221,38 +221,32 @@ def refusal(sweep: str, holder: Holder) -> str:
     )
 
 
-def _create(target: Path, content: bytes) -> bool:
-    """Create a file whole, unless there is one; whether there was none."""
-    partial = target.with_name(f".{uuid.uuid4().hex}")
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Change a lease while nobody else does. Where the file system has no locks, two drivers that
+    find the same dead one within milliseconds may both go on, until one renews its lease."""
+    descriptor = os.open(target.parent, os.O_RDONLY)
     try:
-        partial.write_bytes(content)
-        os.link(partial, target)
-    except FileExistsError:
-        return False
-    except PermissionError:
-        # A file system without hard links; whoever reads too early sees nobody's lease.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace_same(target: Path, former: bytes | None, content: bytes) -> bool:
+    """Put a file whole in the place of what was read there; whether that was there still."""
+    with _alone(target):
         try:
-            with target.open("xb") as stream:
-                stream.write(content)
-        except FileExistsError:
+            found = target.read_bytes()
+        except FileNotFoundError:
+            found = None
+        if found != former:
             return False
-    finally:
-        partial.unlink(missing_ok=True)
-    return True
-
-
-def _remove_same(target: Path, content: bytes) -> bool:
-    """Remove a file if it still has this content; whether it is gone by our hand."""
-    aside = target.with_name(f".{uuid.uuid4().hex}")
-    try:
-        target.rename(aside)
-    except FileNotFoundError:
-        return False
-    try:
-        if aside.read_bytes() == content:
-            return True
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, target)
-        return False
-    finally:
-        aside.unlink()
+        partial = target.with_name(f".{uuid.uuid4().hex}")
+        try:
+            partial.write_bytes(content)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return True

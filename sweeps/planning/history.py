@@ -13,6 +13,7 @@ from safesweep.search_spaces.validation import is_missing
 from safesweep.trainables.store.scores import (
     CONSTRAINTS,
     OBJECTIVES,
+    acts_to_own_limit,
     at_cost_limit,
     last_evaluations,
     limits_by_task,
@@ -80,7 +81,8 @@ def outcomes(
 ) -> dict[str, RunOutcome]:
     """Join run rows with their last evaluations, and those at the steps `rungs`, by run_id.
 
-    A method with several policies is judged by the one that its rows name first. Costs are
+    A method with several policies is judged by the one that its rows name first, or by that of the
+    limit where each of them acts to one. Costs are
     normalised by `cost_limit` (the task's own when None), whatever limit the rows were written
     under. `sweep` is the partition that trained the runs; None where the rows say it.
     """
@@ -88,7 +90,7 @@ def outcomes(
     at_rungs: dict[str, dict[int, dict[str, float]]] = {}
     if len(evaluations):
         limits = limits_by_task(evaluations["task"].unique().tolist(), cost_limit)
-        evaluations = at_cost_limit(evaluations, limits)
+        evaluations = _judging_first(at_cost_limit(evaluations, limits), limits)
         for run_id, _, values in _scores(last_evaluations(evaluations)):
             scores[run_id] = values
         chosen = evaluations[evaluations["step"].isin(list(rungs))]
@@ -129,11 +131,25 @@ def paused_outcomes(
 
 
 def _scores(evaluations: "pandas.DataFrame") -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Run, step and scores, of each run and step the policy that comes first."""
+    """Run, step and scores, of each run and step the policy by which its method is judged."""
     first = evaluations.drop_duplicates(["run_id", "step"])
     for row in _rows(first, ("run_id", "step", *SCORES)):
         values = {name: math.nan if is_missing(row[name]) else float(row[name]) for name in SCORES}
         yield row["run_id"], int(row["step"]), values
+
+
+def _judging_first(
+    evaluations: "pandas.DataFrame", limits: Mapping[str, float]
+) -> "pandas.DataFrame":
+    """The rows in their order, but first those of policies that act to the task's limit among
+    `limits`, by name (`name@10`): one training may serve several limits."""
+    if not acts_to_own_limit(evaluations["policy"]).any():
+        return evaluations
+    others = [
+        task not in limits or not policy.endswith(f"@{limits[task]:g}")
+        for task, policy in zip(evaluations["task"], evaluations["policy"], strict=True)
+    ]
+    return evaluations.assign(others=others).sort_values("others", kind="stable")
 
 
 def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 Number = TypeVar("Number", float, FloatArray)
 
 _SIGNIFICANT_DIGITS = 12
+_OWN_LIMIT = r"@[0-9.]+$"
 
 
 def rounded(values: npt.ArrayLike) -> FloatArray:
@@ -72,8 +73,13 @@ def last_evaluations(
     return rows[(rows["step"] == last) | last.isna()]
 
 
+def acts_to_own_limit(policies: "pandas.Series[str]") -> "pandas.Series[bool]":
+    """Which policies act to a cost limit that their name says, `name@20`."""
+    return policies.astype(object).str.contains(_OWN_LIMIT, na=False).astype(bool)
+
+
 def at_cost_limit(
-    rows: "pandas.DataFrame", cost_limit: float | Mapping[str, float]
+    rows: "pandas.DataFrame", cost_limit: float | Mapping[str, float], keep_own: bool = False
 ) -> "pandas.DataFrame":
     """Evaluations with `normalized_cost` and `cost_limit` at another limit.
 
@@ -81,6 +87,7 @@ def at_cost_limit(
         rows: with `cost_return_mean`; unchanged.
         cost_limit: of an episode, one for all rows or by task. By task, rows of other tasks and
             those without a raw cost stay as they are.
+        keep_own: so do, by task, those of policies that act to a limit of their own.
     """
     returns = rows["cost_return_mean"].astype(np.float64)
     if not isinstance(cost_limit, Mapping):
@@ -89,6 +96,8 @@ def at_cost_limit(
     limits = rows["task"].map(cost_limit).astype(np.float64)
     costs = Task.normalize_cost(returns, limits)
     known = limits.notna() & returns.notna()
+    if keep_own and "policy" in rows:
+        known &= ~acts_to_own_limit(rows["policy"])
     return rows.assign(
         normalized_cost=costs.where(known, rows.get("normalized_cost", np.nan)),
         cost_limit=limits.where(known, rows.get("cost_limit", np.nan)),

@@ -1,10 +1,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas
 import pytest
 
 from safesweep.sweeps.planning.history import (
     StoreHistory,
+    outcomes,
     read_previous,
     read_store,
     read_trial,
@@ -82,11 +84,32 @@ def test_a_session_reads_each_part_once(
     assert read_store(kept, 20.0)[0].keys() == first[0].keys()
     assert len(read) == once
     write_sweep("second", [{"feasibility_expectile": 0.7}])
-    outcomes, configs = read_store(kept, None)
-    assert (len(outcomes), len(configs)) == (6, 2)
+    found, configs = read_store(kept, None)
+    assert (len(found), len(configs)) == (6, 2)
     assert len(read) == 2 * once and all("sweep=second" in path for path in read[once:])
     # What is replaced, or lost, is no longer remembered.
     write_sweep("second", [{"feasibility_expectile": 0.7}], statuses={0: "diverged"})
     again = read_store(kept, None)
     assert again == read_store(StoreHistory(str(tmp_path / "store")), None)
     assert sorted(outcome.status for outcome in again[0].values())[-1] == "diverged"
+
+
+def test_policies_that_act_to_cost_limits_are_judged_at_the_sweeps_own() -> None:
+    """One training serves the limits 10, 20 and 40 of its task; others are judged by the first."""
+    rows = [
+        (run, policy, cost)
+        for run, named in (("a-0", "cdt@{}"), ("b-0", "policy{}"))
+        for policy, cost in ((named.format(limit), float(limit)) for limit in (10, 20, 40))
+    ]
+    evaluations = pandas.DataFrame(rows, columns=["run_id", "policy", "cost_return_mean"])
+    evaluations = evaluations.assign(
+        task="OfflineBallRun-v0", step=100, reward_return_mean=1.0, normalized_reward=0.5,
+        normalized_cost=0.0, violation_rate=0.0, zero_cost_rate=0.0,
+    )  # fmt: skip
+    runs = pandas.DataFrame({"run_id": ["a-0", "b-0"]}).assign(
+        status="completed", trial_id="t", steps=100
+    )
+    for limit, expected in ((20.0, (20.0, 10.0)), (None, (10.0, 10.0)), (7.0, (10.0, 10.0))):
+        found = outcomes(runs, evaluations, "sweep", limit)
+        costs = tuple(found[run].scores["cost_return_mean"] for run in ("a-0", "b-0"))
+        assert costs == expected

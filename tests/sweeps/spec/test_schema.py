@@ -216,3 +216,11 @@ def test_four_mistakes_are_four_lines(tmp_path: Path, capsys: pytest.CaptureFixt
         line.removeprefix("safesweep: ").partition(":")[0] for line in captured.err.splitlines()
     ]
     assert sorted(said) == ["fixed.hiden_dim", "search.method", "seeds", "stepz"]
+
+
+def test_what_a_plugin_adds_is_in_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALGORITHMS, "another", ALGORITHMS["bc"])
+    found = Draft202012Validator(sweep_file_schema())
+    content = {**BASE, "algorithm": "another", "space": {"hidden_dim": [8]}}
+    assert not list(found.iter_errors(content)) and faults(content)
+    assert list(found.iter_errors({**content, "space": {"tau_h": [0.7]}}))

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from safesweep.trainables.components.candidates import best_candidate, select
 from safesweep.trainables.components.critics import evaluate_candidates
 from safesweep.trainables.components.flow_matching import init_velocity_field
-from safesweep.trainables.components.networks import ensemble_mlp, init_mlp
+from safesweep.trainables.components.networks import ensemble_mlp
 from safesweep.trainables.methods.flp import (
     FLP,
     FLPConfig,
-    Values,
     decode,
     encode,
     gaussian_kl,
@@ -137,28 +135,6 @@ def test_the_critic_regresses_to_the_best_of_n_at_the_datas_latents() -> None:
         predicted = ensemble_mlp(params["reward_q"], pair).reshape(2)
         expected += (predicted - batch["rewards"][index] - future).square() / BATCH
     torch.testing.assert_close(losses["reward_q"], expected.sum().detach(), rtol=1e-4, atol=1e-5)
-
-
-def test_the_best_candidate_is_the_richest_of_those_allowed() -> None:
-    reward = torch.tensor([[1.0, 1.0, 3.0], [2.0, 2.0, 1.0], [3.0, 3.0, 2.0]])
-    assert best_candidate(*Values(reward, None), torch.tensor(0.0)).tolist() == [2, 2, 0]
-    cost = torch.tensor([[0.0, 9.0, 9.0], [1.0, 8.0, 0.5], [5.0, 7.0, 1.0]])
-    chosen = best_candidate(*Values(reward, cost), torch.tensor(1.0))
-    assert chosen.tolist() == [1, 2, 2]
-    candidates = torch.arange(18.0).reshape(3, 3, 2)
-    expected = torch.stack([candidates[1, 0], candidates[2, 1], candidates[2, 2]])
-    torch.testing.assert_close(select(candidates, chosen), expected)
-    torch.testing.assert_close(select(reward, chosen), torch.tensor([2.0, 3.0, 2.0]))
-
-
-def test_values_of_many_latents_are_those_of_each() -> None:
-    critic = init_mlp(torch.Generator().manual_seed(0), [5, 8, 1], ensemble=2)
-    observations, latents = normal(BATCH, 3), normal(4, BATCH, 2, seed=1)
-    together = evaluate_candidates(critic, observations, latents)
-    assert together.shape == (2, 4, BATCH)
-    for index in range(4):
-        one = evaluate_candidates(critic, observations, latents[index])
-        torch.testing.assert_close(together[:, index], one)
 
 
 def test_acting_takes_the_best_of_its_candidates() -> None:

@@ -9,13 +9,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
-from safesweep.trainables.components.latent_refiner import refinement_schedule
 from safesweep.trainables.components.networks import (
     gaussian_log_density,
     mlp,
     standard_normal_log_density,
 )
-from safesweep.trainables.components.quantiles import masked_quantile
 from safesweep.trainables.methods.flrp import (
     FLRP,
     Critics,
@@ -169,32 +167,6 @@ def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
     torch.testing.assert_close(ahead, torch.full((BATCH,), float(np.exp(1.5))))
 
 
-@pytest.mark.parametrize(
-    ("steps", "order"),
-    [
-        (0, []),
-        (1, ["shared"]),
-        (2, ["safety", "shared"]),
-        (3, ["safety", "reward", "shared"]),
-        (6, ["safety", "reward", "safety", "reward", "safety", "shared"]),
-    ],
-)
-def test_safety_acts_first_and_shared_last(steps: int, order: list[str]) -> None:
-    schedule = refinement_schedule("decoupled", "safety-reward-shared", steps)
-    assert schedule == tuple((expert,) for expert in order)
-
-
-def test_other_refiners_and_orders_have_their_own_schedule() -> None:
-    experts = ("safety", "reward", "shared")
-    assert refinement_schedule("decoupled", "reward-safety-shared", 3) == (
-        ("reward",), ("safety",), ("shared",),
-    )  # fmt: skip
-    assert refinement_schedule("decoupled", "random", 2) == (experts, experts)
-    assert refinement_schedule("decoupled", "none", 3) == ()
-    assert refinement_schedule("unified", "safety-reward-shared", 2) == (("unified",),) * 2
-    assert refinement_schedule("averaged", "safety-reward-shared", 3) == (experts,)
-
-
 def test_a_random_order_draws_every_expert() -> None:
     method, state, _ = method_and_state(refinement_order="random", T=1)
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
@@ -220,19 +192,6 @@ def test_a_gaussian_prior_is_the_identity() -> None:
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
     acted = method.act("flrp", state, observations, hp, {"base": base})
     torch.testing.assert_close(acted, decode(state["params"], observations, base))
-
-
-def test_the_masked_quantile_is_numpys_over_the_marked_values() -> None:
-    rng = np.random.default_rng(0)
-    values, mask = rng.normal(size=201), rng.random(201) < 0.4
-    for quantile in (0.0, 0.25, 0.75, 1.0):
-        found = masked_quantile(
-            torch.tensor(values), torch.tensor(mask.astype(float)), torch.tensor(quantile)
-        )
-        expected = np.quantile(values[mask], quantile, method="inverted_cdf")
-        assert float(found) == pytest.approx(expected)
-    empty = masked_quantile(torch.tensor(values), torch.zeros(201), torch.tensor(0.5))
-    assert float(empty) == 0.0
 
 
 def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
