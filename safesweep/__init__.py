@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safesweep.analysis.reproduction import ABLATIONS
-    from safesweep.analysis.selection.choice import select
+    from safesweep.analysis.selection.choice import choose, select
     from safesweep.analysis.selection.rules import RULES
     from safesweep.analysis.store.reader import ResultStore
     from safesweep.search_spaces import SEARCH_SPACES
@@ -40,6 +40,7 @@ __all__ = [
     "Suite",
     "SweepSpec",
     "SweepSummary",
+    "choose",
     "load_dataset",
     "load_plugin",
     "run_sweep",
@@ -66,6 +67,7 @@ _HOMES = {
     "SweepSpec": "sweeps.spec.sweep_spec",
     "SweepSummary": "sweeps.execution.scheduler",
     "TASKS": "trainables.tasks.registry",
+    "choose": "analysis.selection.choice",
     "load_dataset": "trainables.data.sources",
     "load_plugin": "search_spaces.plugins",
     "run_sweep": "sweeps.execution.ray_tune",

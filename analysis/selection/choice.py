@@ -292,7 +292,7 @@ def choose(
     if limit is not None and violations_matter:
         episodes = store.episodes(run_id=rows.evaluations["run_id"].unique())
     judged = with_rows_of_lost(rows)
-    options = {
+    options: dict[str, Any] = {
         "rule": rule,
         "cost_limit": limit,
         "step": step,

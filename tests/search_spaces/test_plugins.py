@@ -94,7 +94,7 @@ def test_a_dictionary_that_is_imported_later_is_extended_too(tmp_path: Path) -> 
     program = (
         "from safesweep.search_spaces.plugins import load_plugin\n"
         f"load_plugin({write(tmp_path, RULE)!r})\n"
-        "import sys; assert 'safesweep.analysis.selection.choice' not in sys.modules\n"
+        "import sys; assert 'safesweep.analysis.selection.rules' not in sys.modules\n"
         "assert not {'torch', 'pandas', 'gymnasium'} & sys.modules.keys()\n"
         "from safesweep import RULES; assert 'mine' in RULES\n"
     )

@@ -179,18 +179,17 @@ class StoreReader:
         """
         return self._while_parts_move(lambda: self._states(thorough)[1])
 
-    def run_states(self, thorough: bool = False, **filters: object) -> pandas.DataFrame:
+    def run_states(self, **filters: object) -> pandas.DataFrame:
         """How every run ended and whether the store still holds all of it, from one reading.
 
         Args:
-            thorough: as of `incomplete`.
             filters: `sweep`, `algorithm` or `task`, as of `runs`.
 
         Returns:
             `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `status`, which is
             `incomplete` for a run that lacks rows; `lacks`, what is missing in words, or None.
         """
-        states = self._while_parts_move(lambda: _with_lacking(*self._states(thorough)))
+        states = self._while_parts_move(lambda: _with_lacking(*self._states(False)))
         for name, wanted in filters.items():
             require_choice("filter", name, COMPLETENESS_KEYS)
             if wanted is None:
