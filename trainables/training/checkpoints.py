@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.population import Population
@@ -80,7 +80,7 @@ def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> 
             f"({run['dataset_id']})"
         )
     state, _ = run_state(writer, str(run["trial_id"]), str(run["run_id"]))
-    method, task = ALGORITHMS[str(run["algorithm"])], get_task(str(run["task"]))
+    method, task = find_method(str(run["algorithm"])), get_task(str(run["task"]))
     config = method.config_class.resolve(json.loads(str(run["config"])))
     population = Population(
         method, [config], [int(run["seed"])], task, dataset, int(run["steps"]), task.cost_limit

@@ -18,7 +18,7 @@ from safesweep.search_spaces.validation import InvalidInput, require_choice, req
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.methods.method import MethodConfig, policy_cost_limit
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.registry import ALGORITHMS, find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
@@ -443,7 +443,7 @@ def train(
     Raises:
         InvalidInput: an unknown name or a value out of range.
     """
-    method = ALGORITHMS[require_choice("algorithm", algorithm, ALGORITHMS)]
+    method = find_method(algorithm)
     found = get_task(task)
     simulator_versions(found)
     require_number("steps", steps, low=1, integer=True)
