@@ -60,7 +60,8 @@ def storage_location(storage: str) -> str:
     """The absolute path of a local store, or the URI as given.
 
     Raises:
-        InvalidInput: it is empty, or no folder can be called so.
+        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of a
+            user whom this machine does not know.
     """
     if not storage.strip():
         raise InvalidInput("storage: is empty; it must be a folder or a URI")
@@ -68,7 +69,13 @@ def storage_location(storage: str) -> str:
         return storage
     try:
         return str(Path(storage).expanduser().resolve())
-    except (ValueError, RuntimeError, OSError) as error:
+    except RuntimeError:
+        user = Path(storage).parts[0]
+        raise InvalidInput(
+            f"storage: {storage!r} begins with the home folder of an unknown user, {user}; write "
+            f"./{storage} for a folder of that name"
+        ) from None
+    except (ValueError, OSError) as error:
         raise InvalidInput(f"storage: {storage!r} is no folder's name ({error})") from error
 
 

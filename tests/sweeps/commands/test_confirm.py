@@ -49,7 +49,7 @@ def trained(tmp_path: Path, make_dataset) -> list[str]:  # noqa: F811
         trial.advance()
     spec = (
         "name: first\nalgorithm: bc\ntasks: [BoatNavigation-v0]\nsteps: 4\nseeds: [0, 1]\n"
-        "space: {learning_rate: [0.001, 0.01]}\n"
+        "space: {learning_rate: [0.001, 0.01]}\ncost_limit: 100\n"
     )
     writer.write_sweep(spec, trial.run_ids, "completed")
     return trial.run_ids
