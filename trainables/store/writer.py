@@ -60,8 +60,8 @@ def storage_location(storage: str) -> str:
     """The absolute path of a local store, or the URI as given.
 
     Raises:
-        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of a
-            user whom this machine does not know.
+        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of
+            a user whom this machine does not know.
     """
     if not storage.strip():
         raise InvalidInput("storage: is empty; it must be a folder or a URI")
