@@ -13,26 +13,34 @@ if TYPE_CHECKING:
     from safesweep.analysis.selection.choice import RULES, select
     from safesweep.analysis.store.reader import ResultStore
     from safesweep.search_spaces import SEARCH_SPACES
+    from safesweep.search_spaces.plugins import load_plugin
     from safesweep.sweeps.execution.ray_tune import run_sweep
     from safesweep.sweeps.execution.scheduler import SweepSummary
     from safesweep.sweeps.spec.sweep_spec import SweepSpec
     from safesweep.trainables.data.sources import load_dataset
     from safesweep.trainables.methods.registry import ALGORITHMS
-    from safesweep.trainables.tasks.registry import TASKS
+    from safesweep.trainables.tasks.registry import SUITES, TASKS
+    from safesweep.trainables.tasks.suite import Suite
     from safesweep.trainables.trainable import SafeRLTrainable
+    from safesweep.trainables.training.observers import OBSERVERS, Observer
     from safesweep.trainables.training.trial import train
 
 __all__ = [
     "ABLATIONS",
     "ALGORITHMS",
+    "OBSERVERS",
     "RULES",
     "SEARCH_SPACES",
+    "SUITES",
     "TASKS",
+    "Observer",
     "ResultStore",
     "SafeRLTrainable",
+    "Suite",
     "SweepSpec",
     "SweepSummary",
     "load_dataset",
+    "load_plugin",
     "run_sweep",
     "select",
     "train",
@@ -46,14 +54,19 @@ if not (Path(__file__).parent / "trainables" / "__init__.py").is_file():
 _HOMES = {
     "ABLATIONS": "analysis.reproduction",
     "ALGORITHMS": "trainables.methods.registry",
+    "OBSERVERS": "trainables.training.observers",
+    "Observer": "trainables.training.observers",
     "RULES": "analysis.selection.choice",
     "ResultStore": "analysis.store.reader",
     "SEARCH_SPACES": "search_spaces",
+    "SUITES": "trainables.tasks.registry",
     "SafeRLTrainable": "trainables.trainable",
+    "Suite": "trainables.tasks.suite",
     "SweepSpec": "sweeps.spec.sweep_spec",
     "SweepSummary": "sweeps.execution.scheduler",
     "TASKS": "trainables.tasks.registry",
     "load_dataset": "trainables.data.sources",
+    "load_plugin": "search_spaces.plugins",
     "run_sweep": "sweeps.execution.ray_tune",
     "select": "analysis.selection.choice",
     "train": "trainables.training.trial",
@@ -63,6 +76,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'safesweep' has no attribute {name!r}")
+    if name == "SEARCH_SPACES":
+        import_module("safesweep.search_spaces.plugins").load_installed_plugins()
     return getattr(import_module(f"safesweep.{_HOMES[name]}"), name)
 
 

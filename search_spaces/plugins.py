@@ -85,17 +85,20 @@ def extended_by_plugins(
     entries: dict[str, Any],
     accept: Accept,
     changed: Callable[[], None] = lambda: None,
+    at_once: bool = True,
 ) -> None:
     """Let plugins extend a dictionary of the product, those loaded before and later ones.
 
     Args:
         dictionary: its name, one of DICTIONARIES.
         changed: called after each extension.
+        at_once: whether what is installed is loaded now, if it has not been.
 
     Raises:
         InvalidInput: a plugin that is loaded, or installed, does not fit.
     """
-    _load_installed()
+    if at_once:
+        load_installed_plugins()
     with _LOCK:
         registry = _REGISTRIES[dictionary] = _Registry(entries, accept, changed)
         for plugin in _PLUGINS:
@@ -114,7 +117,7 @@ def load_plugin(name: str, text: str | None = None) -> Plugin:
         InvalidInput: one line: there is none, it does not import, holds none of DICTIONARIES or
             something else in one of them, or a name that is taken.
     """
-    _load_installed()
+    load_installed_plugins()
     return _load(PluginSource(name, text))
 
 
@@ -148,13 +151,25 @@ def plugins_forgotten_after() -> Iterator[None]:
                 registry.changed()
 
 
-def _load_installed() -> None:
+def load_installed_plugins() -> None:
+    """Load the plugins of installed packages, once.
+
+    Raises:
+        InvalidInput: one does not fit; names the package.
+    """
     global _installed_loaded
     if _installed_loaded:
         return
     _installed_loaded = True
     for entry in entry_points(group=GROUP):
-        _load(PluginSource(entry.value), installed=True)
+        try:
+            _load(PluginSource(entry.value), installed=True)
+        except InvalidInput as problem:
+            _installed_loaded = False  # Whoever tries again is told again.
+            package = entry.dist.name if entry.dist else "a package"
+            raise InvalidInput(
+                f"{problem} ({package} installs it; mend or uninstall it)"
+            ) from problem
 
 
 def _load(source: PluginSource, installed: bool = False) -> Plugin:

@@ -4,7 +4,6 @@ import argparse
 import json
 from typing import Any
 
-from safesweep.search_spaces.validation import require_choice
 from safesweep.sweeps.output import add_format_option, print_table
 
 
@@ -58,13 +57,13 @@ def print_space(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.search_spaces import SEARCH_SPACES
-    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.methods.registry import find_method
 
-    name = require_choice("algorithm", arguments.algorithm, ALGORITHMS)
+    method, name = find_method(arguments.algorithm), arguments.algorithm
     space = SEARCH_SPACES.get(name)
     entries = space.entries if space else {}
     rows = []
-    for field in ALGORITHMS[name].config_class.describe():
+    for field in method.config_class.describe():
         entry = entries.get(field["name"])
         condition = ""
         if entry and entry.when:

@@ -70,7 +70,8 @@ def outcomes(
 ) -> dict[str, RunOutcome]:
     """Join run rows with their last evaluations, and those at the steps `rungs`, by run_id.
 
-    A method with several policies is judged by the one that its rows name first. Costs are
+    A method with several policies is judged by the one that its rows name first, or by that of the
+    limit where each of them acts to one. Costs are
     normalised by `cost_limit` (the task's own when None), whatever limit the rows were written
     under. `sweep` is the partition that trained the runs; None where the rows say it.
     """
@@ -120,8 +121,8 @@ def paused_outcomes(
 def _scores(
     evaluations: "pandas.DataFrame", cost_limit: float | None
 ) -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Run, step and scores, of each run and step the policy that comes first."""
-    first = evaluations.drop_duplicates(["run_id", "step"])
+    """Run, step and scores, of each run and step the policy by which its method is judged."""
+    first = _judging_first(evaluations, cost_limit).drop_duplicates(["run_id", "step"])
     for row in _rows(first, ("run_id", "task", "step", *SCORES)):
         values = {name: math.nan if is_missing(row[name]) else float(row[name]) for name in SCORES}
         # A task that was imported under a name of its own is no task of ours.
@@ -130,6 +131,23 @@ def _scores(
             limit = task.limit_or_own(cost_limit)
             values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
         yield row["run_id"], int(row["step"]), values
+
+
+def _judging_first(evaluations: "pandas.DataFrame", cost_limit: float | None) -> "pandas.DataFrame":
+    """The rows in their order, but first those of policies that act to this cost limit, by name
+    (`name@10`): one training may serve several limits."""
+    if not evaluations["policy"].str.contains("@").any():
+        return evaluations
+    limits = {
+        name: TASKS[name].limit_or_own(cost_limit)
+        for name in evaluations["task"].unique()
+        if name in TASKS
+    }
+    others = [
+        task not in limits or not policy.endswith(f"@{limits[task]:g}")
+        for task, policy in zip(evaluations["task"], evaluations["policy"], strict=True)
+    ]
+    return evaluations.assign(others=others).sort_values("others", kind="stable")
 
 
 def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -37,6 +37,8 @@ class Perceptron(nn.Module):
         super().__init__()
         self.linear = nn.ModuleList()
         for layer in layers:
+            # None of today's methods normalises its layers.
+            assert layer.keys() == {"weight", "bias"}
             linear = nn.Linear(*layer["weight"].shape)
             linear.weight.data.copy_(layer["weight"].T)
             linear.bias.data.copy_(layer["bias"])

@@ -110,6 +110,8 @@ def test_what_is_installed_is_loaded_by_itself(tmp_path: Path) -> None:
     (distribution / "entry_points.txt").write_text("[safesweep.plugins]\nx = installed_rules\n")
     program = (
         "from safesweep.search_spaces.plugins import plugin_sources\n"
+        "import safesweep.sweeps.cli, sys; assert 'installed_rules' not in sys.modules\n"
+        "from safesweep import SEARCH_SPACES; assert 'installed_rules' in sys.modules\n"
         "from safesweep import RULES; assert 'mine' in RULES\n"
         "assert plugin_sources() == ()\n"
     )
@@ -118,6 +120,25 @@ def test_what_is_installed_is_loaded_by_itself(tmp_path: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_one_that_is_installed_and_broken_is_named_with_its_package(tmp_path: Path) -> None:
+    write(tmp_path, "RULES = 3", "installed_rules.py")
+    distribution = tmp_path / "outside-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[safesweep.plugins]\nx = installed_rules\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "safesweep", "tasks"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "safesweep: plugin installed_rules: RULES must be a dictionary of names, not 3 (outside "
+        "installs it; mend or uninstall it)\n"
+    )
 
 
 def test_importing_the_registry_imports_neither_torch_nor_a_simulator() -> None:

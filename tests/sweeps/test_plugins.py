@@ -42,8 +42,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
         yield
 
 
-def write_sweep_file(folder: Path, **changed: object) -> str:
-    path = folder / "sweep.yaml"
+def write_sweep_file(folder: Path, file: str = "sweep.yaml", **changed: object) -> str:
+    path = folder / file
     path.write_text(yaml.safe_dump({**CONTENT, **changed}))
     return str(path)
 
@@ -75,11 +75,13 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
     for trial in runs["trial_id"].unique():
         lines = (tmp_path / "store" / "events" / f"{trial}.jsonl").read_text().splitlines()
         events = [json.loads(line)["event"] for line in lines]
-        assert events == ["start", "evaluation", "evaluation", "end"]
+        assert events[:4] == ["start", "evaluation", "evaluation", "end"]
+        # Tune may set up a trial that has ended in an actor that it then does not use.
+        assert set(events[4:]) <= {"start", "end"}
     # The sweep says what it needs, and then needs no option.
     recorded = yaml.safe_load(store.sweeps().iloc[0]["spec"])
     assert recorded["plugins"] == [str(plugin), str(tmp_path / "broken.py")]
-    again = write_sweep_file(tmp_path, plugins=str(plugin))
+    again = write_sweep_file(tmp_path, "again.yaml", plugins=str(plugin))
     done = command("run", again, "--storage", storage, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert {row["status"]: row["runs"] for row in json.loads(done.stdout)}["completed"] == 4

@@ -89,7 +89,7 @@ class FLRP(Method):
     }
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "feasible_quantile": {"feasibility": "cost_quantile"},
-        "reward_weight_clip": {"reward_weight_clip": 1.0},
+        "reward_weight_clip": {"reward_weight_clip": 0.1},
         "safety_weight_clip": {"safety_weight_clip": 1.0},
         "decoder_log_std_low": {"decoder_log_std_low": -0.5},
         "decoder_log_std_high": {"decoder_log_std_high": -1.5},

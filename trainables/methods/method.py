@@ -310,7 +310,8 @@ Losses = Mapping[str, Callable[[StepInputs], StepOutputs]]
 
 def jointly(losses: Metrics, metrics: Metrics | None = None) -> StepOutputs:
     """All networks of the phase are trained by the sum of `losses`, which are metrics as well."""
-    total = torch.stack(list(losses.values())).sum()
+    values = list(losses.values())
+    total = values[0] if len(values) == 1 else torch.stack(values).sum()
     return StepOutputs(total, {**losses, **(metrics or {})})
 
 

@@ -60,6 +60,9 @@ class ObservedTrial:
 class Observer:
     """Base of every observer; each trial makes one of its own.
 
+    A trial that is set up anew (its worker was lost, or Tune has another one do it) starts again at
+    its last evaluation, and ends again if it had ended: who counts goes by `trial_id` and `step`.
+
     Args:
         writer: of the store, None where there is none.
     """

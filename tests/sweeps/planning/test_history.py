@@ -1,9 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas
 import pytest
 
-from safesweep.sweeps.planning.history import read_previous, read_store, read_trial
+from safesweep.sweeps.planning.history import outcomes, read_previous, read_store, read_trial
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.writer import ResultWriter
 
@@ -55,3 +56,24 @@ def test_previous_sweep(write_sweep: WriteSweep, tmp_path: Path) -> None:
 
 def test_an_empty_store_holds_nothing(tmp_path: Path) -> None:
     assert read_store(str(tmp_path), None) == ({}, {})
+
+
+def test_policies_that_act_to_cost_limits_are_judged_at_the_sweeps_own() -> None:
+    """One training serves the limits 10, 20 and 40 of its task; others are judged by the first."""
+    rows = [
+        (run, policy, cost)
+        for run, named in (("a-0", "cdt@{}"), ("b-0", "policy{}"))
+        for policy, cost in ((named.format(limit), float(limit)) for limit in (10, 20, 40))
+    ]
+    evaluations = pandas.DataFrame(rows, columns=["run_id", "policy", "cost_return_mean"])
+    evaluations = evaluations.assign(
+        task="OfflineBallRun-v0", step=100, reward_return_mean=1.0, normalized_reward=0.5,
+        normalized_cost=0.0, violation_rate=0.0, zero_cost_rate=0.0,
+    )  # fmt: skip
+    runs = pandas.DataFrame({"run_id": ["a-0", "b-0"]}).assign(
+        status="completed", trial_id="t", steps=100
+    )
+    for limit, expected in ((20.0, (20.0, 10.0)), (None, (10.0, 10.0)), (7.0, (10.0, 10.0))):
+        found = outcomes(runs, evaluations, "sweep", limit)
+        costs = tuple(found[run].scores["cost_return_mean"] for run in ("a-0", "b-0"))
+        assert costs == expected

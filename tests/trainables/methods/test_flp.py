@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from safesweep.trainables.components.candidates import best_candidate, select
 from safesweep.trainables.components.critics import evaluate_candidates
 from safesweep.trainables.components.flow_matching import init_velocity_field
-from safesweep.trainables.components.networks import ensemble_mlp, init_mlp
+from safesweep.trainables.components.networks import ensemble_mlp
 from safesweep.trainables.methods.flp import (
     FLP,
     FLPConfig,
-    Values,
     decode,
     encode,
     gaussian_kl,
@@ -28,6 +26,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -80,7 +79,7 @@ def test_the_whole_dataset_is_inverted_with_the_frozen_flow(
 ) -> None:
     dataset = make_dataset(boat_task)
     config = FLPConfig.resolve({"hidden_dim": 16, "batch_size": 32, "latent_bound": 100.0})
-    population = Population(FLP, [config] * 2, [0, 1], boat_task, dataset, 100, 1.0)
+    population = make_population(FLP, [config] * 2, [0, 1], boat_task, dataset, 100, 1.0)
     population.advance(40)
     metrics = population.take_metrics()
     assert metrics["inversion_error"].max() < 1e-3
@@ -102,7 +101,7 @@ def test_the_inversion_error_tells_of_latents_that_were_cut(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
     config = FLPConfig.resolve({"hidden_dim": 16, "batch_size": 32, "latent_bound": 0.1})
-    population = Population(FLP, [config], [0], boat_task, make_dataset(boat_task), 100, 1.0)
+    population = make_population(FLP, [config], [0], boat_task, make_dataset(boat_task), 100, 1.0)
     population.advance(40)
     assert float(population.take_metrics()["inversion_error"][0]) > 0.1
     assert float(population.state["latents"].abs().max()) == pytest.approx(0.1)
@@ -137,28 +136,6 @@ def test_the_critic_regresses_to_the_best_of_n_at_the_datas_latents() -> None:
         predicted = ensemble_mlp(params["reward_q"], pair).reshape(2)
         expected += (predicted - batch["rewards"][index] - future).square() / BATCH
     torch.testing.assert_close(losses["reward_q"], expected.sum().detach(), rtol=1e-4, atol=1e-5)
-
-
-def test_the_best_candidate_is_the_richest_of_those_allowed() -> None:
-    reward = torch.tensor([[1.0, 1.0, 3.0], [2.0, 2.0, 1.0], [3.0, 3.0, 2.0]])
-    assert best_candidate(*Values(reward, None), torch.tensor(0.0)).tolist() == [2, 2, 0]
-    cost = torch.tensor([[0.0, 9.0, 9.0], [1.0, 8.0, 0.5], [5.0, 7.0, 1.0]])
-    chosen = best_candidate(*Values(reward, cost), torch.tensor(1.0))
-    assert chosen.tolist() == [1, 2, 2]
-    candidates = torch.arange(18.0).reshape(3, 3, 2)
-    expected = torch.stack([candidates[1, 0], candidates[2, 1], candidates[2, 2]])
-    torch.testing.assert_close(select(candidates, chosen), expected)
-    torch.testing.assert_close(select(reward, chosen), torch.tensor([2.0, 3.0, 2.0]))
-
-
-def test_values_of_many_latents_are_those_of_each() -> None:
-    critic = init_mlp(torch.Generator().manual_seed(0), [5, 8, 1], ensemble=2)
-    observations, latents = normal(BATCH, 3), normal(4, BATCH, 2, seed=1)
-    together = evaluate_candidates(critic, observations, latents)
-    assert together.shape == (2, 4, BATCH)
-    for index in range(4):
-        one = evaluate_candidates(critic, observations, latents[index])
-        torch.testing.assert_close(together[:, index], one)
 
 
 def test_acting_takes_the_best_of_its_candidates() -> None:
@@ -220,7 +197,7 @@ def bandit(boat_task: Task, make_dataset: MakeDataset, **changes: Any) -> Popula
         {"hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3, "alpha": 0.01, "N": 8,
          "target_update_rate": 0.05, "flow_steps": 5, "discount": 0.0, **changes}
     )  # fmt: skip
-    return Population(FLP, [config], [0], boat_task, dataset, 700, 0.1 * boat_task.horizon)
+    return make_population(FLP, [config], [0], boat_task, dataset, 700, 0.1 * boat_task.horizon)
 
 
 def costly_share(population: Population) -> float:

@@ -9,13 +9,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
-from safesweep.trainables.components.latent_refiner import refinement_schedule
 from safesweep.trainables.components.networks import (
     gaussian_log_density,
     mlp,
     standard_normal_log_density,
 )
-from safesweep.trainables.components.quantiles import masked_quantile
 from safesweep.trainables.methods.flrp import (
     FLRP,
     Critics,
@@ -28,9 +26,9 @@ from safesweep.trainables.methods.flrp import (
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -169,32 +167,6 @@ def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
     torch.testing.assert_close(ahead, torch.full((BATCH,), float(np.exp(1.5))))
 
 
-@pytest.mark.parametrize(
-    ("steps", "order"),
-    [
-        (0, []),
-        (1, ["shared"]),
-        (2, ["safety", "shared"]),
-        (3, ["safety", "reward", "shared"]),
-        (6, ["safety", "reward", "safety", "reward", "safety", "shared"]),
-    ],
-)
-def test_safety_acts_first_and_shared_last(steps: int, order: list[str]) -> None:
-    schedule = refinement_schedule("decoupled", "safety-reward-shared", steps)
-    assert schedule == tuple((expert,) for expert in order)
-
-
-def test_other_refiners_and_orders_have_their_own_schedule() -> None:
-    experts = ("safety", "reward", "shared")
-    assert refinement_schedule("decoupled", "reward-safety-shared", 3) == (
-        ("reward",), ("safety",), ("shared",),
-    )  # fmt: skip
-    assert refinement_schedule("decoupled", "random", 2) == (experts, experts)
-    assert refinement_schedule("decoupled", "none", 3) == ()
-    assert refinement_schedule("unified", "safety-reward-shared", 2) == (("unified",),) * 2
-    assert refinement_schedule("averaged", "safety-reward-shared", 3) == (experts,)
-
-
 def test_a_random_order_draws_every_expert() -> None:
     method, state, _ = method_and_state(refinement_order="random", T=1)
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
@@ -222,19 +194,6 @@ def test_a_gaussian_prior_is_the_identity() -> None:
     torch.testing.assert_close(acted, decode(state["params"], observations, base))
 
 
-def test_the_masked_quantile_is_numpys_over_the_marked_values() -> None:
-    rng = np.random.default_rng(0)
-    values, mask = rng.normal(size=201), rng.random(201) < 0.4
-    for quantile in (0.0, 0.25, 0.75, 1.0):
-        found = masked_quantile(
-            torch.tensor(values), torch.tensor(mask.astype(float)), torch.tensor(quantile)
-        )
-        expected = np.quantile(values[mask], quantile, method="inverted_cdf")
-        assert float(found) == pytest.approx(expected)
-    empty = masked_quantile(torch.tensor(values), torch.zeros(201), torch.tensor(0.5))
-    assert float(empty) == 0.0
-
-
 def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -242,7 +201,7 @@ def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
         {"hidden_dim": 16, "batch_size": 64, "feasibility": "cost_quantile"}
     )
     dataset = make_dataset(boat_task, episodes=60, length=4)
-    population = Population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
+    population = make_population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
     population.advance(40)
     values = population.feasibility_values(dataset.observations)
     assert values is not None
@@ -267,7 +226,7 @@ def test_every_variant_trains_and_acts(
     boat_task: Task, make_dataset: MakeDataset, variant: dict[str, Any]
 ) -> None:
     configs = [FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, **variant})] * 2
-    population = Population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
+    population = make_population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
     before = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
     population.advance(45)
     middle = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
@@ -389,7 +348,7 @@ def test_feasibility_critics_find_a_known_feasible_set(
         {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 3e-3,
          "target_update_rate": 0.05, "T": 0, "coupling_layers": 1, "latent_dim": 2}
     )  # fmt: skip
-    population = Population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
+    population = make_population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
     population.advance(400)
     grid = np.linspace(-2, 2.5, 40)
     states = np.stack([grid, np.zeros(40)], axis=1).astype(np.float32)

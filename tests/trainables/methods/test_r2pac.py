@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from safesweep.trainables.components.action_chunks import chunk_target
 from safesweep.trainables.components.critics import discounted_cost_limit
 from safesweep.trainables.components.flow_matching import flow_matching_error, integrate, velocity
 from safesweep.trainables.components.networks import gaussian_log_density
-from safesweep.trainables.components.quantiles import quantile
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods import r2pac
 from safesweep.trainables.methods.method import ProblemSpec
@@ -28,8 +26,8 @@ from safesweep.trainables.methods.r2pac import (
 )
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training.population import Population
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH, LENGTH = 16, 3
@@ -96,29 +94,6 @@ def with_values(state: dict[str, Any], **values: float) -> dict[str, Any]:
         if name in target:
             target[name] = params[name]
     return {**state, "params": params, "target": target}
-
-
-@pytest.mark.parametrize("level", [0.0, 0.25, 0.5, 0.9, 0.999, 1.0])
-@pytest.mark.parametrize("count", [1, 2, 7, 100])
-def test_the_quantile_is_numpys(level: float, count: int) -> None:
-    values = torch.randn(count, generator=torch.Generator().manual_seed(count))
-    expected = np.quantile(values.numpy(), level)
-    assert float(quantile(values, torch.tensor(level))) == pytest.approx(expected, abs=1e-5)
-
-
-def test_each_member_has_its_own_quantile() -> None:
-    levels = torch.tensor([0.1, 0.5, 1.0])
-    together = vmap(quantile, in_dims=(None, 0))(torch.arange(11.0), levels)
-    torch.testing.assert_close(together, torch.tensor([1.0, 5.0, 10.0]))
-
-
-def test_the_cost_limit_as_a_discounted_value() -> None:
-    half = discounted_cost_limit(10.0, 2, torch.tensor(0.5))
-    assert float(half) == pytest.approx(7.5)  # 10 (1 - 1/4) / (1/2 * 2)
-    assert float(discounted_cost_limit(10.0, 5, torch.tensor(0.0))) == pytest.approx(2.0)
-    # Without discount it is the limit itself.
-    nearly_one = torch.tensor(1 - 1e-7, dtype=torch.float64)
-    assert float(discounted_cost_limit(10.0, 2, nearly_one)) == pytest.approx(10.0, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +345,7 @@ def test_a_constant_reward_is_worth_its_discounted_sum(
     config = R2PACConfig.resolve(
         {**ONE_STEP, "h": 3, "done_signal": done_signal, "tau": 0.5, "gamma": 0.5}
     )
-    population = Population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
+    population = make_population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
     population.advance(250)
     reward_v = population.member_state(0)["params"]["reward_v"]
     assert float(critic_value(reward_v, torch.zeros(1, 2))) == pytest.approx(value, rel=0.04)
@@ -419,7 +394,7 @@ def test_the_penalty_turns_from_the_rich_but_unsafe_side(
     """One candidate, so that the penalty alone decides and not the choice of the lowest Q_c."""
     dataset = fork(np.random.default_rng(0))
     config = R2PACConfig.resolve({**ONE_STEP, "alpha": 0.7, "candidates": 1, **changes})
-    population = Population(R2PAC, [config], [0], boat_task, dataset, 400, 1.0)
+    population = make_population(R2PAC, [config], [0], boat_task, dataset, 400, 1.0)
     population.advance(400)
     actions = population.policy("r2pac", 200)(np.zeros((1, 200, 2), dtype=np.float32), 0)
     right = float((actions[0, :, 0] > 0).mean())

@@ -54,7 +54,9 @@ def test_cheap_policies_act_with_one_thread_beside_processes_that_simulate(
     population = build(name, task, make_dataset(task), [{}, {}], [0, 1], STEPS)
     seen = []
 
-    def rollout(task: Task, act: object, members: int, seeds: object, processes: int) -> None:
+    def rollout(
+        task: Task, act: object, members: int, seeds: object, processes: int, **options: bool
+    ) -> None:
         seen.append((processes, torch.get_num_threads()))
         if len(seen) == 4:
             raise RuntimeError

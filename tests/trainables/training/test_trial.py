@@ -56,7 +56,9 @@ def test_rows_of_a_trial(tmp_path: Path, boat_task: Task, make_dataset: MakeData
     found = tables(tmp_path)
     assert len(found["runs"]) == 4
     assert set(found["runs"]["status"]) == {"completed"}
-    assert sorted(found["runs"]["hp_expectile"]) == [0.6, 0.6, 0.9, 0.9]
+    searched = pandas.read_parquet(tmp_path / "hyperparameters").query("name == 'expectile'")
+    assert searched["config_id"].isin(found["runs"]["config_id"]).all()
+    assert sorted(set(searched["number"])) == [0.6, 0.9]
     assert len(found["evaluations"]) == 4 * 2
     assert len(found["episodes"]) == 4 * 2 * 3
     one = found["evaluations"].iloc[0]
