@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.latent_refiner import REFINEMENT_ORDERS
 from safesweep.trainables.methods.method import batched, static
 from safesweep.trainables.methods.safety_signals import SafetySignalConfig
@@ -111,3 +112,11 @@ class FLRPConfig(SafetySignalConfig):
     pretrain_share: float = static(
         0.75, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
     )
+
+    def __post_init__(self) -> None:
+        low, high = self.decoder_log_std_low, self.decoder_log_std_high
+        if low > high:
+            raise InvalidInput(
+                f"decoder_log_std_low: {low:g} is not allowed; it must be <= decoder_log_std_high, "
+                f"which is {high:g}"
+            )

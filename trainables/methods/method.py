@@ -196,10 +196,9 @@ class MethodConfig:
         Args:
             own: the limits of the task, for each of which a method that acts to one has a policy.
         """
-        served = self.acts_to_cost_limit and limit in own
-        return (
-            limit if self.trains_to_cost_limit or (self.acts_to_cost_limit and not served) else None
-        )
+        if self.trains_to_cost_limit:
+            return limit
+        return limit if self.acts_to_cost_limit and limit not in own else None
 
     def batched_values(self) -> dict[str, float]:
         """The fields in which members of a population may differ."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
 from safesweep.trainables.components.networks import (
     gaussian_log_density,
@@ -356,3 +357,11 @@ def test_feasibility_critics_find_a_known_feasible_set(
     assert values is not None
     clear = np.abs(grid - 0.8) > 0.4
     assert ((values[0] > 0) == (grid > 0.8))[clear].mean() > 0.95
+
+
+def test_a_decoder_range_without_numbers_in_it_is_refused() -> None:
+    with pytest.raises(InvalidInput) as problem:
+        FLRPConfig.resolve({"decoder_log_std_low": 1.0})
+    assert str(problem.value) == (
+        "decoder_log_std_low: 1 is not allowed; it must be <= decoder_log_std_high, which is 0"
+    )
