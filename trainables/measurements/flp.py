@@ -9,6 +9,7 @@ from safesweep.trainables.measurements.measuring import DRAWS, measured_rows
 from safesweep.trainables.measurements.request import MeasurementRequest
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.request import TrialRequest
 
 # Steps and weights of the toy of FLP's figure 2, which prints neither.
 BANDIT_STRENGTHS = {"flp": (0.01, 0.1, 1.0, 10.0), "safefql": (0.1, 1.0, 10.0, 100.0)}
@@ -28,21 +29,17 @@ def bandit_rows(request: MeasurementRequest) -> list[dict[str, Any]]:
     for algorithm, hyperparameter in strengths.items():
         method = ALGORITHMS[algorithm]
         levels = BANDIT_STRENGTHS[algorithm]
-        configs = [
-            method.config_class.resolve(
-                {"hidden_dim": 64, "batch_size": 128, "learning_rate": 1e-3, hyperparameter: level}
-            )
-            for level in levels
-        ]
-        population = Population(
-            method,
-            [config for config in configs for _ in seeds],
-            [seed for _ in configs for seed in seeds],
-            task,
-            dataset,
+        shared = {"hidden_dim": 64, "batch_size": 128, "learning_rate": 1e-3}
+        members = TrialRequest(
+            algorithm,
+            task.name,
+            [{**shared, hyperparameter: level} for level in levels for _ in seeds],
+            [seed for _ in levels for seed in seeds],
             request.size,
-            1.0,
+            cost_limit=1.0,
+            device="cpu",
         )
+        population = Population(members, task, dataset)
         population.advance(request.size)
         act = population.policy(method.policies[0], DRAWS)
         actions = act(np.zeros((population.size, DRAWS, 1), dtype=np.float32), 0)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.methods.method import policy_cost_limit
@@ -32,7 +32,7 @@ from safesweep.trainables.training.observers import (
     TrialRows,
 )
 from safesweep.trainables.training.population import Population
-from safesweep.trainables.training.request import DEVICES, ContinuedTrial, TrialRequest
+from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 
 LATENCY_CALLS = 20
 
@@ -71,8 +71,7 @@ class Trial:
         self.steps, self.episodes = request.steps, request.episodes
         self.cost_limit = task.limit_or_own(request.cost_limit)
         self.rungs = evaluation_steps(self.steps, request.evaluate_every or self.steps)
-        method = find_method(self.algorithm)
-        configs = [method.config_class.resolve(dict(values)) for values in request.configs]
+        self.population = Population(request, task, dataset)
         self.config_ids = [
             identity.config_id(
                 self.algorithm,
@@ -82,7 +81,7 @@ class Trial:
                 self.steps,
                 c.cost_limit_in_identity(self.cost_limit, task.cost_limits),
             )
-            for c in configs
+            for c in self.population.configs
         ]
         self.run_ids = [
             identity.run_id(c, seed) for c, seed in zip(self.config_ids, request.seeds, strict=True)
@@ -97,17 +96,6 @@ class Trial:
         # Each member's share; the population may become smaller.
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
-        self.population = Population(
-            method,
-            configs,
-            request.seeds,
-            task,
-            dataset,
-            self.steps,
-            self.cost_limit,
-            pick_device(request.device),
-            request.compiled,
-        )
         self.continued_from: list[str] | None = None
         self.observers = Observers(writer)
         if not self._resume() and request.continue_from is not None:
@@ -465,11 +453,3 @@ def train(
         if on_evaluation is not None:
             on_evaluation(trial.latest())
     return trial.rows
-
-
-def pick_device(device: str) -> str:
-    """`device`, or for "auto" the GPU when there is one."""
-    require_choice("device", device, DEVICES)
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

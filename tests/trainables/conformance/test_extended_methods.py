@@ -28,6 +28,7 @@ from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
 from tests.trainables.conftest import random_dataset
+from tests.trainables.populations import make_population
 
 STEPS = 80
 LIMITS = (1.0, 20.0)
@@ -52,7 +53,7 @@ def build(
     method = EXTENDED[name]
     configs = [method.config_class.resolve(change) for change in changes]
     seeds = [VARIED[name].index(change) for change in changes]
-    return Population(method, configs, seeds, task, rising_dataset(task), steps, limit)
+    return make_population(method, configs, seeds, task, rising_dataset(task), steps, limit)
 
 
 def trained(name: str, task: Task, changes: Sequence[dict[str, Any]], steps: int) -> Population:
@@ -199,7 +200,7 @@ def test_weights_that_are_none_are_refused(task: Task) -> None:
     dataset = rising_dataset(task)
     for rewards in (-dataset.rewards, 0 * dataset.rewards, np.nan * dataset.rewards):
         with pytest.raises(InvalidInput, match="sampling_weight: weights must be finite"):
-            Population(
+            make_population(
                 method,
                 [method.config_class()],
                 [0],
