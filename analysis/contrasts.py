@@ -11,7 +11,7 @@ is then the point, so that (`python -m tests.benchmarks.claims_audit` measures a
   Student's test is that far off in the lower tail of an exponential distribution. Costs that vary
   by less than `STEADY` of their mean are exempt: skewed ones are hardly ever so near each other.
 - A difference in favour of a setting with zeros among its costs has to survive `FURTHER_SEEDS`
-  more seeds as dear as the dearest one of the comparison (the rule of three).
+  more seeds as costly as the worst one of the comparison (the rule of three).
 """
 
 from collections.abc import Sequence

@@ -27,8 +27,8 @@ def choices(paper: str, exhibit: str, ambiguous: bool = False) -> pandas.DataFra
 
     Returns:
         Columns `task, safe_methods` (list, the best first), `best_safe, reward, cost` (of the best
-        safe method; of the cheapest where none is safe, with `any_safe` false), `safer_within`
-        (None where the best is also the safest), `safer_reward, safer_cost`.
+        safe method; of the one with the lowest cost where none is safe, with `any_safe` false),
+        `safer_within` (None where the best is also the safest), `safer_reward, safer_cost`.
     """
     table = methods_as_candidates(paper, exhibit, ambiguous)
     best = select(table).set_index("task")
@@ -210,7 +210,7 @@ def _table_section(paper: str, exhibit: str) -> list[str]:
     unsafe = found[~found["any_safe"]]
     if len(unsafe):
         names = ", ".join(
-            f"{_key(task)} (cheapest: {method}, {cost:g})"
+            f"{_key(task)} (lowest cost: {method}, {cost:g})"
             for task, method, cost in unsafe[["task", "best_safe", "cost"]].itertuples(index=False)
         )
         lines.append(f"No safe method on {names}.")

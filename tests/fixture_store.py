@@ -13,7 +13,7 @@ from typing import Any
 import pandas
 
 from safesweep.sweeps.execution.failures import Failure
-from safesweep.sweeps.execution.scheduler import Queue
+from safesweep.sweeps.execution.scheduler import SweepScheduler
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
@@ -113,7 +113,7 @@ def train_sweep(
         endings: by learning rate, what befalls a trial after its first evaluation; None where its
             worker is lost.
     """
-    queue = Queue({0: spec}, str(storage), _Data(datasets), False)
+    queue = SweepScheduler({0: spec}, str(storage), _Data(datasets), False)
     queue.advance()
     trained = 0
     while (found := queue.next_trial()) is not None:

@@ -11,7 +11,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.writer import ResultWriter
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-_SECTION = README.split("### Ten questions")[1].split("\n## ")[0].split("\n### ")[0]
+_SECTION = README.split("### Example queries")[1].split("\n## ")[0].split("\n### ")[0]
 QUESTIONS = dict(re.findall(r"\n\n([^\n]+\?)\n\n```sql\n(.*?)```", _SECTION, re.DOTALL))
 LEVELS = (0.6, 0.9, 0.99)
 
@@ -76,7 +76,7 @@ def test_seeds_that_disagree(store: ResultStore) -> None:
     frame = answer(store, "Which configurations are safe with some")
     assert frame["task"].tolist() == ["OfflineCarRun-v0"]
     assert frame[["safe_seeds", "seeds"]].iloc[0].tolist() == [2, 3]
-    assert frame["dearest"].iloc[0] == pytest.approx(1.4)
+    assert frame["highest_cost"].iloc[0] == pytest.approx(1.4)
 
 
 def test_sensitivity_failures_and_hours(store: ResultStore) -> None:
@@ -90,11 +90,11 @@ def test_sensitivity_failures_and_hours(store: ResultStore) -> None:
     assert hours.loc["first", "training_hours"] == pytest.approx(9 * 60 / 3600)
 
 
-def test_flattery_of_choosing_online(write_sweep, tmp_path: Path) -> None:
+def test_optimism_of_choosing_online(write_sweep, tmp_path: Path) -> None:
     rewards = {1000: 90.0, 2000: 40.0}
     write_sweep("x", scores=lambda config, seed, step: (rewards[step], [1.0]))
     row = answer(ResultStore(tmp_path / "store"), "How much would choosing").iloc[0]
-    assert row["flattery"] == pytest.approx(0.5)
+    assert row["optimism"] == pytest.approx(0.5)
 
 
 def test_violations_published_and_optimism(store: ResultStore) -> None:
@@ -133,8 +133,8 @@ def test_answers_on_a_store_of_everything_are_those_of_pandas(full_store: Path) 
     keys = ["task", "algorithm", "policy", "config_id"]
     means = finals.groupby(keys, as_index=False).agg(
         reward=("normalized_reward", "mean"), cost=("normalized_cost", "mean"),
-        seeds=("run_id", "size"), cheapest=("normalized_cost", "min"),
-        dearest=("normalized_cost", "max"), episodes=("episodes", "sum"),
+        seeds=("run_id", "size"), lowest_cost=("normalized_cost", "min"),
+        highest_cost=("normalized_cost", "max"), episodes=("episodes", "sum"),
         plain_cost=("cost_return_mean", "mean"),
         safe_seeds=("normalized_cost", lambda costs: int((costs <= 1).sum())),
     )  # fmt: skip
@@ -173,7 +173,7 @@ def test_answers_on_a_store_of_everything_are_those_of_pandas(full_store: Path) 
 
 
 def test_the_rules_of_the_readme_are_the_rules() -> None:
-    table = README.split("### Choosing")[1].split("Each rule's docstring")[0]
+    table = README.split("### Choosing a configuration")[1].split("Each rule's docstring")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(RULES)
 
 

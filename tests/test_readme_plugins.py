@@ -97,7 +97,7 @@ def test_the_rule(door: None, write_sweep, tmp_path: Path) -> None:
     load_plugin(str(tmp_path / "my_rule.py"))
     write_sweep("first", [{"feasibility_expectile": level} for level in (0.6, 0.9, 0.99)])
     evaluations = ResultStore(tmp_path / "store").to_judge()
-    chosen = select(evaluations, "cheapest_tenth").iloc[0]
+    chosen = select(evaluations, "lowest_tenth").iloc[0]
     cheapest = evaluations.groupby("config_id")["normalized_cost"].mean().idxmin()
     assert chosen["config_id"] == cheapest and chosen["safe"]
 

@@ -27,6 +27,6 @@ def test_the_guide_names_places_that_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for name in ("trainables/methods/method.py", "trainables/methods/registry.py",
                  "trainables/tasks/registry.py", "trainables/tasks/gymnasium_task.py",
-                 "analysis/selection/choice.py", "trainables/training/observers.py",
+                 "analysis/selection/rules.py", "trainables/training/observers.py",
                  "trainables/store/schema.py", "tests/test_house.py"):  # fmt: skip
         assert name in text and (ROOT / name).is_file()

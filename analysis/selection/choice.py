@@ -40,9 +40,9 @@ from safesweep.analysis.selection.goal import Goal, goal_of_sweep
 from safesweep.analysis.selection.rules import (
     UNSAFE_SHARE,
     Criterion,
-    Judgement,
     Rule,
-    Settings,
+    RuleOptions,
+    RuleVerdict,
     find_rule,
 )
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
@@ -143,7 +143,7 @@ def select(
     """
     chosen_rule = find_rule(rule)
     share, worst = _confident_options(rule, unsafe_share, worst_cost)
-    settings = Settings(
+    settings = RuleOptions(
         confidence=float(require_number("confidence", confidence, 0.5, 0.999999)),
         reward_margin=float(require_number("reward_margin", reward_margin, 0)),
         violation_share=float(require_number("violation_share", violation_share, 0, 1)),
@@ -347,7 +347,9 @@ def _checked_limits(limits: Sequence[float] | None) -> tuple[float, ...] | None:
     return tuple(float(require_number("cost_limits", limit, 0)) for limit in limits)
 
 
-def _best_steps(candidates: pandas.DataFrame, rule: Rule, settings: Settings) -> pandas.DataFrame:
+def _best_steps(
+    candidates: pandas.DataFrame, rule: Rule, settings: RuleOptions
+) -> pandas.DataFrame:
     """For each configuration the row of the step that the rule prefers."""
     best = []
     for _, steps in candidates.groupby("candidate", sort=True):
@@ -357,7 +359,7 @@ def _best_steps(candidates: pandas.DataFrame, rule: Rule, settings: Settings) ->
     return pandas.concat(best, ignore_index=True)
 
 
-def _levels(candidates: pandas.DataFrame, judgement: Judgement) -> list[Criterion]:
+def _levels(candidates: pandas.DataFrame, judgement: RuleVerdict) -> list[Criterion]:
     """Everything that decides between two candidates, most important first."""
     costs = _costs(candidates, judgement)
     kept = within_limit(costs)
@@ -371,13 +373,13 @@ def _levels(candidates: pandas.DataFrame, judgement: Judgement) -> list[Criterio
     ]
 
 
-def _costs(candidates: pandas.DataFrame, judgement: Judgement) -> FloatArray:
+def _costs(candidates: pandas.DataFrame, judgement: RuleVerdict) -> FloatArray:
     if judgement.cost is not None:
         return judgement.cost
     return candidates["normalized_cost"].to_numpy(np.float64)
 
 
-def _ranking(candidates: pandas.DataFrame, judgement: Judgement) -> npt.NDArray[np.int64]:
+def _ranking(candidates: pandas.DataFrame, judgement: RuleVerdict) -> npt.NDArray[np.int64]:
     """Positions in order of preference; ties keep the order of the rows."""
     levels = _levels(candidates, judgement)
     keys = [rounded(-level.values if level.maximize else level.values) for level in levels]
@@ -386,7 +388,7 @@ def _ranking(candidates: pandas.DataFrame, judgement: Judgement) -> npt.NDArray[
 
 
 def _row(
-    candidates: pandas.DataFrame, rule: Rule, settings: Settings, notes: list[str]
+    candidates: pandas.DataFrame, rule: Rule, settings: RuleOptions, notes: list[str]
 ) -> dict[str, Any]:
     if candidates.empty:
         return {

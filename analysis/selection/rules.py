@@ -39,7 +39,7 @@ UNSAFE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuleOptions:
     """What a rule may be asked for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RuleVerdict:
     """A rule's answer for the n candidates of one group.
 
     Attributes:
@@ -85,7 +85,7 @@ class Judgement:
         bound: [n], the confidence bound that the rule judged by, if it is such a rule.
         cost: [n], the normalised cost that the rule judged by, where it is not the mean at one
             limit.
-        front: positions of the candidates on the Pareto front, cheapest first, for `pareto`.
+        front: positions of the candidates on the Pareto front, lowest cost first, for `pareto`.
         remark: of a candidate's position, in words what decided about it, or what it lacks.
     """
 
@@ -97,8 +97,8 @@ class Judgement:
     remark: Callable[[int], str] | None = None
 
 
-Rule = Callable[[pandas.DataFrame, Settings], Judgement]
-"""(candidates, settings) -> Judgement.
+Rule = Callable[[pandas.DataFrame, RuleOptions], RuleVerdict]
+"""(candidates, settings) -> RuleVerdict.
 
 `candidates` has one row each, sorted by `config_id`: `config_id`, `seeds` (how many),
 `normalized_reward` and `normalized_cost` (means over seeds; of a sweep with an objective of its
@@ -153,7 +153,7 @@ def _reward_if_safe(rewards: FloatArray, costs: FloatArray) -> tuple[Criterion, 
 
 
 @register_rule("max_reward_safe")
-def max_reward_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def max_reward_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Mean normalised cost at most 1, then the highest mean normalised reward.
 
     If no candidate is safe: the lowest cost, flagged unsafe.
@@ -164,11 +164,11 @@ def max_reward_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgeme
     """
     rewards, costs = _means(candidates)
     safe = within_limit(costs)
-    return Judgement(safe, _reward_if_safe(rewards, costs))
+    return RuleVerdict(safe, _reward_if_safe(rewards, costs))
 
 
 @register_rule("safest_within")
-def safest_within(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def safest_within(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Among safe candidates within `reward_margin` of the best safe reward, the lowest cost.
 
     Safe as in `max_reward_safe`, and the same when none is safe.
@@ -182,7 +182,7 @@ def safest_within(candidates: pandas.DataFrame, settings: Settings) -> Judgement
     safe = within_limit(costs)
     best = rewards[safe].max() if safe.any() else np.inf
     near = safe & (rounded(rewards) >= rounded(np.asarray(best - settings.reward_margin)))
-    return Judgement(
+    return RuleVerdict(
         safe,
         (
             Criterion("reward", near.astype(np.float64), maximize=True, measure=rewards),
@@ -194,7 +194,7 @@ def safest_within(candidates: pandas.DataFrame, settings: Settings) -> Judgement
 
 
 @register_rule("all_seeds_safe")
-def all_seeds_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def all_seeds_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Every seed's normalised cost at most 1, then the highest mean normalised reward.
 
     If no candidate satisfies it: one whose mean is within the limit if there is one, the lowest
@@ -207,7 +207,7 @@ def all_seeds_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
     rewards, costs = _means(candidates)
     worst = np.array([float(np.max(values)) for values in candidates["seed_costs"]])
     safe = within_limit(worst)
-    return Judgement(
+    return RuleVerdict(
         safe,
         (
             Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
@@ -219,7 +219,7 @@ def all_seeds_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
 
 
 @register_rule("confident_safe")
-def confident_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def confident_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Upper confidence bound of the mean normalised cost at most 1, then the highest reward.
 
     A few seeds that all went well do not bound a mean: if a seed fails with probability 0.3, three
@@ -257,7 +257,7 @@ def confident_safe(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
     else:
         bound = bounded_mean_bound(seed_costs, settings.worst_cost, settings.confidence)
     safe = within_limit(bound) & within_limit(costs)
-    return Judgement(
+    return RuleVerdict(
         safe,
         (
             Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
@@ -280,7 +280,7 @@ def _confident_remark(
     over_seeds: float,
     bound: float,
     cost: float,
-    settings: Settings,
+    settings: RuleOptions,
 ) -> str:
     """What decided about one candidate of `confident_safe`, and how many seeds it needs."""
     level = f"at {settings.confidence:.4g}"
@@ -306,7 +306,7 @@ def _needs(seeds: int | None) -> str:
 
 
 @register_rule("zero_violation")
-def zero_violation(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def zero_violation(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Upper bound on the share of violating episodes at most `violation_share`, then reward.
 
     The bound is exact (binomial, one-sided, at `confidence`) over the episodes of all seeds; 59
@@ -331,7 +331,7 @@ def zero_violation(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
     episodes = candidates["episodes"].to_numpy(np.float64)
     bound = violation_upper_bound(violations, episodes, settings.confidence)
     safe = (bound <= settings.violation_share) & within_limit(costs)
-    return Judgement(
+    return RuleVerdict(
         safe,
         (
             Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
@@ -344,7 +344,7 @@ def zero_violation(candidates: pandas.DataFrame, settings: Settings) -> Judgemen
 
 
 @register_rule("multi_limit")
-def multi_limit(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def multi_limit(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """Normalised cost averaged over several limits at most 1, then the highest reward.
 
     If no candidate is safe: the lowest averaged cost, flagged unsafe.
@@ -363,25 +363,25 @@ def multi_limit(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
     costs = np.mean([Task.normalize_cost(returns, limit) for limit in limits], axis=0)
     safe = within_limit(costs)
     rewards = candidates["normalized_reward"].to_numpy(np.float64)
-    return Judgement(safe, _reward_if_safe(rewards, costs), cost=costs)
+    return RuleVerdict(safe, _reward_if_safe(rewards, costs), cost=costs)
 
 
 @register_rule("min_cost")
-def min_cost(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def min_cost(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """The lowest mean normalised cost, then the highest reward.
 
     Source: OSRL's choice of a checkpoint.
     Fails when: anything but cost matters. A policy that stands still wins it.
     """
     rewards, costs = _means(candidates)
-    return Judgement(
+    return RuleVerdict(
         within_limit(costs),
         (Criterion("cost", costs), Criterion("reward", rewards, maximize=True)),
     )
 
 
 @register_rule("pareto")
-def pareto(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+def pareto(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     """The Pareto front of mean reward and mean cost, in the column `front`, cheapest first.
 
     The row's own `config_id` is the member of the front that `max_reward_safe` chooses; of

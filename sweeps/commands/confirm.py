@@ -187,8 +187,8 @@ def print_statistics(arguments: argparse.Namespace) -> int:
             print(f"scores: {', '.join(said) or 'none'}")
             if EVIDENCE[0] in said:
                 say(
-                    "statistics: scores that a choice was made by flatter it; `safesweep confirm` "
-                    "makes fresh ones"
+                    "statistics: scores that a choice was made by are optimistic about it; "
+                    "`safesweep confirm` makes fresh ones"
                 )
         print()
         few = table.pop("few_seeds")

@@ -547,7 +547,7 @@ def _print_readable(choice: "Choice", arguments: argparse.Namespace) -> None:
         if settings[row]:
             print(f"  {settings[row]}")
         if arguments.rule == "pareto" and len(entry["front"]):
-            print(f"  front, cheapest first: {', '.join(map(str, entry['front']))}")
+            print(f"  front, lowest cost first: {', '.join(map(str, entry['front']))}")
 
 
 def _wrapped(sentence: str) -> str:

@@ -126,7 +126,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     print_table(table, arguments.format)
     steps = int(table["gradient_steps"].sum())
     for reason, trials in reasons.items():
-        say(f"{spec.name}: trained anew, not carried on: {trials} trials ({reason})")
+        say(f"{spec.name}: trained from the start, not continued: {trials} trials ({reason})")
     say(
         f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"

@@ -35,9 +35,9 @@ from safesweep.sweeps.execution.ray_connection import (
     wanted_address,
 )
 from safesweep.sweeps.execution.scheduler import (
-    Launch,
     PauseReport,
-    Queue,
+    SweepRun,
+    SweepScheduler,
     SweepSummary,
     previous_spec,
     require_not_running,
@@ -149,7 +149,7 @@ def run_sweeps(
     require_possible(address, num_cpus, num_gpus)
     for spec in asked if len(asked) == 1 else ():
         require_not_running(storage, spec.name)
-    queues: list[Queue] = []
+    queues: list[SweepScheduler] = []
     resources: dict[str, float] = {}
     try:
         with contextlib.ExitStack() as session:
@@ -172,7 +172,8 @@ def run_sweeps(
             for place, spec in enumerate(checked):
                 alike.setdefault((spec.cpu, spec.gpu), {})[place] = spec
             queues += [
-                Queue(members, storage, data, progress, fail_fast) for members in alike.values()
+                SweepScheduler(members, storage, data, progress, fail_fast)
+                for members in alike.values()
             ]
             for queue in queues:
                 queue.advance()
@@ -401,7 +402,7 @@ def _array_bytes(data: Any) -> int:
 
 
 def _run_queue(
-    queue: Queue,
+    queue: SweepScheduler,
     data: _Datasets,
     resources: Mapping[str, float],
     trainable: type[Any] | None,
@@ -424,7 +425,7 @@ def _run_queue(
 
 
 def _fit(
-    queue: Queue,
+    queue: SweepScheduler,
     data: _Datasets,
     request: dict[str, float],
     concurrent: int,
@@ -434,7 +435,7 @@ def _fit(
     """Run the trials of a queue through `tune.Tuner`."""
     from ray import tune
 
-    searcher = _queue_searcher(queue, data, request)
+    searcher = _scheduler_searcher(queue, data, request)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner = tune.Tuner(
         tune.with_resources(_guarded(trainable), request),
@@ -504,12 +505,12 @@ def _error_text(trial: Any) -> str:
         return ""
 
 
-def _stopper(queue: Queue) -> Any:
+def _stopper(queue: SweepScheduler) -> Any:
     """Ends all trials of Tune's once something went wrong that ends the sweep."""
     from ray.tune import Stopper
 
     class ProblemStopper(Stopper):
-        def __init__(self, queue: Queue) -> None:
+        def __init__(self, queue: SweepScheduler) -> None:
             self._queue = queue
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -601,16 +602,20 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     return GuardedTrainable
 
 
-def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float]) -> Any:
+def _scheduler_searcher(
+    queue: SweepScheduler, data: _Datasets, request: Mapping[str, float]
+) -> Any:
     """Hands the trials of a queue to Tune in the form of its search algorithms."""
     from ray.tune.search import Searcher
 
     # Tune pickles the class with what it closes over, so all state goes through __init__.
-    class QueueSearcher(Searcher):
-        def __init__(self, queue: Queue, data: _Datasets, request: Mapping[str, float]) -> None:
+    class SchedulerSearcher(Searcher):
+        def __init__(
+            self, queue: SweepScheduler, data: _Datasets, request: Mapping[str, float]
+        ) -> None:
             super().__init__(metric="step", mode="max")
             self._queue, self._data, self._request = queue, data, request
-            self._trials: dict[str, tuple[Launch, PlannedTrial]] = {}
+            self._trials: dict[str, tuple[SweepRun, PlannedTrial]] = {}
             self._told: set[tuple[str, str]] = set()
 
         def suggest(self, trial_id: str) -> Any:
@@ -648,7 +653,7 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
                 paused = PauseReport(int(last["step"]), last["evaluations"])
             self.end(trial_id, last.get("failure"), paused)
 
-        def _tell_problems(self, launch: Launch, result: Mapping[str, Any]) -> None:
+        def _tell_problems(self, launch: SweepRun, result: Mapping[str, Any]) -> None:
             """Say what went wrong beside the training, once a sweep."""
             for line in result.get("problems", ()):
                 if (launch.spec.name, line) not in self._told:
@@ -675,4 +680,4 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
         def restore(self, checkpoint_path: str) -> None:
             """See `save`."""
 
-    return QueueSearcher(queue, data, request)
+    return SchedulerSearcher(queue, data, request)

@@ -17,7 +17,7 @@ from safesweep.sweeps.execution.lease import Lease, refusal
 from safesweep.sweeps.execution.progress import Progress, Tally, describe_scores
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.early_stopping import expected_share
-from safesweep.sweeps.planning.plan import Arm, make_arms
+from safesweep.sweeps.planning.plan import MethodTaskPlan, make_arms
 from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -61,10 +61,10 @@ class PauseReport(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a launch would do: the arms of a sweep over what the store holds."""
+    """What a launch would do: the plans of a sweep over what the store holds."""
 
     spec: SweepSpec
-    arms: tuple[Arm, ...]
+    arms: tuple[MethodTaskPlan, ...]
     previous: history.PreviousSweep | None
 
 
@@ -130,8 +130,8 @@ def _exists(location: str) -> bool:
         return bool(filesystem.get_file_info(root).type != fs.FileType.NotFound)
 
 
-class Launch:
-    """One sweep under way: its arms, its row, its progress, and what ends its trials.
+class SweepRun:
+    """One sweep under way: its plans, its row, its progress, and what ends its trials.
 
     Attributes:
         exhausted: whether every trial has been handed out.
@@ -154,7 +154,7 @@ class Launch:
         self._row_written = float("-inf")
         self._row_length = 0
         self._next_arm = 0
-        self._arm_of: dict[str, Arm] = {}
+        self._arm_of: dict[str, MethodTaskPlan] = {}
         self._losses: Counter[str] = Counter()
         self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
@@ -222,7 +222,7 @@ class Launch:
         )
 
     def next_trial(self) -> PlannedTrial | None:
-        """The next population, the arms taking turns; None when there is none (yet)."""
+        """The next population, methods and tasks taking turns; None when there is none (yet)."""
         arms = self.plan.arms
         for turn in range(len(arms)):
             arm = arms[(self._next_arm + turn) % len(arms)]
@@ -400,8 +400,8 @@ class Launch:
         for arm in arms:
             self._show(arm)
 
-    def _show(self, arm: Arm) -> None:
-        """Bring the trials and the arm's best configuration up to date in the progress."""
+    def _show(self, arm: MethodTaskPlan) -> None:
+        """Bring the trials and the best configuration up to date in the progress."""
         queued = sum(other.queued for other in self.plan.arms)
         self.tally.trials_done = self.trials
         self.tally.trials_total = self.trials + self.tally.trials_running + queued
@@ -443,7 +443,7 @@ class Launch:
         self.writer.write_trial(trial.trial_id, rows)
         self.writer.remove(heartbeat_path(trial.trial_id))
 
-    def _forget_failures(self, arm: Arm, trial: PlannedTrial) -> None:
+    def _forget_failures(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
         """Drop the rows of failed and incomplete runs that are tried again, where the new rows
         would not take their place."""
         from safesweep.trainables.store.writer import ResultWriter, log_path
@@ -473,7 +473,7 @@ class Launch:
             trials = {run.trial_id for run in outcomes if run.compacted and run.sweep == sweep}
             ResultWriter(self.writer.storage, sweep).remove_compacted(trials)
 
-    def _forget_stopped(self, arm: Arm, trial: PlannedTrial) -> None:
+    def _forget_stopped(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
         """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
         from safesweep.trainables.store.writer import ResultWriter
 
@@ -511,7 +511,7 @@ class SessionData(Protocol):
         """
 
 
-class Queue:
+class SweepScheduler:
     """Sweeps that share workers: those under way, and those that wait for their turn.
 
     Attributes:
@@ -528,7 +528,7 @@ class Queue:
         show: bool,
         fail_fast: bool = False,
     ) -> None:
-        self.open: dict[int, Launch] = {}
+        self.open: dict[int, SweepRun] = {}
         self.summaries: dict[int, SweepSummary | InvalidInput] = {}
         self.problem: Exception | None = None
         self.progress = Progress(show)
@@ -542,7 +542,7 @@ class Queue:
         """Whether no sweep is under way and none waits."""
         return not self.open and not self._waiting
 
-    def next_trial(self) -> tuple[Launch, PlannedTrial] | None:
+    def next_trial(self) -> tuple[SweepRun, PlannedTrial] | None:
         """The next population and its sweep; None when there is none (yet).
 
         Raises:
@@ -609,7 +609,7 @@ class Queue:
         except Exception as problem:
             self.problem = self.problem or problem
 
-    def _launch(self, spec: SweepSpec) -> Launch:
+    def _launch(self, spec: SweepSpec) -> SweepRun:
         from safesweep.trainables.store.writer import ResultWriter
         from safesweep.trainables.tasks.registry import get_task, simulator_versions
 
@@ -619,7 +619,7 @@ class Queue:
         lease.acquire()
         try:
             plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec), self._history)
-            launch = Launch(plan, writer, self.progress, self._fail_fast, lease)
+            launch = SweepRun(plan, writer, self.progress, self._fail_fast, lease)
             if not launch.exhausted:
                 for task in spec.tasks:
                     simulator_versions(get_task(task))
@@ -646,9 +646,9 @@ class Queue:
         arms = make_arms(spec, self._data.dataset_ids(spec).__getitem__)
         if not _foreseeable(arms):
             return None
-        # Asking whether it is exhausted makes an arm plan all that it can.
+        # Asking whether it is exhausted makes a search plan all that it can.
         return frozenset(run for arm in arms if not arm.exhausted for run in arm.run_ids)
 
 
-def _foreseeable(arms: Sequence[Arm]) -> bool:
+def _foreseeable(arms: Sequence[MethodTaskPlan]) -> bool:
     return all(arm.search.known_in_advance and arm.spec.early_stopping is None for arm in arms)

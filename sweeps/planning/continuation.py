@@ -2,7 +2,7 @@
 
 A longer run that goes on from a shorter one has to be the run that training from scratch would
 give, row by row. So it carries on a trial of exactly its members, made by the same code, and
-evaluated at the same steps under the same terms; everything else is trained anew.
+evaluated at the same steps under the same terms; everything else is trained from the start.
 """
 
 import json
@@ -44,7 +44,7 @@ class ShorterTrial:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a planned trial finds: a shorter trial to carry on, or why it is trained anew.
+    """What a planned trial finds: a shorter trial to carry on, or why it is trained from the start.
 
     Both are None where the store holds no shorter trial of its runs.
     """

@@ -39,7 +39,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RungScore:
     """Means over the seeds of a configuration at a rung.
 
     `excess` is the sum of what the constraints are exceeded by: 0 for a safe configuration.
@@ -101,15 +101,15 @@ def expected_share(spec: SweepSpec, configurations: int) -> float:
     return spent / (configurations * spec.steps)
 
 
-def standing(
+def rung_score(
     seeds: Iterable[Mapping[str, float]], maximize: str, subject_to: Mapping[str, float]
-) -> Standing | None:
+) -> RungScore | None:
     """Where a configuration stands by the scores of its seeds; None if one is not a number."""
     scores = list(seeds)
     means = {name: _mean(score[name] for score in scores) for name in (maximize, *subject_to)}
     if not all(math.isfinite(value) for value in means.values()):
         return None
-    return Standing(means[maximize], float(total_excess(means, subject_to)))
+    return RungScore(means[maximize], float(total_excess(means, subject_to)))
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -118,7 +118,7 @@ def _mean(values: Iterable[float]) -> float:
     return float(rounded(math.fsum(numbers) / len(numbers)))
 
 
-def rank(standings: Mapping[str, Standing], step: int, seed: int) -> list[str]:
+def rank(standings: Mapping[str, RungScore], step: int, seed: int) -> list[str]:
     """Configurations, the best first: safe before unsafe, then by reward, or by excess cost.
 
     What is tied is ordered at random, by `seed`, the step and the configuration's own name, so that
@@ -127,13 +127,13 @@ def rank(standings: Mapping[str, Standing], step: int, seed: int) -> list[str]:
 
     def key(name: str) -> tuple[float, float, bytes]:
         place = standings[name]
-        lot = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
-        return *safe_first(place.excess, place.objective), lot
+        tie_break = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
+        return *safe_first(place.excess, place.objective), tie_break
 
     return sorted(standings, key=key)
 
 
-def decide(rung: Rung, standings: Mapping[str, Standing | None], seed: int) -> Decision:
+def decide(rung: Rung, standings: Mapping[str, RungScore | None], seed: int) -> Decision:
     """The decision of a rung.
 
     Args:
@@ -267,10 +267,10 @@ class Bracket:
             for outcome in known
         )
 
-    def _standings(self, step: int) -> dict[str, Standing | None]:
+    def _standings(self, step: int) -> dict[str, RungScore | None]:
         """By configuration; one that was evaluated at other steps only cannot be judged here, and
         goes on."""
-        found: dict[str, Standing | None] = {}
+        found: dict[str, RungScore | None] = {}
         for name in self._contenders:
             outcomes = [self._outcomes[run.run_id] for run in self._configs[name]]
             scores = [outcome.rungs[step] for outcome in outcomes if step in outcome.rungs]
@@ -278,5 +278,5 @@ class Bracket:
             if lost:
                 found[name] = None
             elif scores:
-                found[name] = standing(scores, self.spec.maximize, self.spec.subject_to)
+                found[name] = rung_score(scores, self.spec.maximize, self.spec.subject_to)
         return found

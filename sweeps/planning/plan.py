@@ -1,8 +1,8 @@
 """Plans: runs grouped into trials, what the store already holds left out.
 
-An arm is one method on one task: it owns a search, turns its suggestions into populations, and
-passes what came of them back. Which runs share a trial depends on the sweep file alone, so that an
-interrupted trial is planned again with the same members.
+A `MethodTaskPlan` is one method on one task: it owns a search, turns its suggestions into
+populations, and passes what came of them back. Which runs share a trial depends on the sweep file
+alone, so that an interrupted trial is planned again with the same members.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ from safesweep.trainables.store import identity
 from safesweep.trainables.store.scores import rounded
 
 
-class Arm:
+class MethodTaskPlan:
     """One method on one task within a sweep.
 
     Args:
@@ -156,7 +156,7 @@ class Arm:
         self._queue.extendleft(reversed(trials))
 
     def record(self, results: Iterable[RunOutcome]) -> None:
-        """Take in how runs of this arm ended, or that they wait at a rung."""
+        """Take in how its runs ended, or that they wait at a rung."""
         touched = set()
         for outcome in results:
             if outcome.run_id in self._bracket_of:
@@ -175,7 +175,7 @@ class Arm:
         self._bracket_of[trial.runs[0].run_id].waiting.append(trial)
 
     def config_id(self, config: Config, steps: int | None = None) -> str:
-        """Identity of a configuration of this arm, or of one with another budget."""
+        """Identity of a configuration of this method and task, or of one with another budget."""
         from safesweep.trainables.methods.registry import ALGORITHMS
         from safesweep.trainables.tasks.registry import get_task
 
@@ -319,7 +319,7 @@ class _History:
 
     def __init__(
         self,
-        arm: Arm,
+        arm: MethodTaskPlan,
         space: SearchSpace,
         run_ids: Sequence[str],
         known_configs: Mapping[str, Config],
@@ -366,7 +366,7 @@ def summarize(spec: SweepSpec, results: Collection[RunOutcome]) -> Outcome:
     """What a search is told of a configuration: means over all of its seeds.
 
     A configuration with a failed or diverged seed counts as failed: the mean over the survivors
-    would flatter it.
+    would make it look better than it is.
     """
     if not all(result.scores and result.status in ("completed", "stopped") for result in results):
         return Outcome("failed")
@@ -395,16 +395,16 @@ def make_arms(
     previous_run_ids: Sequence[str] = (),
     known_configs: Mapping[str, Config] | None = None,
     kept: StoreHistory | None = None,
-) -> list[Arm]:
-    """One arm for every method and task of a sweep; `dataset_id` gives each task's digest.
+) -> list[MethodTaskPlan]:
+    """A plan for every method and task of a sweep; `dataset_id` gives each task's digest.
 
     `kept` is of the store in which shorter trials may lie.
     """
 
-    def arm(task: str, algorithm: str) -> Arm:
+    def arm(task: str, algorithm: str) -> MethodTaskPlan:
         identifier = dataset_id(task)
         shorter = ShorterTrials(kept, spec, algorithm, identifier) if kept else None
-        return Arm(
+        return MethodTaskPlan(
             spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
         )
 

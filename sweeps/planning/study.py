@@ -19,7 +19,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study, create_study
 from optuna.trial import Trial, TrialState, create_trial
 
-from safesweep.sweeps.planning.plan import Arm, mean_scores
+from safesweep.sweeps.planning.plan import MethodTaskPlan, mean_scores
 from safesweep.sweeps.planning.search import Outcome
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ def study_name(sweep: str, algorithm: str, task: str) -> str:
 
 
 class StudyJournal:
-    """The studies of a sweep, one for each arm; trial i is the arm's suggestion i.
+    """The studies of a sweep, one for each method and task; trial i is their suggestion i.
 
     A trial has the hyperparameters that take part, the objective as its value (with NSGA-II the
     constrained quantities too), each constraint's value minus its limit, and the mean scores and
     the identity as attributes. A suggestion whose runs have not all ended is RUNNING.
     """
 
-    def __init__(self, arms: Sequence[Arm]) -> None:
+    def __init__(self, arms: Sequence[MethodTaskPlan]) -> None:
         self._journal = _Journal()
         storage = JournalStorage(self._journal)
         self._studies = [_ArmStudy(arm, storage) for arm in arms]
 
     def content(self) -> bytes:
-        """The file, brought up to date with the arms."""
+        """The file, brought up to date with the searches."""
         for study in self._studies:
             study.update()
         return "".join(self._journal.lines).encode()
@@ -70,7 +70,7 @@ class _Journal(BaseJournalBackend):
 
 
 class _ArmStudy:
-    def __init__(self, arm: Arm, storage: JournalStorage) -> None:
+    def __init__(self, arm: MethodTaskPlan, storage: JournalStorage) -> None:
         self._arm, self._storage = arm, storage
         logging.set_verbosity(logging.WARNING)
         self._goals = arm.search.goals

@@ -16,7 +16,7 @@ import pandas
 
 from safesweep.analysis.selection.candidates import without_stopped_runs
 from safesweep.analysis.selection.choice import select
-from safesweep.analysis.selection.rules import RULES, Settings
+from safesweep.analysis.selection.rules import RULES, RuleOptions
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.scores import within_limit
@@ -69,7 +69,7 @@ def called_safe(rule: str, costs: FloatArray, confidence: float = 0.95) -> npt.N
         }
     )
     candidates["seed_costs"] = list(np.sort(costs, axis=1))
-    judgement = RULES[rule](candidates, Settings(confidence=confidence))
+    judgement = RULES[rule](candidates, RuleOptions(confidence=confidence))
     return judgement.safe & within_limit(candidates["normalized_cost"])
 
 

@@ -87,13 +87,13 @@ def run_ours(runs: int, folder: Path) -> dict[str, float]:
         "steps": 1,
     }
     marks: list[tuple[float, float]] = []
-    ended = queue.Launch.ended
+    ended = queue.SweepRun.ended
 
     def noted(*arguments: Any) -> None:
         ended(*arguments)
         marks.append((time.perf_counter(), resident()))
 
-    queue.Launch.ended = noted  # type: ignore[method-assign]
+    queue.SweepRun.ended = noted  # type: ignore[method-assign]
     storage = folder / "store"
     summary = run_sweep(
         content, str(storage), num_cpus=CPUS, progress=False, trainable=null_trainable()

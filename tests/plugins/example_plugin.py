@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safesweep.analysis.selection.rules import Criterion, Judgement
+from safesweep.analysis.selection.rules import Criterion, RuleVerdict
 from safesweep.search_spaces import Hyperparameter, SearchSpace
 from safesweep.trainables.components.critics import (
     bellman_target,
@@ -148,7 +148,7 @@ CORRIDOR = Suite(
 )  # fmt: skip
 
 
-def median_cost_safe(candidates: Any, settings: Any) -> Judgement:
+def median_cost_safe(candidates: Any, settings: Any) -> RuleVerdict:
     """The median seed's cost within the limit, then the highest reward."""
     costs = np.array([float(np.median(costs)) for costs in candidates["seed_costs"]])
     safe = within_limit(costs)
@@ -158,7 +158,7 @@ def median_cost_safe(candidates: Any, settings: Any) -> Judgement:
         Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
         Criterion("cost", costs),
     )
-    return Judgement(safe, preferred)
+    return RuleVerdict(safe, preferred)
 
 
 class JsonLines(Observer):

@@ -75,7 +75,7 @@ class BehaviorCloning(Method):
         safe = costs <= self.spec.cost_limit
         if not bool(safe.any()):
             raise InvalidInput(
-                f"data: 'safe' leaves nothing to clone; the cheapest of {len(costs)} episodes "
+                f"data: 'safe' leaves nothing to clone; the lowest-cost of {len(costs)} episodes "
                 f"costs {float(costs.min()):g}, above the limit {self.spec.cost_limit:g}"
             )
         return {name: column[safe[episodes]] for name, column in columns.items()}

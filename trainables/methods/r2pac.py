@@ -88,7 +88,7 @@ CRITICS = ("reward_q", "reward_v", "safety_q", "safety_v")
 NULL, POOR, OPTIMAL = 0, 1, 2
 
 
-class Judgement(NamedTuple):
+class ChunkScores(NamedTuple):
     """Of chunks: the advantage [B] in what the actor follows, and whether V_c > l [B]."""
 
     advantage: Tensor
@@ -221,7 +221,7 @@ class R2PAC(Method):
         advantage, unsafe = (torch.cat(column) for column in zip(*judged, strict=True))
         return {**state, "advantage": advantage, "unsafe": unsafe}
 
-    def judge(self, state: State, observations: Tensor, actions: Tensor) -> Judgement:
+    def judge(self, state: State, observations: Tensor, actions: Tensor) -> ChunkScores:
         """How good chunks are at what the actor follows in their states (eq. 17, 18)."""
         target = state["target"]
         reward_q = chunk_value(target["reward_q"], observations, actions).amin(0)
@@ -231,15 +231,15 @@ class R2PAC(Method):
         unsafe = safety_v > state["threshold"]
         follows_cost = self.follows_cost(unsafe)
         advantage = torch.where(follows_cost, safety_v - safety_q, reward_q - reward_v)
-        return Judgement(advantage.detach(), unsafe)
+        return ChunkScores(advantage.detach(), unsafe)
 
     def follows_cost(self, unsafe: Tensor) -> Tensor:
         """Where the actor follows V_c."""
         return torch.zeros_like(unsafe) if self.static.unsafe_objective == "none" else unsafe
 
-    def judged(self, state: State, batch: Batch) -> Judgement:
+    def judged(self, state: State, batch: Batch) -> ChunkScores:
         """What `judge` said of a minibatch when the critics were done."""
-        return Judgement(state["advantage"][batch["row"]], state["unsafe"][batch["row"]])
+        return ChunkScores(state["advantage"][batch["row"]], state["unsafe"][batch["row"]])
 
     def actor_loss(self, inputs: StepInputs) -> StepOutputs:
         """Eq. 19 with the labels of eq. 18, eq. 40, or eq. 41."""

@@ -50,7 +50,7 @@ def _nothing(*arguments: Any, **options: Any) -> None:
     """Stands in for calls that only draw."""
 
 
-class _Lean:
+class FastBulletEnv:
     """Mixed into a bullet-safety-gym environment to build and step it more cheaply.
 
     Leaves out what only a camera would see (meshes and textures take up to 0.5 s and 50 MB per
@@ -128,7 +128,7 @@ class _Lean:
 @cache
 def _bullet_class(key: str) -> type:
     base = getattr(dsrl_environments("offline_bullet_safety_gym"), f"{key}Env")
-    return type(f"Lean{base.__name__}", (_Lean, base), {})
+    return type(f"Fast{base.__name__}", (FastBulletEnv, base), {})
 
 
 def _parts(thing: Any, found: dict[int, Any]) -> dict[int, Any]:
@@ -136,7 +136,7 @@ def _parts(thing: Any, found: dict[int, Any]) -> dict[int, Any]:
     if id(thing) in found:
         return found
     inside: Iterable[Any] = ()
-    if type(thing).__module__.startswith((_Lean.__module__, "bullet_safety_gym", "dsrl")):
+    if type(thing).__module__.startswith((FastBulletEnv.__module__, "bullet_safety_gym", "dsrl")):
         found[id(thing)] = thing
         inside = vars(thing).values()
     elif isinstance(thing, dict):

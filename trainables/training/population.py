@@ -187,14 +187,14 @@ class Population:
         draws = self._draw(phase.name, start, block)
         steps = range(offset, offset + count)
         progress = self._progress(start, block, steps)
-        if self._together:
+        if self.use_vmap:
             members = Members(self.state, self.optimizers[phase.name], self.hp, self.size)
             sums = self._train(phase, members, draws, steps, progress)
         else:
-            sums = self._train_apart(phase, draws, steps, progress)
+            sums = self.train_separately(phase, draws, steps, progress)
             self.optimizers[phase.name]["count"] += count
         self.step += count
-        self._settle_block(phase, before, sums, count)
+        self.freeze_diverged(phase, before, sums, count)
 
     def _changing(self, phase: Phase) -> tuple[Any, ...]:
         """What a gradient step writes to."""
@@ -214,7 +214,7 @@ class Population:
         return [Progress(step, length) for step in taken]
 
     @property
-    def _together(self) -> bool:
+    def use_vmap(self) -> bool:
         """Whether one `vmap` steps all members, or each steps by itself.
 
         Together they pay for each operation's start once. On a CPU it is the other way round where
@@ -225,7 +225,7 @@ class Population:
         large = is_large(static.batch_size, static.hidden_dim) and self.device.type == "cpu"
         return (self.size > 1 or self._compiled) and not large
 
-    def _train_apart(
+    def train_separately(
         self, phase: Phase, draws: dict[str, Tensor], steps: range, progress: list[Progress]
     ) -> dict[str, Tensor]:
         """Train each member by itself, as many at a time as there are threads."""
@@ -351,7 +351,9 @@ class Population:
         with torch.no_grad():
             self.state = over_members(finish, self.size)(self.state, self.hp)
 
-    def _settle_block(self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int) -> None:
+    def freeze_diverged(
+        self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int
+    ) -> None:
         """Freeze the members that left the numbers' range, and take in the block's metrics."""
         if self._metric_sums.keys() != sums.keys():
             self._metric_sums, self._metric_steps = {}, 0

@@ -8,7 +8,7 @@ import pandas
 
 from safesweep.analysis.ablations.engine.ablation import SCALES
 from safesweep.analysis.ablations.engine.budgets import make_sweeps, method_settings, task_settings
-from safesweep.analysis.ablations.engine.settings import COST, REWARD, Setting, task_id
+from safesweep.analysis.ablations.engine.settings import COST, REWARD, AblationSetting, task_id
 from safesweep.analysis.selection.choice import select
 from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.space import Hyperparameter, Value
@@ -102,17 +102,17 @@ def side_of(entry: Hyperparameter, value: Value, default: Value) -> float:
     return -1.0 if below else 1.0
 
 
-def settings_at(scale: str, task: str) -> tuple[Setting, ...]:
+def settings_at(scale: str, task: str) -> tuple[AblationSetting, ...]:
     """Every method's default (series: its name) and what differs from it in one hyperparameter
     (series: `<name>: <hyperparameter>`; x: which side of the default it is on)."""
     settings = []
     for candidate in CANDIDATES:
         start = starting_point(scale, candidate, task)
         entries = SEARCH_SPACES[candidate.algorithm].entries
-        settings.append(Setting(DEFAULT, candidate.algorithm, start, series=candidate.name))
+        settings.append(AblationSetting(DEFAULT, candidate.algorithm, start, series=candidate.name))
         for name, values in variations(scale, candidate, task).items():
             settings += [
-                Setting(
+                AblationSetting(
                     f"{value:g}" if isinstance(value, float) else str(value),
                     candidate.algorithm,
                     {**start, name: value},
@@ -145,7 +145,7 @@ def sweeps_at(id: str, scale: str) -> tuple[dict[str, Any], ...]:
     return tuple(sweeps)
 
 
-def settings_of(id: str, names: Sequence[str]) -> tuple[Setting, ...]:
+def settings_of(id: str, names: Sequence[str]) -> tuple[AblationSetting, ...]:
     """The settings that sweeps of these names hold, each once; for other names those of all
     scales."""
     own = [

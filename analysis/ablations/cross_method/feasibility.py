@@ -5,7 +5,7 @@ Methods without a value of feasibility (LSPC, FLP, cloning) have no such set.
 
 from safesweep.analysis.ablations.engine.claim_builders import larger, value_within
 from safesweep.analysis.ablations.engine.plots import draw_by_task
-from safesweep.analysis.ablations.engine.settings import Setting, settings_ablation
+from safesweep.analysis.ablations.engine.settings import AblationSetting, settings_ablation
 from safesweep.analysis.ablations.safefql.comparisons import (
     CALIBRATED,
     CALIBRATED_VALUES,
@@ -21,12 +21,12 @@ SPECIFICITY, DOOMED = "true_specificity", "true_doomed_recognised"
 _FLRP, _FLRP_COST = "FLRP", "FLRP, cost value"
 _R2PAC, _R2PAC_REACH = "R2PAC", "R2PAC, feasibility"
 _SETTINGS = (
-    Setting(_FLRP, "flrp", {"feasibility": "hj"}),
-    Setting(_FLRP_COST, "flrp", {"feasibility": "cost_quantile"}),
-    Setting(_R2PAC, "r2pac", {"safety_metric": "cost"}),
-    Setting(_R2PAC_REACH, "r2pac", {"safety_metric": "feasibility"}),
-    Setting(NOMINAL, "safefql", NOMINAL_VALUES),
-    Setting(CALIBRATED, "safefql", CALIBRATED_VALUES),
+    AblationSetting(_FLRP, "flrp", {"feasibility": "hj"}),
+    AblationSetting(_FLRP_COST, "flrp", {"feasibility": "cost_quantile"}),
+    AblationSetting(_R2PAC, "r2pac", {"safety_metric": "cost"}),
+    AblationSetting(_R2PAC_REACH, "r2pac", {"safety_metric": "feasibility"}),
+    AblationSetting(NOMINAL, "safefql", NOMINAL_VALUES),
+    AblationSetting(CALIBRATED, "safefql", CALIBRATED_VALUES),
 )
 _NAMES = [setting.name for setting in _SETTINGS]
 

@@ -2,7 +2,12 @@
 
 from safesweep.analysis.ablations.engine.claim_builders import larger, value_within, within_limit
 from safesweep.analysis.ablations.engine.plots import draw_by_task
-from safesweep.analysis.ablations.engine.settings import COST, REWARD, Setting, settings_ablation
+from safesweep.analysis.ablations.engine.settings import (
+    COST,
+    REWARD,
+    AblationSetting,
+    settings_ablation,
+)
 from safesweep.trainables.tasks.registry import TASKS
 
 _SAFE = ("FLRP", "LSPC-O", "R2PAC", "FLP", "SafeFQL")
@@ -15,12 +20,12 @@ METHODS = settings_ablation(
     "Every method beside behaviour cloning",
     "the method; FLP with its cost constraint",
     (
-        Setting(_CLONING, "bc"),
-        Setting("FLRP", "flrp"),
-        Setting("LSPC-O", "lspc"),
-        Setting("R2PAC", "r2pac"),
-        Setting("FLP", "flp", {"safety": "lagrangian"}),
-        Setting("SafeFQL", "safefql"),
+        AblationSetting(_CLONING, "bc"),
+        AblationSetting("FLRP", "flrp"),
+        AblationSetting("LSPC-O", "lspc"),
+        AblationSetting("R2PAC", "r2pac"),
+        AblationSetting("FLP", "flp", {"safety": "lagrangian"}),
+        AblationSetting("SafeFQL", "safefql"),
     ),
     {
         "smoke": ("BoatNavigation",),
@@ -38,7 +43,7 @@ METHODS = settings_ablation(
             for name in _SAFE
         ),
         value_within(
-            "earns",
+            "reward",
             "Each safe method's normalised reward is above 0: on the boats a random policy's, "
             "elsewhere the poorest episode's of DSRL's data.",
             _SAFE, REWARD, low=0.0,

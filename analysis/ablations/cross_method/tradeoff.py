@@ -1,4 +1,4 @@
-"""The trade-off of reward against cost: what each method earns when chosen for a cost limit.
+"""The trade-off of reward against cost: the reward of each method when chosen for a cost limit.
 
 The runs are those of `safesweep-sensitivity`. Results, one row per (task, method, limit, seed): the
 scores, on a seed, of the configuration that is chosen for the limit on the other seeds.
@@ -108,8 +108,8 @@ TRADEOFF = Ablation(
         ),
         *(
             rises(
-                f"{name.lower()}-earns-by-the-limit",
-                f"What {name}'s choice earns rises with the limit.",
+                f"{name.lower()}-reward-rises-with-limit",
+                f"The reward of {name}'s choice rises with the limit.",
                 REWARD,
                 series=name,
             )

@@ -93,7 +93,7 @@ def larger(
     quantifier: str = ON_AVERAGE,
     tasks: Sequence[str] = (),
 ) -> Claim:
-    """Setting `one` has the larger mean than `other`, paired by seed."""
+    """AblationSetting `one` has the larger mean than `other`, paired by seed."""
     second = series if other_series is None else other_series
     return difference_within(
         name, statement, metric, (one, series), (other, second), low=0.0,

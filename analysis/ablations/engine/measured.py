@@ -11,8 +11,8 @@ import pandas
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import describe_cost
 from safesweep.analysis.ablations.engine.settings import (
+    AblationSetting,
     Draw,
-    Setting,
     matching_runs,
     nothing_published,
     sweeps_of,
@@ -26,7 +26,7 @@ COLUMNS = ("task", "setting", "seed", "view", "point", "quantity", "value")
 
 
 def collect_measurements(
-    store: ResultStore, names: Sequence[str], settings: Sequence[Setting]
+    store: ResultStore, names: Sequence[str], settings: Sequence[AblationSetting]
 ) -> pandas.DataFrame:
     """What was measured under some names, with the setting of each run, in `COLUMNS`.
 
@@ -139,7 +139,7 @@ def measured_ablation(
     title: str,
     varies: str,
     measurement: str,
-    settings: Sequence[Setting],
+    settings: Sequence[AblationSetting],
     tasks: Mapping[str, Sequence[str]],
     sizes: Mapping[str, int],
     draw: Draw,

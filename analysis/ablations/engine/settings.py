@@ -35,7 +35,7 @@ _MAIN_POLICIES = {"lspc": "lspc_o"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class AblationSetting:
     """One thing that is compared.
 
     Attributes:
@@ -69,10 +69,10 @@ def along(
     beside: Mapping[str, Any] | None = None,
     policy: str = "",
     series: str = "",
-) -> tuple[Setting, ...]:
+) -> tuple[AblationSetting, ...]:
     """A setting for each value of one hyperparameter, the others at `beside`."""
     return tuple(
-        Setting(
+        AblationSetting(
             f"{value:g}",
             algorithm,
             {**(beside or {}), hyperparameter: value},
@@ -86,13 +86,13 @@ def along(
 
 def between(
     algorithm: str, reference: Mapping[str, Any], **variants: Mapping[str, Any]
-) -> tuple[Setting, ...]:
+) -> tuple[AblationSetting, ...]:
     """A setting for each variant: the reference values, with the variant's own in their place.
 
     Underscores of the names become spaces.
     """
     return tuple(
-        Setting(name.replace("_", " "), algorithm, {**reference, **values})
+        AblationSetting(name.replace("_", " "), algorithm, {**reference, **values})
         for name, values in variants.items()
     )
 
@@ -101,7 +101,7 @@ def sweeps_of(
     name: str,
     scale: str,
     paper: str,
-    settings: Sequence[Setting],
+    settings: Sequence[AblationSetting],
     tasks: Sequence[str],
     **options: Any,
 ) -> tuple[dict[str, Any], ...]:
@@ -122,7 +122,9 @@ def sweeps_of(
     return tuple(sweeps)
 
 
-def _grids(settings: Sequence[Setting]) -> list[tuple[dict[str, list[Any]], dict[str, Any]]]:
+def _grids(
+    settings: Sequence[AblationSetting],
+) -> list[tuple[dict[str, list[Any]], dict[str, Any]]]:
     """Space and fixed values of the fewest grids that hold exactly the settings: one if all
     combinations of their values are there, else one a series, else one a configuration."""
     whole = _grid([setting.values for setting in settings])
@@ -154,7 +156,7 @@ def _grid(
 def collect_settings(
     store: ResultStore,
     sweeps: Sequence[str],
-    settings: Sequence[Setting],
+    settings: Sequence[AblationSetting],
     paper: str,
     metrics: Sequence[str] = SCORES,
     curves: bool = False,
@@ -195,7 +197,7 @@ def collect_settings(
     return pandas.concat(parts, ignore_index=True)
 
 
-def matching_runs(runs: pandas.DataFrame, setting: Setting) -> pandas.Series:
+def matching_runs(runs: pandas.DataFrame, setting: AblationSetting) -> pandas.Series:
     """Which runs have the setting's method and values."""
     found = runs["algorithm"] == setting.algorithm
     for name, value in setting.values.items():
@@ -313,7 +315,7 @@ def settings_ablation(
     id: str,
     title: str,
     varies: str,
-    settings: Sequence[Setting] | Mapping[str, Sequence[Setting]],
+    settings: Sequence[AblationSetting] | Mapping[str, Sequence[AblationSetting]],
     tasks: Mapping[str, Sequence[str]],
     draw: Draw,
     claims: Sequence[Claim],

@@ -19,7 +19,7 @@ from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task
 from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
-    Setting,
+    AblationSetting,
     along,
     published_settings,
     settings_ablation,
@@ -67,7 +67,7 @@ TABLE_1 = settings_ablation(
     "flp-table1",
     "FLP beside the other methods",
     "the method: FLP and BC are ours, on tasks of DSRL; nine more are printed, on OGBench",
-    (Setting("FLP", "flp"), Setting("BC", "bc", {"data": "all"})),
+    (AblationSetting("FLP", "flp"), AblationSetting("BC", "bc", {"data": "all"})),
     {
         "smoke": SMOKE_TASKS,
         "small": ("BoatNavigation", "BallRun", "BallCircle"),
@@ -75,7 +75,7 @@ TABLE_1 = settings_ablation(
     },
     draw_by_task("FLP table 1", (REWARD, COST, SUCCESS), note=_DSRL),
     (
-        larger("beats-cloning", "FLP earns more than BC.", REWARD, "FLP", "BC"),
+        larger("beats-cloning", "FLP has a higher reward than BC.", REWARD, "FLP", "BC"),
         printed_claim(
             "printed-majority",
             "FLP is at least as good as the best baseline on most of the ten rows.",
@@ -102,7 +102,7 @@ TABLE_1_OGBENCH = settings_ablation(
     "flp-table1-ogbench",
     "FLP beside the other methods, at paper scale on OGBench's own tasks (the extra ogbench)",
     "the method: FLP and BC are ours, nine more are printed",
-    (Setting("FLP", "flp"), Setting("BC", "bc", {"data": "all"})),
+    (AblationSetting("FLP", "flp"), AblationSetting("BC", "bc", {"data": "all"})),
     {
         "smoke": SMOKE_TASKS,
         "small": SMALL_TASKS,
@@ -144,9 +144,9 @@ FIGURE_3 = settings_ablation(
     "With and without the best of N latents",
     "N (candidates) in 4, 1; alpha (kl_coefficient) is tuned anew without: 0.3, 1, 3",
     (
-        Setting(_WITH, "flp", {"candidates": 4, "kl_coefficient": 1.0}),
+        AblationSetting(_WITH, "flp", {"candidates": 4, "kl_coefficient": 1.0}),
         *(
-            Setting(name, "flp", {"candidates": 1, "kl_coefficient": alpha})
+            AblationSetting(name, "flp", {"candidates": 1, "kl_coefficient": alpha})
             for name, alpha in _WITHOUT.items()
         ),
     ),
@@ -155,7 +155,7 @@ FIGURE_3 = settings_ablation(
     (
         Claim(
             "with-is-as-good",
-            "The best of 4 earns at least as much as one latent with the best alpha, to 0.02.",
+            "The best of 4 has at least the reward of one latent with the best alpha, to 0.02.",
             _best_of_n_gain,
             quantifier=ON_AVERAGE,
             estimand="mean difference of reward, paired by seed",
@@ -163,7 +163,7 @@ FIGURE_3 = settings_ablation(
         ),
         larger(
             "with-beats-without",
-            "The best of 4 earns more, alpha equal.",
+            "The best of 4 has a higher reward, alpha equal.",
             REWARD,
             _WITH,
             "N = 1, alpha 1",
@@ -192,7 +192,7 @@ FIGURE_4 = settings_ablation(
         ),
         at_most_better(
             "one-works",
-            "alpha = 1 earns at least as much as 0.1, to 0.05.",
+            "alpha = 1 has at least the reward of 0.1, to 0.05.",
             REWARD,
             "1",
             "0.1",
@@ -209,10 +209,10 @@ FIGURE_5 = settings_ablation(
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": PAPER_TASKS},
     draw_along("FLP figure 5", "candidates $N$", log=True, note=_DSRL),
     (
-        larger("four-beat-one", "N = 4 earns more than 1.", REWARD, "4", "1"),
+        larger("four-beat-one", "N = 4 has a higher reward than 1.", REWARD, "4", "1"),
         at_most_better(
             "more-bring-nothing",
-            "N = 16 earns no more than 4, to 0.02.",
+            "N = 16 has no higher reward than 4, to 0.02.",
             REWARD,
             "16",
             "4",

@@ -25,7 +25,7 @@ from safesweep.analysis.ablations.engine.settings import (
     LATENCY,
     REWARD,
     STEP_TIME,
-    Setting,
+    AblationSetting,
     between,
     published_settings,
     settings_ablation,
@@ -90,7 +90,7 @@ TABLE_1 = settings_ablation(
     "flrp-table1",
     "FLRP beside the other methods, one configuration for every task",
     "the method: FLRP and LSPC are ours, four more are printed",
-    (Setting("FLRP", "flrp"), Setting("LSPC", "lspc")),
+    (AblationSetting("FLRP", "flrp"), AblationSetting("LSPC", "lspc")),
     {
         "smoke": SMOKE_TASKS,
         "small": ("BoatNavigation", "BoatNavigationHard", "BallCircle", "BallRun"),
@@ -168,7 +168,9 @@ TABLE_2 = settings_ablation(
     draw_by_task("FLRP table 2", note=_OTHER_DATA),
     (
         larger("hj-costs-less", "Without HJ the cost is higher.", COST, "without HJ", "HJ"),
-        larger("hj-earns-more", "Without HJ the reward is lower.", REWARD, "HJ", "without HJ"),
+        larger(
+            "hj-has-higher-reward", "Without HJ the reward is lower.", REWARD, "HJ", "without HJ"
+        ),
         printed_larger(
             "printed-hj-costs-less",
             "HJ costs no more on each task.",
@@ -179,8 +181,8 @@ TABLE_2 = settings_ablation(
             or_equal=True,
         ),
         printed_larger(
-            "printed-hj-earns-more",
-            "HJ earns more on each task.",
+            "printed-hj-has-higher-reward",
+            "HJ has a higher reward on each task.",
             _table2_published,
             REWARD,
             "HJ",
@@ -214,14 +216,18 @@ TABLE_3 = settings_ablation(
     draw_by_task("FLRP table 3", note=_OTHER_DATA),
     (
         larger(
-            "flow-earns-more", "The flow prior earns more.", REWARD, "flow prior", "Gaussian prior"
+            "flow-has-higher-reward",
+            "The flow prior has a higher reward.",
+            REWARD,
+            "flow prior",
+            "Gaussian prior",
         ),
         larger(
             "flow-costs-less", "The flow prior costs less.", COST, "Gaussian prior", "flow prior"
         ),
         printed_larger(
-            "printed-flow-earns-more",
-            "the flow prior earns more on each task.",
+            "printed-flow-has-higher-reward",
+            "the flow prior has a higher reward on each task.",
             _table3_published,
             REWARD,
             "flow prior",
@@ -329,8 +335,8 @@ TABLE_9A = settings_ablation(
     draw_by_task("FLRP table 9a", note=_OTHER_DATA),
     (
         larger(
-            "alternating-earns-more",
-            "Alternating earns more (AntCircle).",
+            "alternating-has-higher-reward",
+            "Alternating has a higher reward (AntCircle).",
             REWARD,
             "alternating",
             "frozen",
@@ -354,8 +360,8 @@ TABLE_9A = settings_ablation(
             tasks=("CarRun",),
         ),
         printed_larger(
-            "printed-alternating-earns-more",
-            "alternating earns at least as much on both tasks.",
+            "printed-alternating-has-higher-reward",
+            "alternating has at least the reward on both tasks.",
             _table9a_published,
             REWARD,
             "alternating",
@@ -391,8 +397,8 @@ TABLE_9B = settings_ablation(
     draw_by_task("FLRP table 9b", note=_OTHER_DATA),
     (
         value_within(
-            "unified-earns-little",
-            "The unified refiner earns less than 0.2.",
+            "unified-has-low-reward",
+            "The unified refiner has a reward below 0.2.",
             ["unified"],
             REWARD,
             high=0.2,
@@ -401,8 +407,8 @@ TABLE_9B = settings_ablation(
             "unified-is-safe", "The unified refiner costs at most 0.1.", ["unified"], COST, high=0.1
         ),
         at_most_better(
-            "averaged-earns-as-much",
-            "The averaged refiner earns at least as much as the decoupled (to 0.02).",
+            "averaged-has-as-high-reward",
+            "The averaged refiner has at least the reward of the decoupled (to 0.02).",
             REWARD,
             "averaged",
             "decoupled",
@@ -416,8 +422,8 @@ TABLE_9B = settings_ablation(
             "decoupled",
         ),
         printed_within(
-            "printed-unified-earns-little",
-            "the unified refiner earns less than 0.2.",
+            "printed-unified-has-low-reward",
+            "the unified refiner has a reward below 0.2.",
             _table9b_published,
             "unified",
             metric=REWARD,
@@ -453,13 +459,13 @@ FIGURE_6 = dataset_ablation(
             0.3,
         ),
         correlation_claim(
-            "run-pays",
+            "run-raises-reward",
             "On CarRun return rises with cost (rank correlation above 0).",
             ("CarRun",),
             0.0,
         ),
         correlation_claim(
-            "medium-pays",
+            "medium-raises-reward",
             "On MediumMean return rises with cost (rank correlation above 0).",
             ("mediummean",),
             0.0,

@@ -18,7 +18,7 @@ from safesweep.analysis.ablations.engine.plots import draw_along, draw_by_task
 from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
-    Setting,
+    AblationSetting,
     along,
     settings_ablation,
 )
@@ -47,7 +47,9 @@ FIGURE_3 = settings_ablation(
     "flrp-fig3",
     "The order in which the experts refine",
     "refinement_order: safety or reward first, random, none",
-    tuple(Setting(name, "flrp", {"refinement_order": order}) for name, order in ORDERS.items()),
+    tuple(
+        AblationSetting(name, "flrp", {"refinement_order": order}) for name, order in ORDERS.items()
+    ),
     {
         "smoke": SMOKE_TASKS,
         "small": SMALL_TASKS,
@@ -60,8 +62,8 @@ FIGURE_3 = settings_ablation(
     ),
     (
         Claim(
-            "refined-earn-more",
-            "Every order of refinement earns more than no refinement.",
+            "refined-have-higher-reward",
+            "Every order of refinement has a higher reward than no refinement.",
             _refined_earn_more,
             quantifier=ON_AVERAGE,
             estimand="mean difference of reward, paired by seed",
@@ -76,22 +78,22 @@ FIGURE_3 = settings_ablation(
             high=0.1,
         ),
         larger(
-            "reward-first-earns-most",
-            "R, H, SH earns more than H, R, SH.",
+            "reward-first-has-highest-reward",
+            "R, H, SH has a higher reward than H, R, SH.",
             REWARD,
             REWARD_FIRST,
             SAFETY_FIRST,
         ),
         larger(
             "reward-first-beats-random",
-            "R, H, SH earns more than a random order.",
+            "R, H, SH has a higher reward than a random order.",
             REWARD,
             REWARD_FIRST,
             "random",
         ),
         larger(
             "random-beats-safety-first",
-            "A random order earns more than H, R, SH.",
+            "A random order has a higher reward than H, R, SH.",
             REWARD,
             "random",
             SAFETY_FIRST,
@@ -126,7 +128,13 @@ FIGURE_4 = settings_ablation(
             "10",
             "1",
         ),
-        larger("many-steps-earn-less", "T = 10 earns less than T = 3.", REWARD, "3", "10"),
+        larger(
+            "many-steps-have-lower-reward",
+            "T = 10 has a lower reward than T = 3.",
+            REWARD,
+            "3",
+            "10",
+        ),
     ),
 )
 
@@ -140,11 +148,11 @@ _SERIES = {
 _EXPERT_LEVELS, _SHARED_LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0), (0.1, 0.25, 0.5, 1.0, 4.0)
 
 
-def _weight_settings(scale: str) -> tuple[Setting, ...]:
+def _weight_settings(scale: str) -> tuple[AblationSetting, ...]:
     """Each weight along its levels, the others at the scale's defaults."""
     own = method_settings(scale, "flrp")
     defaults = {name: own.get(name, weight) for name, weight in _WEIGHTS.items()}
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[AblationSetting, ...] = ()
     for name in _WEIGHTS:
         levels = _SHARED_LEVELS if name == "shared_weight" else _EXPERT_LEVELS
         settings += along("flrp", name, levels, beside=defaults, series=name)
@@ -163,17 +171,22 @@ FIGURE_7 = settings_ablation(
     ),
     (
         rises(
-            "safety-weight-saves",
+            "safety-weight-lowers-cost",
             "Cost falls as lambda_h grows.",
             COST,
             series="safety_weight",
             falls=True,
         ),
-        rises("reward-weight-pays", "Reward rises with lambda_r.", REWARD, series="reward_weight"),
+        rises(
+            "reward-weight-raises-reward",
+            "Reward rises with lambda_r.",
+            REWARD,
+            series="reward_weight",
+        ),
         rises("reward-weight-costs", "Cost rises with lambda_r.", COST, series="reward_weight"),
         larger(
-            "too-much-sharing-earns-less",
-            "lambda_sh = 4 earns less than 0.5.",
+            "too-much-sharing-has-lower-reward",
+            "lambda_sh = 4 has a lower reward than 0.5.",
             REWARD,
             "0.5",
             "4",

@@ -13,7 +13,7 @@ from safesweep.analysis.ablations.engine.measured import (
     table_of,
 )
 from safesweep.analysis.ablations.engine.plots import draw_panels, draw_plane, short_name
-from safesweep.analysis.ablations.engine.settings import Setting
+from safesweep.analysis.ablations.engine.settings import AblationSetting
 from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
 from safesweep.analysis.claims import Finding, judge_range
 from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, figure_style
@@ -87,7 +87,7 @@ FIGURE_2 = measured_ablation(
     "One state: values and density over actions, and what each expert does",
     "the expert: safety (H), reward (R), shared (SH), each alone for three steps",
     "flrp_refinement",
-    (Setting("FLRP", "flrp"),),
+    (AblationSetting("FLRP", "flrp"),),
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun",)},
     {"smoke": 4, "small": 32, "paper": 256},
     _draw,
@@ -101,7 +101,7 @@ FIGURE_2 = measured_ablation(
             (-math.inf, 0.5),
         ),
         mean_positive(
-            "safety-expert-saves",
+            "safety-expert-lowers-cost",
             "H lowers Q_h, on average over states.",
             "safety change",
             "safety_q",
@@ -109,7 +109,7 @@ FIGURE_2 = measured_ablation(
             sign=-1,
         ),
         mean_positive(
-            "reward-expert-earns",
+            "reward-expert-raises-reward",
             "R raises Q_r, on average over states.",
             "reward change",
             "reward_q",

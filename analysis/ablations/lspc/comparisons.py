@@ -19,7 +19,7 @@ from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
     STEP_TIME,
-    Setting,
+    AblationSetting,
     along,
     published_settings,
     settings_ablation,
@@ -30,8 +30,11 @@ from safesweep.analysis.published import load_published
 SMOKE_TASKS = ("BoatNavigation",)
 SMALL_TASKS = ("BallRun", "BallCircle")
 SUITES = ("metadrive", "safety_gymnasium", "bullet")
-LSPC_O, LSPC_S = Setting("LSPC-O", "lspc"), Setting("LSPC-S", "lspc", policy="lspc_s")
-BC_SAFE = Setting("BC-Safe", "bc", {"data": "safe"})
+LSPC_O, LSPC_S = (
+    AblationSetting("LSPC-O", "lspc"),
+    AblationSetting("LSPC-S", "lspc", policy="lspc_s"),
+)
+BC_SAFE = AblationSetting("BC-Safe", "bc", {"data": "safe"})
 
 _METHODS = ("LSPC-O", "LSPC-S", "BC-Safe", "FISOR", "CPQ", "CDT")
 
@@ -76,10 +79,16 @@ TABLE_1 = settings_ablation(
     (
         within_limit("lspc-o-is-safe", "LSPC-O is within the limit on every task.", ["LSPC-O"]),
         within_limit("lspc-s-is-safe", "LSPC-S is within the limit on every task.", ["LSPC-S"]),
-        larger("o-earns-more-than-s", "LSPC-O earns more than LSPC-S.", REWARD, "LSPC-O", "LSPC-S"),
         larger(
-            "o-earns-more-than-cloning",
-            "LSPC-O earns more than BC-Safe.",
+            "o-has-higher-reward-than-s",
+            "LSPC-O has a higher reward than LSPC-S.",
+            REWARD,
+            "LSPC-O",
+            "LSPC-S",
+        ),
+        larger(
+            "o-has-higher-reward-than-cloning",
+            "LSPC-O has a higher reward than BC-Safe.",
             REWARD,
             "LSPC-O",
             "BC-Safe",
@@ -126,11 +135,15 @@ FIGURE_2 = settings_ablation(
     draw_curves("LSPC figure 2"),
     (
         larger(
-            "o-earns-most", "In the end LSPC-O earns more than LSPC-S.", REWARD, "LSPC-O", "LSPC-S"
+            "o-has-highest-reward",
+            "In the end LSPC-O has a higher reward than LSPC-S.",
+            REWARD,
+            "LSPC-O",
+            "LSPC-S",
         ),
         larger(
             "o-beats-cloning",
-            "In the end LSPC-O earns more than BC-Safe.",
+            "In the end LSPC-O has a higher reward than BC-Safe.",
             REWARD,
             "LSPC-O",
             "BC-Safe",
@@ -167,7 +180,7 @@ FIGURE_4 = settings_ablation(
         rises("cost-rises", "LSPC-O's cost rises with epsilon.", COST, series="LSPC-O"),
         larger(
             "loose-beats-s",
-            "With epsilon = 2 LSPC-O earns more than LSPC-S.",
+            "With epsilon = 2 LSPC-O has a higher reward than LSPC-S.",
             REWARD,
             "2",
             "2",
@@ -176,7 +189,7 @@ FIGURE_4 = settings_ablation(
         ),
         larger(
             "loose-beats-cvae",
-            "With epsilon = 2 LSPC-O earns more than the CVAE.",
+            "With epsilon = 2 LSPC-O has a higher reward than the CVAE.",
             REWARD,
             "2",
             "2",
@@ -242,7 +255,9 @@ FIGURE_6 = settings_ablation(
     (
         within_limit("safe", "LSPC-S is within the limit for every lambda.", ["1", "2", "4"]),
         rises("reward-falls", "Reward falls as lambda grows.", REWARD, falls=True),
-        larger("soft-earns-more", "lambda = 1 earns more than 2.", REWARD, "1", "2"),
+        larger(
+            "soft-has-higher-reward", "lambda = 1 has a higher reward than 2.", REWARD, "1", "2"
+        ),
     ),
     seeds=MORE_SEEDS,
 )
@@ -280,7 +295,9 @@ FIGURE_8 = settings_ablation(
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("CarRun", "BallCircle")},
     draw_by_task("LSPC figure 8", note="The settings are values of xi. The text names no task."),
     (
-        larger("half-earns-more", "xi = 0.5 earns more than 0.7.", REWARD, "0.5", "0.7"),
+        larger(
+            "half-has-higher-reward", "xi = 0.5 has a higher reward than 0.7.", REWARD, "0.5", "0.7"
+        ),
         within_limit("safe", "LSPC-S is within the limit for both.", ["0.5", "0.7"]),
     ),
     seeds=MORE_SEEDS,
@@ -316,7 +333,7 @@ TIMING = settings_ablation(
     "lspc-timing",
     "Time of a training step",
     "the method: LSPC and BC are ours, CDT is printed; every run alone in its population",
-    (Setting("LSPC", "lspc"), Setting("BC", "bc", {"data": "all"})),
+    (AblationSetting("LSPC", "lspc"), AblationSetting("BC", "bc", {"data": "all"})),
     {"smoke": SMOKE_TASKS, "small": SMOKE_TASKS, "paper": ("CarRun",)},
     draw_by_task(
         "LSPC, timing",

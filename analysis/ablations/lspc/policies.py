@@ -18,7 +18,7 @@ from safesweep.analysis.ablations.engine.plots import (
     finish_axes,
     short_name,
 )
-from safesweep.analysis.ablations.engine.settings import COST, Setting
+from safesweep.analysis.ablations.engine.settings import COST, AblationSetting
 from safesweep.analysis.ablations.lspc.comparisons import SMALL_TASKS, SMOKE_TASKS
 from safesweep.analysis.claims import (
     ALL_TASKS,
@@ -36,7 +36,7 @@ _POLICIES = {
     policy: (METHOD_STYLES[name].color, name)
     for policy, name in (("cvae", "CVAE"), ("lspc_s", "LSPC-S"), ("lspc_o", "LSPC-O"))
 }
-_LSPC = (Setting("LSPC", "lspc"),)
+_LSPC = (AblationSetting("LSPC", "lspc"),)
 
 
 def _draw_plane_of_policies(

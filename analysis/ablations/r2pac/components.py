@@ -25,7 +25,7 @@ from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
     STEP_TIME,
-    Setting,
+    AblationSetting,
     along,
     between,
     published_settings,
@@ -112,7 +112,7 @@ TABLE_1 = settings_ablation(
     "r2pac-table1",
     "R2PAC beside the other methods",
     "the method: R2PAC and BC are ours, six more are printed",
-    (Setting("R2PAC", "r2pac"), Setting("BC", "bc", {"data": "all"})),
+    (AblationSetting("R2PAC", "r2pac"), AblationSetting("BC", "bc", {"data": "all"})),
     {
         "smoke": SMOKE_TASKS,
         "small": ("BoatNavigation", "BoatNavigationHard", "BallCircle", "BallRun"),
@@ -185,20 +185,24 @@ TABLE_2 = settings_ablation(
             "no-penalty-is-unsafe", "Without the penalized value the cost exceeds 1.", _NO_PENALTY
         ),
         larger(
-            "penalty-saves",
+            "penalty-lowers-cost",
             "Without the penalized value the cost is higher.",
             COST,
             _NO_PENALTY,
             _FULL,
         ),
         larger(
-            "cost-value-saves", "Without the cost value the cost is higher.", COST, _NO_COST, _FULL
+            "cost-value-lowers-cost",
+            "Without the cost value the cost is higher.",
+            COST,
+            _NO_COST,
+            _FULL,
         ),
         within_limit("full-is-safe", "The full method is within the limit.", [_FULL]),
         within_limit("awr-is-safe", "The AWR actor is within the limit.", [_AWR]),
         at_most_better(
-            "awr-earns-no-more",
-            "The AWR actor earns no more than the full method (to 0.02).",
+            "awr-has-no-higher-reward",
+            "The AWR actor has no higher reward than the full method (to 0.02).",
             REWARD,
             _AWR,
             _FULL,
@@ -211,8 +215,8 @@ TABLE_2 = settings_ablation(
             _AWR,
         ),
         printed_larger(
-            "printed-awr-earns-less",
-            "the AWR actor earns less than the full method on each task.",
+            "printed-awr-has-lower-reward",
+            "the AWR actor has a lower reward than the full method on each task.",
             _table2_published,
             REWARD,
             _FULL,
@@ -262,7 +266,7 @@ TABLE_3 = settings_ablation(
     "r2pac-table3",
     "Time of a training step",
     "the method: R2PAC and BC are ours, six more are printed; every run alone in its population",
-    (Setting("R2PAC", "r2pac"), Setting("BC", "bc", {"data": "all"})),
+    (AblationSetting("R2PAC", "r2pac"), AblationSetting("BC", "bc", {"data": "all"})),
     {"smoke": SMOKE_TASKS, "small": SMOKE_TASKS, "paper": ("CarGoal1",)},
     draw_by_task(
         "R2PAC table 3",
@@ -307,9 +311,9 @@ TABLE_6 = settings_ablation(
     "Flow steps and candidates",
     "flow_steps and candidates: 32 and 16, 8 and 16, 32 and 1",
     (
-        Setting(_FULL_FLOW, "r2pac", {"flow_steps": 32, "candidates": 16}),
-        Setting(_FEW_STEPS, "r2pac", {"flow_steps": 8, "candidates": 16}),
-        Setting(_ONE, "r2pac", {"flow_steps": 32, "candidates": 1}),
+        AblationSetting(_FULL_FLOW, "r2pac", {"flow_steps": 32, "candidates": 16}),
+        AblationSetting(_FEW_STEPS, "r2pac", {"flow_steps": 8, "candidates": 16}),
+        AblationSetting(_ONE, "r2pac", {"flow_steps": 32, "candidates": 1}),
     ),
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": GOALS},
     draw_by_task("R2PAC table 6", note="Settings: Euler steps of the flow, candidates."),
@@ -324,7 +328,7 @@ TABLE_6 = settings_ablation(
         ),
         at_most_better(
             "one-candidate-suffices",
-            "One candidate earns as much as 16, to 0.1.",
+            "One candidate has the reward of 16, to 0.1.",
             REWARD,
             _ONE,
             _FULL_FLOW,
@@ -414,8 +418,8 @@ TABLE_8 = settings_ablation(
     "What ends an episode for the critics",
     "done_signal and threshold: terminals with the quantile, or timeouts too with the cost limit",
     (
-        Setting(_TERMINALS, "r2pac", {"done_signal": "terminals", "threshold": "quantile"}),
-        Setting(
+        AblationSetting(_TERMINALS, "r2pac", {"done_signal": "terminals", "threshold": "quantile"}),
+        AblationSetting(
             _BOTH, "r2pac", {"done_signal": "terminals_and_timeouts", "threshold": "cost_limit"}
         ),
     ),

@@ -16,7 +16,7 @@ from safesweep.analysis.ablations.engine.plots import draw_along, draw_curves
 from safesweep.analysis.ablations.engine.settings import (
     COST,
     REWARD,
-    Setting,
+    AblationSetting,
     along,
     settings_ablation,
 )
@@ -93,8 +93,16 @@ FIGURE_4 = settings_ablation(
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("BallRun",)},
     draw_curves("R2PAC figure 4", note="Settings: alpha."),
     (
-        larger("more-is-better-below", "alpha = 0.5 earns more than 0.25.", REWARD, "0.5", "0.25"),
-        larger("less-is-better-above", "alpha = 0.9 earns less than 0.5.", REWARD, "0.5", "0.9"),
+        larger(
+            "more-is-better-below",
+            "alpha = 0.5 has a higher reward than 0.25.",
+            REWARD,
+            "0.5",
+            "0.25",
+        ),
+        larger(
+            "less-is-better-above", "alpha = 0.9 has a lower reward than 0.5.", REWARD, "0.5", "0.9"
+        ),
         larger("above-costs-more", "alpha = 0.9 costs more than 0.5.", COST, "0.9", "0.5"),
     ),
     curves=True,
@@ -111,7 +119,9 @@ FIGURE_5 = settings_ablation(
     (
         rises("reward-rises", "Reward rises with h.", REWARD),
         rises("cost-falls", "Cost falls as h grows.", COST, falls=True),
-        larger("chunks-earn-more", "h = 5 earns more than h = 1.", REWARD, "5", "1"),
+        larger(
+            "chunks-have-higher-reward", "h = 5 has a higher reward than h = 1.", REWARD, "5", "1"
+        ),
     ),
 )
 
@@ -167,8 +177,8 @@ FIGURE_9 = settings_ablation(
     "Two ways to extract the policy",
     "actor in cfg (ours by the paper), awr_flow",
     (
-        Setting("guidance", "r2pac", {"actor": "cfg"}),
-        Setting("AWR flow", "r2pac", {"actor": "awr_flow"}),
+        AblationSetting("guidance", "r2pac", {"actor": "cfg"}),
+        AblationSetting("AWR flow", "r2pac", {"actor": "awr_flow"}),
     ),
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": _EXTRACTION_TASKS},
     draw_curves("R2PAC figure 9"),
@@ -191,19 +201,23 @@ FIGURE_10 = settings_ablation(
     "Cost value or feasibility as the measure of safety",
     "safety_metric in cost (ours by the paper), feasibility",
     (
-        Setting("cost value", "r2pac", {"safety_metric": "cost"}),
-        Setting("feasibility", "r2pac", {"safety_metric": "feasibility"}),
+        AblationSetting("cost value", "r2pac", {"safety_metric": "cost"}),
+        AblationSetting("feasibility", "r2pac", {"safety_metric": "feasibility"}),
     ),
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": _EXTRACTION_TASKS},
     draw_curves("R2PAC figure 10"),
     (
         within_limit("feasibility-is-safe", "Feasibility is within the limit.", ["feasibility"]),
         larger(
-            "feasibility-earns-less", "Feasibility earns less.", REWARD, "cost value", "feasibility"
+            "feasibility-has-lower-reward",
+            "Feasibility has a lower reward.",
+            REWARD,
+            "cost value",
+            "feasibility",
         ),
         at_most_better(
             "slightly-less",
-            "Feasibility earns less by at most 0.15.",
+            "Feasibility has a lower reward by at most 0.15.",
             REWARD,
             "feasibility",
             "cost value",

@@ -23,7 +23,7 @@ from safesweep.analysis.ablations.engine.settings import (
     REWARD,
     SCORES,
     STEP_TIME,
-    Setting,
+    AblationSetting,
     along,
     published_settings,
     settings_ablation,
@@ -90,12 +90,12 @@ RESULTS = settings_ablation(
     "SafeFQL beside the other methods",
     "the method: SafeFQL with and without calibration, FLRP, LSPC, R2PAC and BC-Safe are ours",
     (
-        Setting(CALIBRATED, "safefql", CALIBRATED_VALUES),
-        Setting(NOMINAL, "safefql", NOMINAL_VALUES),
-        Setting("FLRP", "flrp"),
-        Setting("LSPC-O", "lspc"),
-        Setting("R2PAC", "r2pac"),
-        Setting("BC-Safe", "bc", {"data": "safe"}),
+        AblationSetting(CALIBRATED, "safefql", CALIBRATED_VALUES),
+        AblationSetting(NOMINAL, "safefql", NOMINAL_VALUES),
+        AblationSetting("FLRP", "flrp"),
+        AblationSetting("LSPC-O", "lspc"),
+        AblationSetting("R2PAC", "r2pac"),
+        AblationSetting("BC-Safe", "bc", {"data": "safe"}),
     ),
     {"smoke": SMOKE_TASKS, "small": SMALL_TASKS, "paper": ("BoatNavigation", *VELOCITY)},
     draw_by_task(
@@ -118,8 +118,8 @@ RESULTS = settings_ablation(
         ),
         *(
             at_most_better(
-                f"earns-as-{name.lower()}",
-                f"It earns at least as much as {name}, to 0.05.",
+                f"reward-as-{name.lower()}",
+                f"It has at least the reward of {name}, to 0.05.",
                 REWARD,
                 CALIBRATED,
                 name,
@@ -146,11 +146,11 @@ LATENCY_ABLATION = settings_ablation(
     "the method: SafeFQL's one step, FLP's 10 and R2PAC's 32 flow steps with 16 candidates, and "
     "FLRP's and LSPC's decoders; every run alone in its population",
     (
-        Setting("SafeFQL", "safefql"),
-        Setting("FLP", "flp", _SAMPLERS["FLP"]),
-        Setting("R2PAC", "r2pac", _SAMPLERS["R2PAC"]),
-        Setting("FLRP", "flrp"),
-        Setting("LSPC", "lspc"),
+        AblationSetting("SafeFQL", "safefql"),
+        AblationSetting("FLP", "flp", _SAMPLERS["FLP"]),
+        AblationSetting("R2PAC", "r2pac", _SAMPLERS["R2PAC"]),
+        AblationSetting("FLRP", "flrp"),
+        AblationSetting("LSPC", "lspc"),
     ),
     {"smoke": SMOKE_TASKS, "small": SMOKE_TASKS, "paper": ("BoatNavigation", "CarRun")},
     draw_by_task("SafeFQL, latency", (LATENCY, STEP_TIME)),
@@ -222,9 +222,11 @@ COVERAGE = settings_ablation(
     "The safe set with and without conformal calibration, against the true one",
     "delta (conformal_level) in 0.2, 0.1, 0.05; none: the threshold 0",
     (
-        Setting("none", "safefql", NOMINAL_VALUES),
+        AblationSetting("none", "safefql", NOMINAL_VALUES),
         *(
-            Setting(f"delta {level:g}", "safefql", {**CALIBRATED_VALUES, "conformal_level": level})
+            AblationSetting(
+                f"delta {level:g}", "safefql", {**CALIBRATED_VALUES, "conformal_level": level}
+            )
             for level in reversed(LEVELS)
         ),
     ),
@@ -300,7 +302,7 @@ CANDIDATES_ABLATION = settings_ablation(
     "candidates of R2PAC in 1, 2, 4, 8, 16, 32; SafeFQL's one-step actor needs none",
     (
         *along("r2pac", "candidates", CANDIDATES, series=REJECTION),
-        Setting(ONE_STEP, "safefql", x=1.0, series=ONE_STEP),
+        AblationSetting(ONE_STEP, "safefql", x=1.0, series=ONE_STEP),
     ),
     {"smoke": SMOKE_TASKS, "small": SMOKE_TASKS, "paper": ("BoatNavigation",)},
     draw_along(

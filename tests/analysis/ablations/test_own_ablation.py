@@ -32,6 +32,6 @@ def test_the_ablation_of_the_readme_is_registered_run_and_drawn(
         done = reproduce(ablation, write_ablation(ablation), "smoke", tmp_path / "figures", "")
         assert done.paths[0].is_file()
         assert done.missing == []
-        assert set(done.scorecard["claim"]) == {"depth-pays", "safe"}
+        assert set(done.scorecard["claim"]) == {"depth-raises-reward", "safe"}
     finally:
         ABLATIONS.pop("own-depth", None)

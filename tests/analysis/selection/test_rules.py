@@ -10,7 +10,13 @@ from safesweep.analysis.selection.bounds import (
     seeds_needed,
 )
 from safesweep.analysis.selection.choice import select
-from safesweep.analysis.selection.rules import RULES, Criterion, Judgement, Settings, register_rule
+from safesweep.analysis.selection.rules import (
+    RULES,
+    Criterion,
+    RuleOptions,
+    RuleVerdict,
+    register_rule,
+)
 from safesweep.search_spaces.validation import InvalidInput
 from tests.analysis.selection.frames import (
     ALL_RULES,
@@ -116,9 +122,9 @@ def test_a_stricter_rule_falls_back_to_a_mean_within_the_limit(rule: str) -> Non
 
 def test_a_user_registers_a_rule_with_one_function() -> None:
     @register_rule("test_fewest_letters")
-    def fewest_letters(candidates: pandas.DataFrame, settings: Settings) -> Judgement:
+    def fewest_letters(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
         letters = candidates["config_id"].str.len().to_numpy(float)
-        return Judgement(np.ones(len(candidates), bool), (Criterion("letters", letters),))
+        return RuleVerdict(np.ones(len(candidates), bool), (Criterion("letters", letters),))
 
     try:
         row = choose(GRADED, "test_fewest_letters")

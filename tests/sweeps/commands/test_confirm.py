@@ -139,7 +139,7 @@ def test_statistics_and_confirm_agree_and_statistics_use_confirmations(
                 [row[name], row[f"{name}_low"], row[f"{name}_high"]]
             )
     _, out, err = safesweep("statistics")
-    assert "scores: fresh episodes" in out and "few seeds" in out and "flatter" not in err
+    assert "scores: fresh episodes" in out and "few seeds" in out and "optimistic" not in err
 
 
 def test_statistics_compare_methods(safesweep: Run, write_sweep) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution.lease import Holder
-from safesweep.sweeps.execution.scheduler import Launch, Queue, require_not_running
+from safesweep.sweeps.execution.scheduler import SweepRun, SweepScheduler, require_not_running
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store.writer import ResultWriter
@@ -43,13 +43,13 @@ def adaptive(name: str) -> SweepSpec:
     return spec(name, (), search=search, space={"tau_h": {"low": 0.6, "high": 0.9}})
 
 
-def queue(tmp_path: Path, *specs: SweepSpec) -> Queue:
-    made = Queue(dict(enumerate(specs)), str(tmp_path), KnownData(), False)
+def queue(tmp_path: Path, *specs: SweepSpec) -> SweepScheduler:
+    made = SweepScheduler(dict(enumerate(specs)), str(tmp_path), KnownData(), False)
     made.advance()
     return made
 
 
-def complete(launch: Launch, trial: PlannedTrial) -> None:
+def complete(launch: SweepRun, trial: PlannedTrial) -> None:
     """What a worker and the searcher do at the end of a trial."""
     runs = [
         {

@@ -176,4 +176,4 @@ def test_the_plan_says_what_is_carried_on_and_why_the_rest_is_not(
     rows = {row["algorithm"]: row for row in json.loads(captured.out)}
     assert (rows["lspc"]["from_step"], rows["lspc"]["gradient_steps"]) == (20, 2 * 30)
     assert (rows["safefql"]["from_step"], rows["safefql"]["gradient_steps"]) == (0, 2 * 50)
-    assert "trained anew, not carried on: 1 trials (phase 'critics' ends" in captured.err
+    assert "trained from the start, not continued: 1 trials (phase 'critics' ends" in captured.err

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from safesweep.sweeps.planning.early_stopping import (
     Rung,
-    Standing,
+    RungScore,
     decide,
     expected_share,
     expected_steps,
     make_rungs,
     rank,
-    standing,
+    rung_score,
 )
 from safesweep.sweeps.planning.history import RunOutcome
-from safesweep.sweeps.planning.plan import Arm
+from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.trials import PlannedRun, PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import EarlyStoppingOptions, SweepSpec
 
@@ -32,7 +32,7 @@ scores = st.floats(-10, 10, allow_nan=False)
 excesses = st.just(0.0) | st.floats(0, 5, allow_nan=False)
 standings = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=4),
-    st.none() | st.builds(Standing, scores, excesses),
+    st.none() | st.builds(RungScore, scores, excesses),
     max_size=12,
 )
 rungs = st.builds(Rung, st.integers(1, 1000), st.integers(1, 12))
@@ -40,7 +40,7 @@ rungs = st.builds(Rung, st.integers(1, 1000), st.integers(1, 12))
 
 @given(standings=standings, rung=rungs, seed=st.integers(0, 100))
 def test_each_configuration_goes_on_or_is_stopped_for_a_reason(
-    standings: dict[str, Standing | None], rung: Rung, seed: int
+    standings: dict[str, RungScore | None], rung: Rung, seed: int
 ) -> None:
     decision = decide(rung, standings, seed)
     healthy = [name for name, place in standings.items() if place is not None]
@@ -52,7 +52,7 @@ def test_each_configuration_goes_on_or_is_stopped_for_a_reason(
 
 @given(standings=standings, rung=rungs, seed=st.integers(0, 100))
 def test_nothing_that_is_stopped_is_better_than_what_goes_on(
-    standings: dict[str, Standing | None], rung: Rung, seed: int
+    standings: dict[str, RungScore | None], rung: Rung, seed: int
 ) -> None:
     decision = decide(rung, standings, seed)
     for name in decision.going:
@@ -71,7 +71,7 @@ def test_nothing_that_is_stopped_is_better_than_what_goes_on(
 
 @given(standings=standings, rung=rungs, seed=st.integers(0, 100), data=st.data())
 def test_the_order_of_arrival_decides_nothing(
-    standings: dict[str, Standing | None], rung: Rung, seed: int, data: st.DataObject
+    standings: dict[str, RungScore | None], rung: Rung, seed: int, data: st.DataObject
 ) -> None:
     shuffled = dict(data.draw(st.permutations(list(standings.items()))))
     assert decide(rung, shuffled, seed) == decide(rung, standings, seed)
@@ -79,14 +79,14 @@ def test_the_order_of_arrival_decides_nothing(
 
 @given(standings=standings, rung=rungs, seed=st.integers(0, 100))
 def test_a_smaller_rung_keeps_the_head_of_a_larger_one(
-    standings: dict[str, Standing | None], rung: Rung, seed: int
+    standings: dict[str, RungScore | None], rung: Rung, seed: int
 ) -> None:
     more = decide(replace(rung, keep=rung.keep + 1), standings, seed)
     assert more.going[: rung.keep] == decide(rung, standings, seed).going
 
 
 def test_ties_are_broken_by_the_seed() -> None:
-    tied = {name: Standing(0.5, 0.0) for name in "abcdefgh"}
+    tied = {name: RungScore(0.5, 0.0) for name in "abcdefgh"}
     orders = {tuple(rank(tied, 100, seed)) for seed in range(8)}
     assert len(orders) > 1
     assert rank(tied, 100, 3) == rank(tied, 100, 3)
@@ -122,13 +122,13 @@ def test_steps_spent_are_counted_by_hand() -> None:
 
 def test_where_a_configuration_stands_is_a_mean_over_seeds() -> None:
     seeds = [{"reward": 0.2, "cost": 0.5, "rate": 0.3}, {"reward": 0.4, "cost": 2.5, "rate": 0.3}]
-    found = standing(seeds, "reward", {"cost": 1.0, "rate": 0.1})
-    assert found == Standing(0.3, pytest.approx(0.5 + 0.2))
-    assert standing(seeds, "reward", {"cost": 1.5}) == Standing(0.3, 0.0)
-    assert standing([*seeds, {"reward": math.nan, "cost": 0.0}], "reward", {}) is None
+    found = rung_score(seeds, "reward", {"cost": 1.0, "rate": 0.1})
+    assert found == RungScore(0.3, pytest.approx(0.5 + 0.2))
+    assert rung_score(seeds, "reward", {"cost": 1.5}) == RungScore(0.3, 0.0)
+    assert rung_score([*seeds, {"reward": math.nan, "cost": 0.0}], "reward", {}) is None
     # 0.1 + 0.2 is not more than 0.3.
     sums = [{"reward": 0.0, "cost": 0.1 + 0.2}]
-    assert standing(sums, "reward", {"cost": 0.3}) == Standing(0.0, 0.0)
+    assert rung_score(sums, "reward", {"cost": 0.3}) == RungScore(0.0, 0.0)
 
 
 def spec(**changes: Any) -> SweepSpec:
@@ -182,7 +182,7 @@ class Cluster:
         last = at[max(at)] if at else {}
         return RunOutcome(run.run_id, status, trial.trial_id, "example", last, step, at)
 
-    def train(self, arm: Arm, trial: PlannedTrial) -> None:
+    def train(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
         """What a worker and the launch do with one trial."""
         if self.fails(trial):
             arm.record([replace(self.outcome(run, "failed", 0, trial), scores={})
@@ -210,7 +210,7 @@ class Cluster:
             arm.wait(going)
         arm.record(found)
 
-    def run(self, arm: Arm, stop_after: int | None = None) -> None:
+    def run(self, arm: MethodTaskPlan, stop_after: int | None = None) -> None:
         """Train everything, the later of `slots` trials first; or so many trials."""
         running: list[PlannedTrial] = []
         done = 0
@@ -227,9 +227,9 @@ class Cluster:
         return {run: (row.status, row.steps) for run, row in self.rows.items()}
 
 
-def make_arm(example: SweepSpec, cluster: Cluster | None = None) -> Arm:
+def make_arm(example: SweepSpec, cluster: Cluster | None = None) -> MethodTaskPlan:
     rows = cluster.rows if cluster else {}
-    return Arm(example, "lspc", TASK, "data", rows)
+    return MethodTaskPlan(example, "lspc", TASK, "data", rows)
 
 
 def best_safe(example: SweepSpec, runs: Iterable[list[PlannedRun]], curve: Curve) -> str:

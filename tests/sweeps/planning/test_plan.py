@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from safesweep.sweeps.planning.history import RunOutcome
-from safesweep.sweeps.planning.plan import Arm, make_arms, summarize
+from safesweep.sweeps.planning.plan import MethodTaskPlan, make_arms, summarize
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SweepSpec
 
@@ -28,8 +28,8 @@ def arm(
     store: Mapping[str, RunOutcome] | None = None,
     previous: list[str] | None = None,
     configs: Mapping[str, dict[str, Any]] | None = None,
-) -> Arm:
-    return Arm(example, "flrp", TASK, "data", store, previous or [], configs)
+) -> MethodTaskPlan:
+    return MethodTaskPlan(example, "flrp", TASK, "data", store, previous or [], configs)
 
 
 def completed(run_id: str, reward: float = 0.5, cost: float = 0.5) -> RunOutcome:
@@ -43,7 +43,7 @@ def completed(run_id: str, reward: float = 0.5, cost: float = 0.5) -> RunOutcome
     return RunOutcome(run_id, "completed", "trial", "example", scores)
 
 
-def all_trials(planned: Arm) -> list[PlannedTrial]:
+def all_trials(planned: MethodTaskPlan) -> list[PlannedTrial]:
     trials = []
     while (trial := planned.next_trial()) is not None:
         trials.append(trial)
@@ -57,7 +57,7 @@ def score(trial: PlannedTrial) -> list[RunOutcome]:
     ]
 
 
-def finish(planned: Arm) -> list[PlannedTrial]:
+def finish(planned: MethodTaskPlan) -> list[PlannedTrial]:
     """Run an arm to its end, two trials at a time, the later one ending first."""
     done: list[PlannedTrial] = []
     running: list[PlannedTrial] = []
@@ -96,10 +96,10 @@ def test_identity_covers_configuration_task_data_and_budget() -> None:
     reference = arm(example)
     all_trials(reference)
     others = [
-        Arm(example, "flrp", TASK, "other data"),
-        Arm(example, "flrp", "BoatNavigationHard-v0", "data"),
-        Arm(spec(steps=101), "flrp", TASK, "data"),
-        Arm(spec(fixed={"T": 1}), "flrp", TASK, "data"),
+        MethodTaskPlan(example, "flrp", TASK, "other data"),
+        MethodTaskPlan(example, "flrp", "BoatNavigationHard-v0", "data"),
+        MethodTaskPlan(spec(steps=101), "flrp", TASK, "data"),
+        MethodTaskPlan(spec(fixed={"T": 1}), "flrp", TASK, "data"),
     ]
     for other in others:
         all_trials(other)
@@ -130,7 +130,7 @@ def test_the_cost_limit_is_part_of_identity_where_it_changes_what_is_learned(
             algorithm=algorithm, fixed=fixed, search={"method": "grid"},
             space={"learning_rate": [1e-3]}, cost_limit=limit,
         )  # fmt: skip
-        planned = Arm(example, algorithm, TASK, "data")
+        planned = MethodTaskPlan(example, algorithm, TASK, "data")
         trial = planned.next_trial()
         assert trial is not None
         identities.append(trial.config_ids)
@@ -202,7 +202,9 @@ def searched(method: str = "tpe", num_configs: int = 14, **changes: Any) -> Swee
     )
 
 
-def stored(planned: Arm, keep: float = 1.0) -> tuple[dict[str, RunOutcome], dict[str, Any]]:
+def stored(
+    planned: MethodTaskPlan, keep: float = 1.0
+) -> tuple[dict[str, RunOutcome], dict[str, Any]]:
     """The store after the first part of an arm's configurations has ended."""
     runs = planned.suggested[: int(len(planned.suggested) * keep)]
     outcomes = {run.run_id: planned.outcomes[run.run_id] for group in runs for run in group}

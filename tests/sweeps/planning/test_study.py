@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safesweep.sweeps.planning.history import RunOutcome
-from safesweep.sweeps.planning.plan import Arm
+from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.search import Search
 from safesweep.sweeps.planning.study import StudyJournal, study_name
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -40,7 +40,7 @@ def ended(run_id: str, level: float, status: str = "completed") -> RunOutcome:
     return RunOutcome(run_id, status, "trial", "example", scores if status != "diverged" else {})
 
 
-def advance(planned: Arm, trials: int, statuses: dict[int, str] | None = None) -> None:
+def advance(planned: MethodTaskPlan, trials: int, statuses: dict[int, str] | None = None) -> None:
     """Run that many trials; `statuses` says how those ended that did not complete."""
     for number in range(trials):
         trial = planned.next_trial()
@@ -72,7 +72,7 @@ def numbers(study: Any) -> list[Any]:
 def test_optuna_reads_parameters_values_constraints_and_states(tmp_path: Path) -> None:
     from optuna.trial import TrialState
 
-    planned = Arm(spec(), "flrp", TASK, "data")
+    planned = MethodTaskPlan(spec(), "flrp", TASK, "data")
     advance(planned, 4, {1: "diverged", 2: "stopped"})
     assert planned.next_trial() is not None
     study = load(StudyJournal([planned]).content(), tmp_path)
@@ -99,7 +99,7 @@ def test_optuna_reads_parameters_values_constraints_and_states(tmp_path: Path) -
 def test_a_resumed_search_writes_the_same_study_without_duplicates(
     method: str, tmp_path: Path
 ) -> None:
-    whole = Arm(spec(method), "flrp", TASK, "data")
+    whole = MethodTaskPlan(spec(method), "flrp", TASK, "data")
     growing, before = StudyJournal([whole]), b""
     for _ in range(8):
         advance(whole, 1)
@@ -109,7 +109,7 @@ def test_a_resumed_search_writes_the_same_study_without_duplicates(
         before = content
     store = dict(list(whole.outcomes.items())[: 2 * 5])
     configs = {runs[0].config_id: runs[0].config for runs in whole.suggested}
-    resumed = Arm(spec(method), "flrp", TASK, "data", store, whole.run_ids, configs)
+    resumed = MethodTaskPlan(spec(method), "flrp", TASK, "data", store, whole.run_ids, configs)
     while not resumed.exhausted:
         advance(resumed, 1)
     expected = numbers(load(before, tmp_path))
@@ -118,7 +118,7 @@ def test_a_resumed_search_writes_the_same_study_without_duplicates(
 
 
 def test_nsga2_shows_reward_and_cost(tmp_path: Path) -> None:
-    planned = Arm(spec("nsga2"), "flrp", TASK, "data")
+    planned = MethodTaskPlan(spec("nsga2"), "flrp", TASK, "data")
     advance(planned, 8)
     study = load(StudyJournal([planned]).content(), tmp_path)
     assert study.metric_names == ["normalized_reward", "normalized_cost"]
@@ -129,7 +129,7 @@ def test_nsga2_shows_reward_and_cost(tmp_path: Path) -> None:
 def test_every_arm_has_a_study_grids_too(tmp_path: Path) -> None:
     space = {"learning_rate": [1e-3, 1e-4]}
     example = spec(algorithm=["flrp", "bc"], space=space, search={"method": "grid"})
-    arms = [Arm(example, name, TASK, "data") for name in example.algorithms]
+    arms = [MethodTaskPlan(example, name, TASK, "data") for name in example.algorithms]
     for planned in arms:
         while (trial := planned.next_trial()) is not None:
             planned.record(ended(run.run_id, 0.5) for run in trial.runs)
@@ -143,7 +143,10 @@ def test_every_arm_has_a_study_grids_too(tmp_path: Path) -> None:
 
 
 def test_searches_do_not_know_the_file() -> None:
-    first, second = Arm(spec(), "flrp", TASK, "data"), Arm(spec(), "flrp", TASK, "data")
+    first, second = (
+        MethodTaskPlan(spec(), "flrp", TASK, "data"),
+        MethodTaskPlan(spec(), "flrp", TASK, "data"),
+    )
     journal = StudyJournal([first])
     for _ in range(8):
         advance(first, 1)
@@ -154,7 +157,7 @@ def test_searches_do_not_know_the_file() -> None:
 
 
 def test_making_studies_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    planned = Arm(spec(), "flrp", TASK, "data")
+    planned = MethodTaskPlan(spec(), "flrp", TASK, "data")
     advance(planned, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -77,7 +77,7 @@ def test_safe_without_a_safe_episode_is_refused() -> None:
         method_of(data="safe").prepare(columns(costs=COSTS + 2.0))
     assert str(problem.value) == (
         "data: 'safe' leaves nothing to clone; "
-        "the cheapest of 3 episodes costs 4, above the limit 2"
+        "the lowest-cost of 3 episodes costs 4, above the limit 2"
     )
 
 
