@@ -18,7 +18,7 @@ from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
-from safesweep.trainables.measurements.point_tables import PointRequest, read_points
+from safesweep.trainables.measurements.request import MeasurementRequest
 
 ABLATIONS: dict[str, Ablation] = {
     ablation.id: ablation
@@ -105,10 +105,32 @@ def missing_runs(store: ResultStore, ablation: Ablation, scale: str) -> list[str
     return missing
 
 
-def missing_points(store: ResultStore, ablation: Ablation, scale: str) -> list[PointRequest]:
-    """The measurements of a scale that the store lacks."""
-    wanted = ablation.points.get(require_choice("scale", scale, SCALES), ())
-    return [request for request in wanted if read_points(store.uri, request.name) is None]
+def missing_measurements(
+    store: ResultStore, ablation: Ablation, scale: str
+) -> list[MeasurementRequest]:
+    """The measurements of a scale that the store lacks, or of which it lacks a run's."""
+    wanted = ablation.measurements.get(require_choice("scale", scale, SCALES), ())
+    return [
+        request
+        for request in wanted
+        if (
+            len(unmeasured_runs(store, request))
+            if request.sweep
+            else store.measurements(["name"], name=request.name).empty
+        )
+    ]
+
+
+def unmeasured_runs(store: ResultStore, request: MeasurementRequest) -> pandas.DataFrame:
+    """The completed runs of a measurement's sweep in trials that have not been measured whole;
+    their rows of `runs`. None where the measurement needs no runs, or the store has no such sweep.
+    """
+    if request.sweep not in set(store.sweeps(["sweep"])["sweep"]):
+        return store.runs(run_id=[])
+    runs = store.runs(sweep=request.sweep, status="completed")
+    measured = set(store.measurements(["run_id"], name=request.name)["run_id"])
+    trials = set(runs.loc[~runs["run_id"].isin(measured), "trial_id"])
+    return runs[runs["trial_id"].isin(trials)]
 
 
 def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
@@ -143,7 +165,7 @@ def _require_complete(
         raise InvalidInput(
             f"{lacks} {len(missing)} runs of scale {scale!r} (the first: {missing[0]}); {remedy}"
         )
-    unmeasured = missing_points(store, ablation, scale)
+    unmeasured = missing_measurements(store, ablation, scale)
     if unmeasured:
         raise InvalidInput(f"{lacks} the measurement {unmeasured[0].name!r}; {remedy}")
 
@@ -199,8 +221,8 @@ def reproduce(
         if sweeps:
             raise InvalidInput(f"{ablation.id}: looks at datasets, not at sweeps")
         names, absent = ablation.datasets[scale], []
-    if ablation.points and not sweeps:
-        names = tuple(request.name for request in ablation.points[scale])
+    if ablation.measurements and not sweeps:
+        names = tuple(request.name for request in ablation.measurements[scale])
     results = pandas.DataFrame() if absent else ablation.collect(store, names)
     if results.empty:
         wanted = f"of sweep {', '.join(sweeps)}" if sweeps else f"at scale {scale!r}"

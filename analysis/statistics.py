@@ -49,7 +49,8 @@ class Estimate:
 
 def mean(strata: Sequence[FloatArray]) -> FloatArray:
     """Mean over tasks of the means over seeds. `strata`: one [..., seeds] a task."""
-    return np.mean([task.mean(axis=-1) for task in strata], axis=0)
+    over_tasks: FloatArray = np.mean([task.mean(axis=-1) for task in strata], axis=0)
+    return over_tasks
 
 
 def interquartile_mean(strata: Sequence[FloatArray]) -> FloatArray:
@@ -59,9 +60,11 @@ def interquartile_mean(strata: Sequence[FloatArray]) -> FloatArray:
 
 def median(strata: Sequence[FloatArray]) -> FloatArray:
     """Median over tasks of the means over seeds; of a single task, the median over its seeds."""
-    if len(strata) == 1:
-        return np.median(strata[0], axis=-1)
-    return np.median([task.mean(axis=-1) for task in strata], axis=0)
+    values, axis = (
+        (strata[0], -1) if len(strata) == 1 else ([task.mean(axis=-1) for task in strata], 0)
+    )
+    middle: FloatArray = np.median(values, axis=axis)
+    return middle
 
 
 STATISTICS: dict[str, Callable[[Sequence[FloatArray]], FloatArray]] = {

@@ -18,7 +18,6 @@ from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
-from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.imports import import_evaluations
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
@@ -150,19 +149,8 @@ def train_trial(
     ending: Ending | None = None,
 ) -> None:
     """Train one population, as a worker does."""
-    resolve = ALGORITHMS[planned.algorithm].config_class.resolve
-    trial = Trial(
-        planned.algorithm,
-        get_task(planned.task),
-        dataset,
-        [resolve(run.config) for run in planned.runs],
-        [run.seed for run in planned.runs],
-        spec.steps,
-        spec.evaluate_every,
-        spec.evaluate_episodes,
-        spec.cost_limit_of(planned.task),
-        writer=writer,
-    )
+    request = planned.request(spec, writer.storage, gpu=0)
+    trial = Trial(request, get_task(planned.task), dataset, writer)
     while not trial.done:
         trial.advance()
         if ending is not None and not trial.done:

@@ -28,7 +28,8 @@ ON_A_STORE: list[list[str]] = [
     *(["show", sweep] for sweep in SWEEPS),
     ["query", NULLS],
     *(["query", f"SELECT * FROM {view}"] for view in
-      ("runs", "finals", "evaluations", "hyperparameters", "sweeps", "published", "confirmations")),
+      ("runs", "finals", "evaluations", "hyperparameters", "sweeps", "published", "confirmations",
+       "measurements")),
     ["query", "SELECT * FROM runs WHERE false"],
     *(["select", "--rule", rule] for rule in RULES),
     *(["select", "--rule", rule, "--cost-limit", "20"] for rule in RULES),

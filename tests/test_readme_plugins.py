@@ -18,6 +18,7 @@ from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task, make_simulator
 from safesweep.trainables.tasks.rollout import rollout
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial, train
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -112,10 +113,9 @@ def test_the_ablation(door: None, tmp_path: Path) -> None:
 def test_the_logger(door: None, boat: Dataset, tmp_path: Path) -> None:
     load_plugin(str(tmp_path / "my_logger.py"))
     config = BehaviorCloningConfig.resolve({"hidden_dim": 8})
-    trial = Trial(
-        "bc", get_task("BoatNavigation"), boat, [config], [0], 2, 1, 1, 1.0,
-        writer=ResultWriter(str(tmp_path / "store"), "logged"),
-    )  # fmt: skip
+    request = TrialRequest("bc", boat.task, [config.to_dict()], [0], 2, 1, 1, 1.0)
+    writer = ResultWriter(str(tmp_path / "store"), "logged")
+    trial = Trial(request, get_task("BoatNavigation"), boat, writer)
     while not trial.done:
         trial.advance()
     names = {path.name for path in (tmp_path / "store" / "costs").iterdir()}

@@ -1,7 +1,6 @@
 """The Ray Tune trainable: one Tune trial trains one population."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,35 +11,24 @@ from ray import tune
 from safesweep.search_spaces.plugins import load_plugins
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training import memory
-from safesweep.trainables.training.trial import Trial, pick_device
+from safesweep.trainables.training.request import TrialRequest
+from safesweep.trainables.training.trial import Trial
 
 
 class SafeRLTrainable(tune.Trainable):
     """Trains the runs of one population; each `train()` call goes to the next evaluation.
 
-    Config keys:
-        algorithm, task: names in the registries.
-        hyperparameters, seeds: one configuration and its seeds; or
-        configs, seeds: parallel lists, one entry a run.
-        steps: gradient steps of each run.
-        evaluate_every, episodes: evaluation rhythm; defaults `steps` and 20.
-        cost_limit: of an episode; default the task's.
-        dataset: a Dataset, an object-store reference to one, or a source for `load_dataset`.
-        continue_from: of a shorter trial that is to be carried on, `trial_id` and `run_ids`.
-        storage, sweep: where rows go; without `storage` nothing is written.
-        device: auto, cpu or cuda. threads: of a CPU trial.
-        gpu: the share of a GPU's memory that the worker may take; default all.
-        compiled: whether to compile the gradient step; default no.
-        halvings: how often the population was halved for lack of memory, for the record.
-        until: the evaluation step at which the trial pauses; default `steps`, no pause. It is
-            `done` then, with `paused` and its `evaluations` so far in the result, and goes on from
-            its checkpoint when it is set up anew.
-        plugins: what has to be loaded first, as `plugin_sources` gives it.
-        stop, stop_at: runs to stop at an evaluation step, by run_id with the reason.
+    The configuration's keys are the fields of `TrialRequest`, of which `algorithm`, `task` and
+    `steps` have to be there, and
+        hyperparameters: one configuration for all `seeds`, instead of `configs`.
+        dataset: a Dataset, an object-store reference to one, or a source for `load_dataset`;
+            default "auto".
+
+    A trial with `until` is `done` at that step, with `paused` and its `evaluations` so far in the
+    result, and goes on from its checkpoint when it is set up anew.
 
     Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
     runs that have not diverged, of the method's first policy), `per_config` (the same for each
@@ -48,16 +36,20 @@ class SafeRLTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        torch.set_num_threads(int(config.get("threads", 1)))
+        request = TrialRequest.from_config(config)
+        torch.set_num_threads(request.threads)
         # What the worker trained before goes first, or both would have to fit.
         self.__dict__.pop("trial_plan", None)
-        if config.get("halvings"):
+        if request.halvings:
             memory.release()
-        memory.limit_gpu_share(float(config.get("gpu", 1)))
-        self.trial_plan = self._build(config)
-        self._until = int(config.get("until") or config["steps"])
-        self._stop: Mapping[str, str] = config.get("stop") or {}
-        self._stop_at = int(config.get("stop_at") or 0)
+        memory.limit_gpu_share(request.gpu)
+        load_plugins(request.plugins)
+        task = get_task(request.task)
+        dataset = fetch_dataset(task.name, config.get("dataset", "auto"))
+        writer = ResultWriter(request.storage, request.sweep) if request.storage else None
+        self.trial_plan = Trial(request, task, dataset, writer)
+        self._until = request.until or request.steps
+        self._stop, self._stop_at = request.stop, request.stop_at
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -81,32 +73,6 @@ class SafeRLTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """See `save_checkpoint`."""
-
-    def _build(self, config: Mapping[str, Any]) -> Trial:
-        load_plugins(config.get("plugins", ()))
-        algorithm = config["algorithm"]
-        config_class = find_method(algorithm).config_class
-        seeds = list(config.get("seeds", [0]))
-        values = config.get("configs") or [config.get("hyperparameters", {})] * len(seeds)
-        task = get_task(config["task"])
-        storage = config.get("storage")
-        steps = int(config["steps"])
-        return Trial(
-            algorithm,
-            task,
-            fetch_dataset(task.name, config.get("dataset", "auto")),
-            [config_class.resolve(entry) for entry in values],
-            seeds,
-            steps,
-            int(config.get("evaluate_every") or steps),
-            int(config.get("episodes", 20)),
-            task.limit_or_own(config.get("cost_limit")),
-            pick_device(config.get("device", "auto")),
-            ResultWriter(storage, config.get("sweep", "unnamed")) if storage else None,
-            int(config.get("halvings", 0)),
-            config.get("continue_from"),
-            bool(config.get("compiled", False)),
-        )
 
 
 def fetch_dataset(task: str, source: Any) -> Dataset:

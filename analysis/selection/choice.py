@@ -381,7 +381,8 @@ def _ranking(candidates: pandas.DataFrame, judgement: Judgement) -> npt.NDArray[
     """Positions in order of preference; ties keep the order of the rows."""
     levels = _levels(candidates, judgement)
     keys = [rounded(-level.values if level.maximize else level.values) for level in levels]
-    return np.lexsort((np.arange(len(candidates)), *reversed(keys)))
+    order: npt.NDArray[np.int64] = np.lexsort((np.arange(len(candidates)), *reversed(keys)))
+    return order
 
 
 def _row(

@@ -75,7 +75,8 @@ class ResultStore(StoreReader):
 
     def sql(self, query: str) -> pandas.DataFrame:
         """Answer one SQL query (DuckDB's dialect) over the views `runs`, `finals`, `evaluations`,
-        `episodes`, `metrics`, `hyperparameters`, `sweeps`, `confirmations` and `published`.
+        `episodes`, `metrics`, `hyperparameters`, `sweeps`, `confirmations`, `measurements` and
+        `published`.
 
         The connection is closed to files, network, extensions and settings. The column `sweep`
         is the sweep that trained a run; what a sweep comprises is `sweeps.run_ids`.
@@ -115,7 +116,8 @@ class ResultStore(StoreReader):
             connection.execute("SET enable_external_access = false")
             odd = bool(_PATTERN_SIGNS & set(self._root))
             for table, found in parts.items():
-                if self._local and found and not odd:
+                older = table == "measurements" and bool(self._older_measurements())
+                if self._local and found and not odd and not older:
                     source = parts_source(found)
                 else:
                     source = f"stored_{table}"
@@ -193,7 +195,8 @@ class ResultStore(StoreReader):
             listed = ", ".join(map(identifier, chosen))
             query = f"SELECT {listed} FROM finals WHERE {condition} ORDER BY run_id, policy"
             table: pa.Table = connection.sql(query, params=values).to_arrow_table()
-            return table.to_pandas()
+            frame: pandas.DataFrame = table.to_pandas()
+            return frame
 
     def _judged(self, step: str | int, filters: dict[str, object]) -> pandas.DataFrame:
         condition, values, members = self._where("evaluations", filters)

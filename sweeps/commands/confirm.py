@@ -95,6 +95,8 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     require_number("seeds", arguments.seeds, 0, integer=True)
     if arguments.seeds and arguments.sweep is None:
         raise InvalidInput("seeds: fresh ones can be trained for one sweep only; give --sweep")
+    if arguments.address is not None and not arguments.seeds:
+        raise InvalidInput("address: is where fresh seeds are trained; give --seeds, too")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     chosen = choice.chosen[choice.chosen["config_id"].notna()]
@@ -128,7 +130,8 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
 def _chosen_rows(row: dict[Any, Any], selected: "pandas.DataFrame") -> "pandas.DataFrame":
     """Of the rows behind the choice those of one chosen configuration and policy."""
     same = (selected["config_id"] == row["config_id"]) & (selected["task"] == row["task"])
-    return selected[same & (selected["policy"] == row["policy"])]
+    chosen: pandas.DataFrame = selected[same & (selected["policy"] == row["policy"])]
+    return chosen
 
 
 def _readable(table: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -159,6 +162,9 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     from safesweep.trainables.store.scores import last_evaluations
 
     require_choice("show", arguments.show, REPORTS)
+    require_number("random_seed", arguments.random_seed, 0, integer=True)
+    if arguments.every_configuration and "rule" in vars(arguments).get("_given", {}):
+        raise InvalidInput("rule: chooses, and --every-configuration takes all; leave one out")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     by = ["algorithm"]

@@ -170,18 +170,16 @@ def _reproduce(
 
 def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:
     """Measure on the trained networks what the ablation wants and the store lacks."""
-    from safesweep.analysis.reproduction import missing_points
+    from safesweep.analysis.reproduction import missing_measurements, unmeasured_runs
 
-    wanted = missing_points(store, ablation, arguments.scale)
+    wanted = missing_measurements(store, ablation, arguments.scale)
     if not wanted:
         return
-    from safesweep.trainables.measurements.points import measure_points
+    from safesweep.trainables.measurements.registry import measure
 
     for request in wanted:
-        say(f"{ablation.id}: measuring {request.view} of {request.name}")
-        # A view without a sweep needs no runs.
-        runs = store.runs(sweep=request.sweep) if request.sweep else store.runs()[:0]
-        measure_points(arguments.storage, request, runs)
+        say(f"{ablation.id}: measuring {request.measurement} of {request.name}")
+        measure(arguments.storage, request, unmeasured_runs(store, request))
 
 
 def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:

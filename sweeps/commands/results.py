@@ -51,8 +51,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = commands.add_parser(
         "query",
         help="answer a SQL query over a store",
-        description="DuckDB SQL over the views runs, evaluations, episodes, metrics, sweeps and "
-        "published. Read-only; other files, settings and extensions are out of reach.",
+        description="DuckDB SQL over the views runs, finals, evaluations, episodes, metrics, "
+        "hyperparameters, sweeps, confirmations, measurements and published. Read-only; other "
+        "files, settings and extensions are out of reach.",
     )
     parser.add_argument("sql", help="one SELECT")
     _common(parser)

@@ -31,7 +31,7 @@ def calibrate(
     begun = as_begun(spec, previous_spec)
     if not begun.calibrated:
         return begun, f"configs_per_trial {begun.configs_per_trial}, as this sweep began"
-    from safesweep.trainables.training.trial import pick_device
+    from safesweep.trainables.training.devices import pick_device
 
     device = pick_device("auto") if spec.gpu and num_gpus != 0 else "cpu"
     choices = _choices(spec, _concurrent(spec, num_cpus, num_gpus, device))
@@ -89,15 +89,20 @@ def _choices(spec: SweepSpec, concurrent: int) -> list[int]:
 def _speeds(
     spec: SweepSpec, algorithm: str, datasets: Mapping[str, Any], choices: list[int], device: str
 ) -> dict[int, float]:
-    from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
+    from safesweep.trainables.training.request import TrialRequest
     from safesweep.trainables.training.throughput import measured_speeds
 
-    method, task = ALGORITHMS[algorithm], spec.tasks[0]
-    config = method.config_class.resolve(spec.resolve(algorithm, {}))
-    seeds = len(spec.seeds)
-    speeds = measured_speeds(
-        method, config, get_task(task), datasets[task], spec.steps,
-        [n * seeds for n in choices], SECONDS, spec.threads, device,
-    )  # fmt: skip
+    task, seeds = spec.tasks[0], len(spec.seeds)
+    request = TrialRequest(
+        algorithm,
+        task,
+        [spec.resolve(algorithm, {})],
+        [0],
+        spec.steps,
+        device=device,
+        threads=spec.threads,
+    )
+    sizes = [n * seeds for n in choices]
+    speeds = measured_speeds(request, get_task(task), datasets[task], sizes, SECONDS)
     return {size // seeds: speed for size, speed in speeds.items()}

@@ -21,7 +21,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from safesweep.search_spaces.plugins import plugin_sources
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, classify, describe_error
@@ -341,7 +340,7 @@ def _ray(
     import ray
 
     if ray.is_initialized():
-        yield ray.cluster_resources()
+        yield ray.cluster_resources()  # type: ignore[no-untyped-call]
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     wanted, cluster = wanted_address(address), None
@@ -372,7 +371,7 @@ def _ray(
         except Exception as problem:  # whatever a machine may lack
             raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
         try:
-            yield ray.cluster_resources()
+            yield ray.cluster_resources()  # type: ignore[no-untyped-call]
         finally:
             with _own_termination():
                 ray.shutdown()
@@ -571,7 +570,7 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     What Tune then still sees fail is a lost worker, and only that is worth trying again.
     """
 
-    class GuardedTrainable(trainable):
+    class GuardedTrainable(trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             self._failure: Failure | None = None
             self._before = output_so_far()
@@ -602,45 +601,6 @@ def _guarded(trainable: type[Any]) -> type[Any]:
     return GuardedTrainable
 
 
-def _trial_config(
-    spec: SweepSpec,
-    storage: str,
-    trial: PlannedTrial,
-    dataset: Any,
-    request: Mapping[str, float],
-) -> dict[str, Any]:
-    return {
-        "plugins": plugin_sources(),
-        "algorithm": trial.algorithm,
-        "task": trial.task,
-        "configs": [run.config for run in trial.runs],
-        "seeds": [run.seed for run in trial.runs],
-        "run_ids": [run.run_id for run in trial.runs],
-        "trial_id": trial.trial_id,
-        "steps": spec.steps,
-        "until": trial.until,
-        "stop": dict(trial.stop),
-        "stop_at": trial.since,
-        "evaluate_every": spec.evaluate_every,
-        "episodes": spec.episodes_of(trial.task),
-        "cost_limit": spec.cost_limit,
-        "sweep": spec.name,
-        "storage": storage,
-        "dataset": dataset,
-        "continue_from": None
-        if trial.continuation.trial is None
-        else {
-            "trial_id": trial.continuation.trial.trial_id,
-            "run_ids": trial.continuation.trial.run_ids,
-        },
-        "device": "auto" if request["gpu"] else "cpu",
-        "gpu": request["gpu"],
-        "halvings": trial.halvings,
-        "threads": spec.threads,
-        "compiled": spec.compiled,
-    }
-
-
 def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float]) -> Any:
     """Hands the trials of a queue to Tune in the form of its search algorithms."""
     from ray.tune.search import Searcher
@@ -662,13 +622,12 @@ def _queue_searcher(queue: Queue, data: _Datasets, request: Mapping[str, float])
                 over = self._queue.over or self._queue.problem is not None
                 return Searcher.FINISHED if over else None
             launch, trial = self._trials[trial_id] = found
-            config = _trial_config(
-                launch.spec,
-                launch.writer.storage,
-                trial,
-                self._data.reference(launch.spec, trial.task),
-                self._request,
-            )
+            wanted = trial.request(launch.spec, launch.writer.storage, self._request["gpu"])
+            config = {
+                **wanted.to_config(),
+                "trial_id": trial.trial_id,
+                "dataset": self._data.reference(launch.spec, trial.task),
+            }
             return {"trial": _Sealed(config)}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def output_of_lost_worker(message: str) -> str:
     import ray
 
     folder = _logs_folder()
-    if host[1] == ray.util.get_node_ip_address():
+    if host[1] == ray.util.get_node_ip_address():  # type: ignore[no-untyped-call]
         return worker_files(folder, int(pid[1]))
     name = os.path.basename(os.path.dirname(folder))
     read = ray.remote(num_cpus=0, resources={f"node:{host[1]}": 0.001})(_worker_files_of)

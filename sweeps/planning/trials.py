@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from safesweep.search_spaces.plugins import plugin_sources
 from safesweep.sweeps.planning.continuation import (
     NOTHING_SHORTER,
     Continuation,
 )
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store import identity
+from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 
 Config = dict[str, Any]
 
@@ -80,6 +83,39 @@ class PlannedTrial:
     def seeds(self) -> tuple[int, ...]:
         """The seeds, each once."""
         return tuple(dict.fromkeys(run.seed for run in self.runs))
+
+    def request(self, spec: SweepSpec, storage: str, gpu: float) -> TrialRequest:
+        """What a worker is asked to do.
+
+        Args:
+            gpu: the share of a GPU that it has; 0 where there is none.
+        """
+        shorter = self.continuation.trial
+        return TrialRequest(
+            algorithm=self.algorithm,
+            task=self.task,
+            configs=[run.config for run in self.runs],
+            seeds=[run.seed for run in self.runs],
+            steps=spec.steps,
+            evaluate_every=spec.evaluate_every,
+            episodes=spec.episodes_of(self.task),
+            cost_limit=spec.cost_limit,
+            device="auto" if gpu else "cpu",
+            compiled=spec.compiled,
+            run_ids=[run.run_id for run in self.runs],
+            halvings=self.halvings,
+            continue_from=None
+            if shorter is None
+            else ContinuedTrial(shorter.trial_id, tuple(shorter.run_ids)),
+            until=self.until,
+            stop=self.stop,
+            stop_at=self.since,
+            storage=storage,
+            sweep=spec.name,
+            threads=spec.threads,
+            gpu=gpu,
+            plugins=plugin_sources(),
+        )
 
     def halves(self) -> tuple["PlannedTrial", "PlannedTrial"]:
         """Two populations of half the size; the seeds of a configuration stay together if they can.

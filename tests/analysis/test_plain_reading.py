@@ -14,7 +14,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.schema import TABLES
 
-_WRITTEN = [table for table in TABLES if table != "confirmations"]
+_WRITTEN = [table for table in TABLES if table not in ("confirmations", "measurements")]
 _KINDS = {
     "string": ("object", "String", "VARCHAR"),
     "int64": ("int64", "Int64", "BIGINT"),

@@ -15,10 +15,13 @@ from safesweep.analysis.reproduction import (
     missing_runs,
     register_ablation,
     reproduce,
+    unmeasured_runs,
 )
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.measurements.request import MeasurementRequest
+from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import TASKS
 
 CONFIGS = [{"feasibility_expectile": level} for level in EXPECTILES]
@@ -142,3 +145,25 @@ def test_an_ablation_is_drawn_compared_and_scored(small_store, tmp_path: Path) -
 def test_a_store_without_any_run_of_the_scale_is_one_line(small_store, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="holds no completed run at scale 'paper'"):
         reproduce(TABLE_8, small_store, "paper", tmp_path, "the command")
+
+
+def test_only_trials_that_have_not_been_measured_are_measured(tmp_path: Path) -> None:
+    writer = ResultWriter(str(tmp_path), "sweep")
+    keys = {"algorithm": "lspc", "task": "BallRun", "seed": 0}
+    for trial, status in (("t1", "completed"), ("t2", "completed"), ("t3", "diverged")):
+        row = {"run_id": f"{trial}-0", "config_id": trial, "trial_id": trial, "status": status}
+        writer.write_trial(trial, [{**keys, **row, "config": {}}])
+    writer.write_sweep("", ["t1-0", "t2-0", "t3-0"], "completed")
+    store = ResultStore(tmp_path)
+    request = MeasurementRequest("sweep", "lspc_actions", "sweep")
+    assert set(unmeasured_runs(store, request)["trial_id"]) == {"t1", "t2"}
+    number = {"view": "states", "point": 0, "quantity": "inside_share", "value": 1.0}
+    writer.write_measurements("sweep", "t1", [{**keys, **number, "run_id": "t1-0"}])
+    assert set(unmeasured_runs(store, request)["trial_id"]) == {"t2"}
+    assert unmeasured_runs(store, replace(request, sweep="other")).empty
+    # A text file of an older store counts.
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points/sweep.csv").write_text(
+        "run_id,seed,task,view,point,quantity,value\nt2-0,0,BallRun,states,0,inside_share,1\n"
+    )
+    assert unmeasured_runs(store, request).empty

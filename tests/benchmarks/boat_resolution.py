@@ -29,7 +29,7 @@ from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.methods.safefql import SafeFQL
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.training.optimizer import adam_, differentiable, gradients_of, init_adam
-from safesweep.trainables.training.population import Population
+from tests.trainables.populations import make_population
 
 TASK = "BoatNavigation-v0"
 SEEDS = (0, 1, 2)
@@ -130,7 +130,7 @@ def trained_regret(dataset: Dataset, method: str, steps: Sequence[int]) -> list[
     """Regret of a method's critic of safety after each number of steps, mean of the seeds."""
     critic, repeats, settings = CRITICS[method]
     config = ALGORITHMS[method].config_class.resolve(settings)
-    population = Population(
+    population = make_population(
         ALGORITHMS[method], [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 2 * max(steps), 1.0
     )
     places, found = places_where_directions_matter(), []
@@ -170,7 +170,7 @@ def told_regret(dataset: Dataset, steps: Sequence[int]) -> list[float]:
 def informed_cost(dataset: Dataset, safety_weight: float) -> list[float]:
     """Cost of the actor that is told V, 100 episodes a seed."""
     config = SafeFQL.config_class.resolve({**SETTINGS, "safety_weight": safety_weight})
-    population = Population(
+    population = make_population(
         TrulyInformedSafeFQL, [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 3000, 1.0
     )
     population.advance(3000)

@@ -24,6 +24,7 @@ from safesweep.trainables.components.conformal import (
     violation_ahead,
 )
 from tests.benchmarks.measurement import add_json_option, print_table, write_json
+from tests.trainables.populations import make_population
 
 TASKS = ("BoatNavigation-v0", "BoatNavigationHard-v0")
 LEVELS = (0.05, 0.1, 0.2)
@@ -43,7 +44,6 @@ def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
     from safesweep.trainables.data.sources import load_dataset
     from safesweep.trainables.methods.safefql import SafeFQL, SafeFQLConfig
     from safesweep.trainables.tasks.registry import get_task
-    from safesweep.trainables.training.population import Population
 
     task, dataset = get_task(task_name), load_dataset(task_name, "collect")
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
         collect_dataset(task, default_episodes(task), NEW_EPISODES_SEED, path)
         new = read_dataset(path, task)
     config = SafeFQLConfig.resolve(VALUES)
-    runs = Population(
+    runs = make_population(
         SafeFQL, [config] * seeds, list(range(seeds)), task, dataset, steps, task.cost_limit
     )
     window = config.calibration_window

@@ -37,12 +37,12 @@ def population_of(method: str, task_name: str, size: int, values: dict[str, Any]
     """Untrained members of a method."""
     from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
-    from safesweep.trainables.training.population import Population
+    from tests.trainables.populations import make_population
 
     task = get_task(task_name)
     config = ALGORITHMS[method].config_class.resolve(values)
     seeds = list(range(size))
-    return Population(
+    return make_population(
         ALGORITHMS[method],
         [config] * size,
         seeds,

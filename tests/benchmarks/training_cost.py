@@ -54,8 +54,9 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
 
     from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
-    from safesweep.trainables.training.population import Population, phase_boundaries, problem_spec
-    from safesweep.trainables.training.trial import pick_device
+    from safesweep.trainables.training.devices import pick_device
+    from safesweep.trainables.training.population import phase_boundaries, problem_spec
+    from tests.trainables.populations import make_population
 
     torch.set_num_threads(threads)
     device = pick_device(device)
@@ -66,7 +67,7 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     phases = ALGORITHMS[method](config, problem_spec(task, dataset, 1.0)).phases
     # Long enough that the shortest phase has room for what is measured.
     budget = int((WARM_UP + steps + 1) / min(phase.share for phase in phases)) + len(phases)
-    runs = Population(
+    runs = make_population(
         ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, budget,
         task.cost_limit, device,
     )  # fmt: skip

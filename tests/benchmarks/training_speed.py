@@ -58,13 +58,14 @@ def measure(
     from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
     from safesweep.trainables.training import population as populations
-    from safesweep.trainables.training.population import Population, phase_boundaries
+    from safesweep.trainables.training.population import phase_boundaries
     from tests.benchmarks.eager_reference import EagerRun, networks_are_modules
+    from tests.trainables.populations import make_population
 
     torch.set_num_threads(threads)
     task, dataset = get_task(TASK), random_dataset(TASK, *DATA)
     config = ALGORITHMS[method].config_class.resolve({**PAPER_SIZES[method], **sizes})
-    runs = Population(
+    runs = make_population(
         ALGORITHMS[method], [config] * population, list(range(population)), task, dataset, BUDGET,
         task.cost_limit, device, compiled,
     )  # fmt: skip

@@ -22,7 +22,7 @@ def jacobian_norm(
     latents [S, K, d] in each of the states [S, o]: [S]."""
 
     def one(observation: Tensor, latent: Tensor) -> Tensor:
-        jacobian = jacrev(lambda u: decode(observation, u))(latent)
+        jacobian: Tensor = jacrev(lambda u: decode(observation, u))(latent)
         return jacobian.square().sum().sqrt()
 
     norms: Tensor = vmap(one)(observations, latents.mean(1))

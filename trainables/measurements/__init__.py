@@ -1,1 +1,1 @@
-"""What ablations measure on trained runs, and confirmations."""
+"""What ablations measure on trained runs, a file a paper, and confirmations."""

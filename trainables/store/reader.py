@@ -1,6 +1,7 @@
 """Reading the tables of a result store: Arrow and pandas, from whole parts only."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -135,6 +136,16 @@ class StoreReader:
         """One row per run and policy that was evaluated again after it had been chosen."""
         return self._frame("confirmations", filters, columns)
 
+    def measurements(
+        self, columns: Sequence[str] | None = None, **filters: object
+    ) -> pandas.DataFrame:
+        """One row per number that an ablation measured on a trained run. Arguments as in `runs`.
+
+        `name` says for which ablation and scale, `view` of which set of points; `run_id` is empty
+        where it was measured on no run of a sweep.
+        """
+        return self._frame("measurements", filters, columns)
+
     def hyperparameters(
         self, columns: Sequence[str] | None = None, **filters: object
     ) -> pandas.DataFrame:
@@ -263,9 +274,10 @@ class StoreReader:
                 file.read_row_group(group, columns=None if whole else [column])[column]
                 for group in range(file.num_row_groups)
             )
-            return pandas.concat(
+            joined: pandas.Series = pandas.concat(
                 [pandas.Series(dtype=object), *(values.to_pandas() for values in groups)]
             )
+            return joined
         return None
 
     def _checksum_of(self, part: Part) -> int | None:
@@ -316,7 +328,7 @@ class StoreReader:
                 term = ds.field(column).isin(as_list(wanted))
             condition = term if condition is None else condition & term
         if not types:
-            return dataset.to_table(columns=names, filter=condition).to_pandas()
+            return _frame_of(dataset.to_table(columns=names, filter=condition))
         chosen = names or known
         wanted_types = {name: types[name] for name in types if name in {*chosen, *later}}
         stored = [name for name in dataset.schema.names if name in {*chosen, *wanted_types}]
@@ -326,7 +338,7 @@ class StoreReader:
         rows = _with_hyperparameters(rows, wanted_types)
         for column, wanted in later.items():
             rows = rows.filter(pc.is_in(rows[column], value_set=pa.array(as_list(wanted))))
-        return rows.select(chosen).to_pandas()
+        return _frame_of(rows.select(chosen))
 
     def _hyperparameter_types(self, parts: Sequence[Part]) -> dict[str, pa.DataType]:
         """The columns `hp_<name>` of `runs` with their types, by name; what the parts say of their
@@ -452,6 +464,37 @@ class StoreReader:
     def _dataset(self, table: str, parts: Sequence[Part] | None = None) -> ds.Dataset:
         parts = self._parts(table) if parts is None else parts
         schema = self._schema(table, parts)
+        older = self._older_measurements() if table == "measurements" else []
+        if older:
+            rows = pa.Table.from_pandas(
+                pandas.concat(older).reindex(columns=schema.names), schema, preserve_index=False
+            )
+            whole = [self._dataset_of(table, parts, schema)] if parts else []
+            return ds.dataset([*whole, ds.dataset(rows)])
+        return self._dataset_of(table, parts, schema)
+
+    def _older_measurements(self) -> list[pandas.DataFrame]:
+        """What stores before version 4 hold beside their tables, a text file a name."""
+        found = []
+        selector = fs.FileSelector(f"{self._root}/points", allow_not_found=True)
+        with store_problems(self.uri, "read"):
+            for info in self._filesystem.get_file_info(selector):
+                name = info.base_name.removesuffix(".csv")
+                if info.type != fs.FileType.File or name in ("", info.base_name):
+                    continue
+                with self._filesystem.open_input_stream(info.path) as stream:
+                    content = stream.read()
+                try:
+                    rows = pandas.read_csv(io.BytesIO(content), dtype={"run_id": str})
+                except ValueError as error:
+                    reason = " ".join(str(error).split())
+                    _log.warning("storage: left out %s, not a table (%s)", info.path, reason)
+                    continue
+                if len(rows) and {"run_id", "view", "value"} <= set(rows):
+                    found.append(rows.assign(name=name, sweep=name).fillna({"run_id": ""}))
+        return sorted(found, key=lambda rows: str(rows["name"].iloc[0]))
+
+    def _dataset_of(self, table: str, parts: Sequence[Part], schema: pa.Schema) -> ds.Dataset:
         if not parts:
             return ds.dataset(schema.empty_table())
         return ds.dataset(
@@ -547,6 +590,11 @@ def _with_hyperparameters(runs: pa.Table, types: Mapping[str, pa.DataType]) -> p
         else:
             runs = runs.append_column(column, taken)
     return runs
+
+
+def _frame_of(table: pa.Table) -> pandas.DataFrame:
+    frame: pandas.DataFrame = table.to_pandas()
+    return frame
 
 
 def _typed(value: Any, kind: pa.DataType) -> Any:

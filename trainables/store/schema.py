@@ -19,6 +19,7 @@ together, by the names of their columns: one that a part lacks is null there.
 4: adds runs.traceback: what a failed run raised, whole.
    Adds hyperparameters, instead of a column `hp_<name>` of runs for each.
    Adds runs.evaluation_count and the other counts: how many rows of a run there are to be.
+   Adds measurements, which were text files (`points/<name>.csv`) before.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -131,6 +132,17 @@ TABLES: dict[str, dict[str, str]] = {
         "episodes": "int64",
         "code_version": "string",
         "confirmed_at": "timestamp[us, tz=UTC]",
+    },
+    "measurements": {
+        "run_id": "string",
+        "name": "string",
+        "algorithm": "string",
+        "task": "string",
+        "seed": "int64",
+        "view": "string",
+        "point": "int64",
+        "quantity": "string",
+        "value": "float64",
     },
 }
 

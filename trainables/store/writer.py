@@ -12,6 +12,7 @@ On a local disk writers hold a shared lock while they put parts into place, so t
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import uuid
@@ -59,8 +60,11 @@ def storage_location(storage: str) -> str:
     """The absolute path of a local store, or the URI as given.
 
     Raises:
-        InvalidInput: it begins with the home folder of a user whom this machine does not know.
+        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of
+            a user whom this machine does not know.
     """
+    if not storage.strip():
+        raise InvalidInput("storage: is empty; it must be a folder or a URI")
     if "://" in storage:
         return storage
     try:
@@ -71,6 +75,8 @@ def storage_location(storage: str) -> str:
             f"storage: {storage!r} begins with the home folder of an unknown user, {user}; write "
             f"./{storage} for a folder of that name"
         ) from None
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"storage: {storage!r} is no folder's name ({error})") from error
 
 
 class StoreProblem(Problem):
@@ -147,7 +153,8 @@ class ResultWriter:
         with store_problems(self.storage, "read"), contextlib.suppress(FileNotFoundError):
             if self.filesystem.get_file_info(path).type == fs.FileType.File:
                 with self.filesystem.open_input_stream(path) as stream:
-                    return stream.read()
+                    content: bytes = stream.read()
+                    return content
         return None
 
     def names(self, folder: str) -> list[str]:
@@ -224,6 +231,16 @@ class ResultWriter:
         """Write one confirmation: a part of its own."""
         with self._placing():
             self._write_part("confirmations", confirmation_id, rows)
+
+    def write_measurements(self, name: str, trial_id: str | None, rows: Sequence[Row]) -> None:
+        """Write what was measured under a name on the runs of a trial, or on none: a part of its
+        own, which replaces the one that was there. A value that is no number is null."""
+        named = [
+            {**row, "name": name, "value": None if math.isnan(row["value"]) else row["value"]}
+            for row in rows
+        ]
+        with self._placing():
+            self._write_part("measurements", f"{name}-{trial_id}" if trial_id else name, named)
 
     def is_compacted(self, trial_id: str) -> bool:
         """Whether the trial's rows lie in a part that holds several trials.

@@ -79,7 +79,7 @@ def _environment_class() -> type[Any]:
     from metadrive.envs.metadrive_env import MetaDriveEnv
     from metadrive.utils import get_np_random
 
-    class RoadEnvironment(MetaDriveEnv):
+    class RoadEnvironment(MetaDriveEnv):  # type: ignore[misc]
         """A fixed road whose traffic follows from the seed of `reset`."""
 
         def lazy_init(self) -> None:

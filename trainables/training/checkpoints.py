@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_map
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.request import TrialRequest
 
 
 class DamagedCheckpoint(InvalidInput):
@@ -80,11 +80,15 @@ def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> 
             f"({run['dataset_id']})"
         )
     state, _ = run_state(writer, str(run["trial_id"]), str(run["run_id"]))
-    method, task = find_method(str(run["algorithm"])), get_task(str(run["task"]))
-    config = method.config_class.resolve(json.loads(str(run["config"])))
-    population = Population(
-        method, [config], [int(run["seed"])], task, dataset, int(run["steps"]), task.cost_limit
+    request = TrialRequest(
+        str(run["algorithm"]),
+        str(run["task"]),
+        [json.loads(str(run["config"]))],
+        [int(run["seed"])],
+        int(run["steps"]),
+        device="cpu",
     )
+    population = Population(request, get_task(request.task), dataset)
     population.state = state
     population.step = int(run["steps"])
     return population

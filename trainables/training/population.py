@@ -21,11 +21,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import is_large, matmul_precision
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.measurements.lookups import Watched
 from safesweep.trainables.methods.method import (
     LastStep,
     Method,
-    MethodConfig,
     Optimization,
     Phase,
     ProblemSpec,
@@ -33,11 +31,13 @@ from safesweep.trainables.methods.method import (
     StepInputs,
     StepOutputs,
 )
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.acting import Policy, draw_noise, over_members
+from safesweep.trainables.training.acting import Policy, Watched, draw_noise, over_members
+from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.optimizer import (
     adam_,
     clipped,
@@ -48,6 +48,7 @@ from safesweep.trainables.training.optimizer import (
     one_a_leaf,
     polyak_,
 )
+from safesweep.trainables.training.request import TrialRequest
 
 BLOCK_STEPS = 32
 DIVERGENCE_BOUND = 1e12
@@ -112,29 +113,28 @@ class Population:
     """Members train in lockstep; `advance`, `evaluate` and `state_dict` are all one needs.
 
     Args:
-        method_class: the method.
-        configs: one configuration a member; static fields must be equal.
-        seeds: one seed a member.
-        steps: the whole budget in gradient steps, which the phases divide.
-        compiled: whether to compile the gradient step, where members step together.
+        request: the members: their configurations, which agree in the static fields, and seeds;
+            and the whole budget in gradient steps, which the phases divide.
+        task: the one that the request names.
+        dataset: what the members learn from.
+        method_class: the method, where it is not registered under the request's name.
     """
 
     def __init__(
         self,
-        method_class: type[Method],
-        configs: Sequence[MethodConfig],
-        seeds: Sequence[int],
+        request: TrialRequest,
         task: Task,
         dataset: Dataset,
-        steps: int,
-        cost_limit: float,
-        device: str = "cpu",
-        compiled: bool = False,
+        method_class: type[Method] | None = None,
     ) -> None:
+        method_class = method_class or find_method(request.algorithm)
+        configs = [method_class.config_class.resolve(dict(values)) for values in request.configs]
         if len({tuple(c.static_values().items()) for c in configs}) != 1:
             raise ValueError("members of a population must share their static hyperparameters")
-        self.configs, self.seeds, self.task = list(configs), list(seeds), task
-        self.steps, self.step, self.device = steps, 0, torch.device(device)
+        self.configs, self.seeds, self.task = configs, list(request.seeds), task
+        self.steps, self.step = request.steps, 0
+        self.device = torch.device(pick_device(request.device))
+        cost_limit = task.limit_or_own(request.cost_limit)
         self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
         tensors = self.method.prepare(dataset_tensors(dataset))
         self.data = {name: column.to(self.device) for name, column in tensors.items()}
@@ -156,9 +156,9 @@ class Population:
         self._metric_steps = 0
         self._known_flops: dict[tuple[str, int], int] = {}
         self._block: tuple[tuple[int, int], dict[str, Tensor]] | None = None
-        self._compiled = compiled
+        self._compiled = request.compiled
         self._compiled_step: Callable[..., dict[str, Tensor]] | None = None
-        self._boundaries = phase_boundaries(self.method, steps)
+        self._boundaries = phase_boundaries(self.method, self.steps)
 
     @property
     def size(self) -> int:

@@ -2,42 +2,41 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.method import Method, MethodConfig
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population, phase_boundaries
+from safesweep.trainables.training.request import TrialRequest
 
 GIVE_UP_SHARE = 0.9
 
 
 def measured_speeds(
-    method_class: type[Method],
-    config: MethodConfig,
+    request: TrialRequest,
     task: Task,
     dataset: Dataset,
-    steps: int,
     sizes: Iterable[int],
     seconds: float,
-    threads: int,
-    device: str,
 ) -> dict[int, float]:
-    """Gradient steps of all runs per second, for populations of the ascending `sizes`.
+    """Gradient steps of all runs per second, for populations of the ascending `sizes`, of
+    members like the request's first.
 
     Measures the longest phase, the drawing of minibatches aside, and stops where a larger
     population is clearly slower than the best or the `seconds` are over.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(request.threads)
     ends = time.perf_counter() + seconds
     speeds: dict[int, float] = {}
     try:
         for size in sizes:
-            speeds[size] = _speed(
-                method_class, config, task, dataset, steps, size, seconds / 4, device
+            members = replace(
+                request, configs=[request.configs[0]] * size, seeds=range(size), run_ids=None
             )
+            speeds[size] = _speed(Population(members, task, dataset), seconds / 4)
             slower = speeds[size] < GIVE_UP_SHARE * max(speeds.values())
             if slower or time.perf_counter() > ends:
                 break
@@ -46,22 +45,11 @@ def measured_speeds(
     return speeds
 
 
-def _speed(
-    method_class: type[Method],
-    config: MethodConfig,
-    task: Task,
-    dataset: Dataset,
-    steps: int,
-    size: int,
-    seconds: float,
-    device: str,
-) -> float:
-    population = Population(
-        method_class, [config] * size, list(range(size)), task, dataset, steps,
-        task.limit_or_own(None), device,
-    )  # fmt: skip
+def _speed(population: Population, seconds: float) -> float:
+    device = population.device.type
     _, start, end = max(
-        phase_boundaries(population.method, steps), key=lambda phase: phase[2] - phase[1]
+        phase_boundaries(population.method, population.steps),
+        key=lambda phase: phase[2] - phase[1],
     )
     population.step = start
     # The first step draws for a whole block.
@@ -72,7 +60,7 @@ def _speed(
         population.advance(min(population.step + 2, end - 1))
         _synchronize(device)
         done = population.step - start - 1
-    return size * done / (time.perf_counter() - began) if done else 0.0
+    return population.size * done / (time.perf_counter() - began) if done else 0.0
 
 
 def _synchronize(device: str) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.method import MethodConfig, policy_cost_limit
-from safesweep.trainables.methods.registry import ALGORITHMS, find_method
+from safesweep.trainables.methods.method import policy_cost_limit
+from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
@@ -32,6 +32,7 @@ from safesweep.trainables.training.observers import (
     TrialRows,
 )
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 
 LATENCY_CALLS = 20
 
@@ -45,79 +46,62 @@ class Trial:
     checkpoint, and writes its rows when it ends.
 
     Args:
-        configs: one resolved configuration a run.
-        seeds: one seed a run.
-        evaluate_every: gradient steps between evaluations; the last step is always evaluated.
-        episodes: episodes an evaluation.
-        halvings: how often the population was halved before, for the record.
-        continue_from: `trial_id` and `run_ids` (one a run) of a shorter trial of the store, of
-            which `trainables.training.continuation` says that this one carries it on. Its rows up
-            to its end become rows of these runs, too.
-        compiled: see `Population`.
+        request: what is to be trained.
+        task: the one that the request names.
+        dataset: what the runs learn from, transitions of that task.
+
+    Raises:
+        InvalidInput: the data is of another task, or the runs that come of the request are not
+            those that were planned.
     """
 
     def __init__(
         self,
-        algorithm: str,
+        request: TrialRequest,
         task: Task,
         dataset: Dataset,
-        configs: Sequence[MethodConfig],
-        seeds: Sequence[int],
-        steps: int,
-        evaluate_every: int,
-        episodes: int,
-        cost_limit: float,
-        device: str = "cpu",
         writer: ResultWriter | None = None,
-        halvings: int = 0,
-        continue_from: Mapping[str, Any] | None = None,
-        compiled: bool = False,
     ) -> None:
         if dataset.task != task.name:
             raise InvalidInput(
                 f"dataset: holds transitions of {dataset.task}, and cannot be used for {task.name}"
             )
-        self.algorithm, self.task, self.dataset = algorithm, task, dataset
-        self.halvings = halvings
-        self.steps, self.episodes, self.cost_limit = steps, episodes, cost_limit
-        self.rungs = evaluation_steps(steps, evaluate_every)
-        self.writer = writer
+        self.request, self.task, self.dataset, self.writer = request, task, dataset, writer
+        self.algorithm, self.halvings = request.algorithm, request.halvings
+        self.steps, self.episodes = request.steps, request.episodes
+        self.cost_limit = task.limit_or_own(request.cost_limit)
+        self.rungs = evaluation_steps(self.steps, request.evaluate_every or self.steps)
+        self.population = Population(request, task, dataset)
         self.config_ids = [
             identity.config_id(
-                algorithm,
+                self.algorithm,
                 c.to_dict(),
                 task.name,
                 dataset.dataset_id,
-                steps,
-                c.cost_limit_in_identity(cost_limit, task.cost_limits),
+                self.steps,
+                c.cost_limit_in_identity(self.cost_limit, task.cost_limits),
             )
-            for c in configs
+            for c in self.population.configs
         ]
         self.run_ids = [
-            identity.run_id(c, seed) for c, seed in zip(self.config_ids, seeds, strict=True)
+            identity.run_id(c, seed) for c, seed in zip(self.config_ids, request.seeds, strict=True)
         ]
+        if request.run_ids is not None and list(request.run_ids) != self.run_ids:
+            raise InvalidInput(
+                f"run_ids: {', '.join(request.run_ids)} were planned, but these configurations on "
+                f"this data are {', '.join(self.run_ids)}"
+            )
         self.trial_id = identity.trial_id(self.run_ids)
         self.rows = TrialRows()
         # Each member's share; the population may become smaller.
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
-        self.population = Population(
-            ALGORITHMS[algorithm],
-            configs,
-            seeds,
-            task,
-            dataset,
-            steps,
-            cost_limit,
-            device,
-            compiled,
-        )
         self.continued_from: list[str] | None = None
         self.observers = Observers(writer)
-        if not self._resume() and continue_from is not None:
-            self._carry_on(continue_from)
+        if not self._resume() and request.continue_from is not None:
+            self._carry_on(request.continue_from)
         self.observers.on_start(self._observed())
-        if self.population.step >= steps:
+        if self.population.step >= self.steps:
             self.finish()
 
     @property
@@ -375,14 +359,14 @@ class Trial:
         self.continued_from = saved.get("continued_from")
         return True
 
-    def _carry_on(self, shorter: Mapping[str, Any]) -> None:
+    def _carry_on(self, shorter: ContinuedTrial) -> None:
         """Go on from a shorter trial's last checkpoint, if it is what was planned.
 
         The rows up to there become rows of these runs; the time that they took does not, so that
         times add up over the runs of a store.
         """
-        saved = self._saved(shorter["trial_id"])
-        if saved is None or saved["run_ids"] != list(shorter["run_ids"]):
+        saved = self._saved(shorter.trial_id)
+        if saved is None or saved["run_ids"] != list(shorter.run_ids):
             return
         rows = json.loads(saved["rows"])
         step = saved["population"]["step"]
@@ -452,28 +436,20 @@ def train(
     resolved = [method.config_class.resolve(values) for values in configs]
     if len({tuple(c.static_values().items()) for c in resolved}) != 1:
         raise InvalidInput("configs: they differ in static hyperparameters; train them separately")
-    trial = Trial(
+    request = TrialRequest(
         algorithm,
-        found,
-        data,
-        [c for c in resolved for _ in seeds],
+        found.name,
+        [c.to_dict() for c in resolved for _ in seeds],
         [seed for _ in resolved for seed in seeds],
         steps,
-        evaluate_every or steps,
+        evaluate_every,
         episodes,
-        found.limit_or_own(cost_limit),
-        pick_device(device),
+        cost_limit,
+        device,
     )
+    trial = Trial(request, found, data)
     while not trial.done:
         trial.advance()
         if on_evaluation is not None:
             on_evaluation(trial.latest())
     return trial.rows
-
-
-def pick_device(device: str) -> str:
-    """`device`, or for "auto" the GPU when there is one."""
-    require_choice("device", device, ("auto", "cpu", "cuda"))
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

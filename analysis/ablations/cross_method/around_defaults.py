@@ -212,4 +212,5 @@ def chosen_on_other_seeds(
         parts.append(scores[scores["seed"] == seed].merge(chosen[[*keys, "safe"]], on=keys))
     if not parts:
         return scores.iloc[:0].assign(safe=False)
-    return pandas.concat(parts, ignore_index=True)
+    judged: pandas.DataFrame = pandas.concat(parts, ignore_index=True)
+    return judged

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safesweep.analysis.claims import Claim
-from safesweep.trainables.measurements.point_tables import PointRequest
+from safesweep.trainables.measurements.request import MeasurementRequest
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,7 @@ class Ablation:
         compare: results, printed numbers -> ours beside theirs.
         draw: results, printed numbers, scale -> figure.
         claims: what is claimed.
-        points: scale -> what is measured on the trained networks once the runs are complete
+        measurements: scale -> what is measured on the trained networks once the runs are complete
             (values over the action plane, say); the command `reproduce` measures what is missing.
         datasets: scale -> datasets that are all that the ablation looks at, as `source:task`.
     """
@@ -50,5 +50,5 @@ class Ablation:
     compare: "Callable[[pandas.DataFrame, pandas.DataFrame], pandas.DataFrame]"
     draw: "Callable[[pandas.DataFrame, pandas.DataFrame, str], Figure]"
     claims: tuple[Claim, ...]
-    points: Mapping[str, tuple[PointRequest, ...]] = field(default_factory=dict)
+    measurements: Mapping[str, tuple[MeasurementRequest, ...]] = field(default_factory=dict)
     datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Ablations of points measured on trained networks: planes of actions, maps of states, transfer.
+"""Ablations of what is measured on trained networks: planes of actions, maps of states, transfer.
 
 Results: `task, setting, seed, view, point, quantity, value`, one row a number.
 """
@@ -20,29 +20,28 @@ from safesweep.analysis.ablations.engine.settings import (
 )
 from safesweep.analysis.claims import EVERY_TASK, RESULTS, Claim, Finding, judge_paired, judge_range
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.trainables.measurements.point_tables import PointRequest, read_points
+from safesweep.trainables.measurements.request import MeasurementRequest
 
 COLUMNS = ("task", "setting", "seed", "view", "point", "quantity", "value")
 
 
-def collect_points(
+def collect_measurements(
     store: ResultStore, names: Sequence[str], settings: Sequence[Setting]
 ) -> pandas.DataFrame:
-    """The tables of points of some names, with the setting of each run, in `COLUMNS`.
+    """What was measured under some names, with the setting of each run, in `COLUMNS`.
 
-    Without settings the tables are of no runs, and the setting is empty.
+    Without settings it was measured on no runs, and the setting is empty.
     """
-    tables = [found for name in names if (found := read_points(store.uri, name)) is not None]
-    if not tables:
+    measured = store.measurements(name=list(names))
+    if measured.empty:
         return pandas.DataFrame(columns=list(COLUMNS))
-    points = pandas.concat(tables, ignore_index=True)
     if not settings:
-        return points.assign(setting="")[list(COLUMNS)]
-    runs = store.runs(run_id=sorted(set(points["run_id"])))
+        return measured.assign(setting="")[list(COLUMNS)]
+    runs = store.runs(run_id=sorted(set(measured["run_id"])))
     parts = []
     for setting in settings:
         chosen = set(runs.loc[matching_runs(runs, setting), "run_id"])
-        part = points[points["run_id"].isin(chosen)]
+        part = measured[measured["run_id"].isin(chosen)]
         parts.append(part.assign(setting=setting.name)[list(COLUMNS)])
     return pandas.concat(parts, ignore_index=True)
 
@@ -124,7 +123,9 @@ def mean_within(
     return each_task(name, statement, judge, estimand, (low, high))
 
 
-def summarize_points(results: pandas.DataFrame, published: pandas.DataFrame) -> pandas.DataFrame:
+def summarize_measurements(
+    results: pandas.DataFrame, published: pandas.DataFrame
+) -> pandas.DataFrame:
     """Means over points, by (task, view and quantity, setting). Nothing is printed beside them."""
     named = results.assign(metric=results["view"] + ": " + results["quantity"], series="")
     keys = ["task", "metric", "series", "setting"]
@@ -137,7 +138,7 @@ def measured_ablation(
     id: str,
     title: str,
     varies: str,
-    view: str,
+    measurement: str,
     settings: Sequence[Setting],
     tasks: Mapping[str, Sequence[str]],
     sizes: Mapping[str, int],
@@ -146,26 +147,31 @@ def measured_ablation(
     *,
     target_tasks: Mapping[str, Sequence[str]] | None = None,
 ) -> Ablation:
-    """An ablation that trains every setting on every task and measures a view of each run.
+    """An ablation that trains every setting on every task and measures something of each run.
 
     Args:
-        view: a name in `trainables.measurements.points.VIEWS`, or "bandit", which needs no
-        settings.
-        sizes: scale -> the view's number of points.
+        measurement: a name in `trainables.measurements.registry.MEASUREMENTS`, or "bandit", which
+            needs no settings.
+        sizes: scale -> how many points are measured.
         target_tasks: scale -> tasks to roll out in.
     """
     paper = id.split("-")[0]
-    sweeps, points, costs = {}, {}, {}
+    sweeps, measurements, costs = {}, {}, {}
     for scale in SCALES:
         names = [task_id(name) for name in tasks[scale]]
         sweeps[scale] = sweeps_of(id, scale, paper, settings, names) if settings else ()
         targets = tuple(task_id(name) for name in (target_tasks or {}).get(scale, ()))
-        points[scale] = tuple(
-            PointRequest(
-                sweep["name"], view, sweep["name"], sweep["dataset"], sizes[scale], targets
+        measurements[scale] = tuple(
+            MeasurementRequest(
+                sweep["name"],
+                measurement,
+                sweep["name"],
+                sweep["dataset"],
+                sizes[scale],
+                targets,
             )
             for sweep in sweeps[scale]
-        ) or (PointRequest(f"{id}-{scale}", view, "", size=sizes[scale]),)
+        ) or (MeasurementRequest(f"{id}-{scale}", measurement, "", size=sizes[scale]),)
         costs[scale] = (
             describe_cost(scale, sweeps[scale])
             if settings
@@ -173,7 +179,7 @@ def measured_ablation(
         )
 
     def collect(store: ResultStore, names: tuple[str, ...]) -> pandas.DataFrame:
-        return collect_points(store, names, settings)
+        return collect_measurements(store, names, settings)
 
     return Ablation(
         id=id,
@@ -184,8 +190,8 @@ def measured_ablation(
         costs=costs,
         collect=collect,
         published=nothing_published,
-        compare=summarize_points,
+        compare=summarize_measurements,
         draw=draw,
         claims=tuple(claims),
-        points=points,
+        measurements=measurements,
     )

@@ -9,6 +9,7 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from safesweep.analysis.ablations.engine.settings import COST, LATENCY, REWARD, STEP_TIME, Draw
 from safesweep.analysis.figures import (
@@ -19,6 +20,8 @@ from safesweep.analysis.figures import (
     styles_of,
 )
 from safesweep.trainables.tasks.registry import TASKS
+
+FloatArray = NDArray[np.float64]
 
 LABELS = {
     REWARD: "normalized reward",
@@ -285,13 +288,14 @@ def _draw_tasks(
     finish_axes(axes, metric, largest)
 
 
-def _values(frame: pandas.DataFrame, task: str, metric: str, setting: str) -> np.ndarray:
+def _values(frame: pandas.DataFrame, task: str, metric: str, setting: str) -> FloatArray:
     chosen = frame[
         (frame["task"] == task) & (frame["metric"] == metric) & (frame["setting"] == setting)
     ]
     if "step" in chosen and not chosen.empty:
         chosen = chosen[chosen["step"] == chosen["step"].max()]
-    return chosen["value"].dropna().to_numpy(np.float64)
+    values: FloatArray = chosen["value"].dropna().to_numpy(np.float64)
+    return values
 
 
 def draw_along(

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 
 from safesweep.analysis.ablations.engine import budgets as scales
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.components.latent_refiner import EXPERTS
-from safesweep.trainables.measurements.point_tables import COLUMNS, PointRequest, write_points
-from safesweep.trainables.measurements.points import BANDIT_STRENGTHS
+from safesweep.trainables.measurements.flp import BANDIT_STRENGTHS
+from safesweep.trainables.measurements.request import MeasurementRequest
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.identity import config_id, run_id, trial_id
 from safesweep.trainables.store.writer import ResultWriter
@@ -97,25 +96,25 @@ def write_sweep(storage: str, sweep: Mapping[str, Any], generator: np.random.Gen
     writer.write_sweep("name: made-up\n", [row["run_id"] for row in runs], "completed")
 
 
-def views_of(request: PointRequest) -> dict[str, tuple[str, ...]]:
-    """View -> quantities, as `trainables.measurements.points` measures them."""
+def views_of(request: MeasurementRequest) -> dict[str, tuple[str, ...]]:
+    """View -> quantities, as `trainables.measurements` measures them."""
     actions = ("action_1", "action_2")
-    if request.view == "flrp_refinement":
+    if request.measurement == "flrp_refinement":
         values = ("reward_q", "safety_q", "log_density")
         return {
             "plane": (*actions, *values),
             **{f"{name} step {step}": actions for name in EXPERTS for step in range(4)},
             **{f"{name} change": values for name in EXPERTS},
         }
-    if request.view == "lspc_actions":
+    if request.measurement == "lspc_actions":
         return {
             "plane": (*actions, "reward_q", "cost_q"),
             **dict.fromkeys(("cvae", "lspc_s", "lspc_o"), actions),
             "states": ("inside_share", "reward_q_gain"),
         }
-    if request.view == "r2pac_values":
+    if request.measurement == "r2pac_values":
         return {"states": ("place_1", "place_2", "reward_v", "safety_v", "unsafe")}
-    if request.view == "transfer":
+    if request.measurement == "transfer":
         return dict.fromkeys(request.target_tasks, ("reward", "cost"))
     return {
         f"{name} {level:g}": actions
@@ -124,12 +123,13 @@ def views_of(request: PointRequest) -> dict[str, tuple[str, ...]]:
     }
 
 
-def write_view(
-    storage: str, store: ResultStore, request: PointRequest, generator: np.random.Generator
+def write_measurement(
+    storage: str, store: ResultStore, request: MeasurementRequest, generator: np.random.Generator
 ) -> None:
     """Made-up points; those of planes lie on a regular grid."""
     if request.sweep:
-        runs = store.runs(sweep=request.sweep)[["run_id", "seed", "task"]].to_dict("records")
+        keys = ["run_id", "seed", "task", "algorithm"]
+        runs = store.runs(sweep=request.sweep)[keys].to_dict("records")
     else:
         runs = [{"run_id": "", "seed": seed, "task": "MultimodalBandit"} for seed in (0, 1)]
     axis = np.linspace(-1, 1, 6)
@@ -146,7 +146,8 @@ def write_view(
                 {**run, "view": view, "point": point, "quantity": quantity, "value": value}
                 for point, value in enumerate(values)
             ]
-    write_points(storage, request.name, pandas.DataFrame(rows, columns=list(COLUMNS)))
+    writer = ResultWriter(storage, request.sweep or request.name)
+    writer.write_measurements(request.name, None, rows)
 
 
 @pytest.fixture
@@ -159,8 +160,8 @@ def write_ablation(tmp_path: Path) -> WriteAblation:
         for sweep in ablation.sweeps["smoke"]:
             write_sweep(storage, sweep, generator)
         store = ResultStore(storage)
-        for request in ablation.points.get("smoke", ()):
-            write_view(storage, store, request, generator)
+        for request in ablation.measurements.get("smoke", ()):
+            write_measurement(storage, store, request, generator)
         return store
 
     return write

@@ -21,7 +21,7 @@ from safesweep.analysis.claims import (
     score,
 )
 from safesweep.analysis.published import load_published
-from safesweep.analysis.reproduction import ABLATIONS, missing_points, missing_runs, reproduce
+from safesweep.analysis.reproduction import ABLATIONS, missing_measurements, missing_runs, reproduce
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.sources import find_dataset
@@ -128,7 +128,7 @@ def test_every_scale_is_a_valid_sweep_and_says_what_it_costs(ablation: Ablation)
             spec = SweepSpec.from_mapping(content)
             assert spec.name.startswith(ablation.id)
             names.append(spec.name)
-        assert ablation.sweeps[scale] or ablation.datasets or ablation.points
+        assert ablation.sweeps[scale] or ablation.datasets or ablation.measurements
     assert len(names) == len(set(names))
 
 
@@ -200,7 +200,7 @@ def test_it_is_drawn_compared_and_scored(
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(boat_data))
     store = write_ablation(ablation)
     assert missing_runs(store, ablation, "smoke") == []
-    assert missing_points(store, ablation, "smoke") == []
+    assert missing_measurements(store, ablation, "smoke") == []
     drawn: list[Figure] = []
 
     def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:

@@ -365,3 +365,34 @@ def test_what_is_read_to_judge_leads_to_the_same_choice(
     assert only.empty
     with pytest.raises(InvalidInput, match="did you mean 'algorithm'"):
         store.to_judge(step, algoritm="flrp")
+
+
+def test_measurements_are_read_whatever_version_wrote_them(tmp_path: Path) -> None:
+    ResultWriter(str(tmp_path), "new").write_measurements(
+        "new",
+        "t1",
+        [
+            {"run_id": "a-0", "algorithm": "lspc", "task": "BallRun", "seed": 0, "view": "states",
+             "point": point, "quantity": "inside_share", "value": value}
+            for point, value in enumerate((0.25, float("nan")))
+        ],
+    )  # fmt: skip
+    older = tmp_path / "points"
+    older.mkdir()
+    (older / "toy.csv").write_text(
+        "run_id,seed,task,view,point,quantity,value\n,1,Bandit,flp 1,0,action_1,0.5\n"
+    )
+    (older / "runs.csv").write_text(
+        "run_id,seed,task,view,point,quantity,value\nb-0,0,CarRun,plane,0,reward_q,-2\n"
+    )
+    (older / "empty.csv").write_text("")
+    store = ResultStore(tmp_path)
+    found = store.measurements().set_index(["name", "point"]).sort_index()
+    assert found["value"].to_dict() == {
+        ("new", 0): 0.25, ("new", 1): pytest.approx(float("nan"), nan_ok=True),
+        ("runs", 0): -2, ("toy", 0): 0.5,
+    }  # fmt: skip
+    assert found["run_id"].tolist() == ["a-0", "a-0", "b-0", ""]
+    assert store.measurements(["value"], name="runs")["value"].tolist() == [-2]
+    answer = store.sql("SELECT name, avg(value) AS mean FROM measurements GROUP BY 1 ORDER BY 1")
+    assert answer.to_dict("list") == {"name": ["new", "runs", "toy"], "mean": [0.25, -2, 0.5]}

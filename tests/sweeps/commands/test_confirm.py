@@ -10,6 +10,7 @@ from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conftest import boat_task, make_dataset  # noqa: F401 (fixtures)
 
@@ -39,10 +40,11 @@ def trained(tmp_path: Path, make_dataset) -> list[str]:  # noqa: F811
         )
         for rate in (0.001, 0.01)
     ]
-    trial = Trial(
-        "bc", task, make_dataset(task), [c for c in configs for _ in (0, 1)], [0, 1] * 2,
-        steps=4, evaluate_every=2, episodes=3, cost_limit=100.0, writer=writer,
+    request = TrialRequest(
+        "bc", task.name, [c.to_dict() for c in configs for _ in (0, 1)], [0, 1] * 2,
+        steps=4, evaluate_every=2, episodes=3, cost_limit=100.0,
     )  # fmt: skip
+    trial = Trial(request, task, make_dataset(task), writer)
     while not trial.done:
         trial.advance()
     spec = (
@@ -81,6 +83,22 @@ def test_asking_again_evaluates_nothing_twice(safesweep: Run, trained, tmp_path:
     code, _, err = safesweep("confirm", "--episodes", "5")
     assert code == 2
     assert "checkpoint: run" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("confirm", "--address", "auto"), "address: is where fresh seeds are trained"),
+        (("statistics", "--random-seed", "-1"), "random_seed: -1 is not allowed"),
+        (("statistics", "--every-configuration", "--rule", "min_cost"), "rule: chooses, and"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    safesweep: Run, trained, words: tuple[str, ...], message: str
+) -> None:
+    code, out, err = safesweep(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"safesweep: {message}") and err.count("\n") == 1
 
 
 def test_the_table_is_readable(safesweep: Run, trained) -> None:

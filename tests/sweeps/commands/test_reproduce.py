@@ -213,11 +213,11 @@ def test_nothing_that_can_be_drawn_is_bad_input(tmp_path: Path, capfd) -> None:
 def test_what_needs_no_runs_is_measured_once(tmp_path: Path, capfd) -> None:
     words = ["reproduce", "flp-fig2", "--scale", "smoke", "--storage", str(tmp_path)]
     assert main(words) == 0
-    points = tmp_path / "points/flp-fig2-smoke.csv"
-    written = points.stat().st_mtime_ns
+    part = tmp_path / "measurements/sweep=flp-fig2-smoke/flp-fig2-smoke.parquet"
+    written = part.stat().st_mtime_ns
     assert main([*words, "--figure-only"]) == 0
     assert main(words) == 0
-    assert points.stat().st_mtime_ns == written
+    assert part.stat().st_mtime_ns == written
     assert "flp-fig2-smoke.png" in capfd.readouterr().out
 
 

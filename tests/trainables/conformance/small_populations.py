@@ -7,6 +7,7 @@ from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
+from tests.trainables.populations import make_population
 
 SMALL: Mapping[str, Any] = {"hidden_dim": 16, "batch_size": 32}
 # Loop counts and depths that only cost time; a method that is not named keeps its own.
@@ -38,6 +39,6 @@ def build(
     configs = [
         method.config_class.resolve({**small_settings(name), **change}) for change in changes
     ]
-    return Population(
+    return make_population(
         method, configs, seeds, task, dataset, steps, task.cost_limit, compiled=compiled
     )

@@ -29,6 +29,7 @@ from tests.trainables.conformance.analytic_problems import (
     analytic_task,
     points,
 )
+from tests.trainables.populations import make_population
 
 DRAWS = 400
 # Values here lie between -1 and 4.
@@ -212,7 +213,7 @@ def trained(name: str) -> Population:
     known = set(method.config_class.field_names())
     settings = {key: value for key, value in COMMON.items() if key in known}
     config = method.config_class.resolve({**settings, **claims.settings})
-    population = Population(
+    population = make_population(
         method, [config], [0], analytic_task(), analytic_dataset(), claims.steps, COST_LIMIT
     )
     population.advance(claims.steps)

@@ -24,9 +24,11 @@ from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.training import compilation
 from safesweep.trainables.training.continuation import reason_to_train_anew
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
 from tests.trainables.conftest import random_dataset
+from tests.trainables.populations import make_population
 
 STEPS = 80
 LIMITS = (1.0, 20.0)
@@ -51,7 +53,7 @@ def build(
     method = EXTENDED[name]
     configs = [method.config_class.resolve(change) for change in changes]
     seeds = [VARIED[name].index(change) for change in changes]
-    return Population(method, configs, seeds, task, rising_dataset(task), steps, limit)
+    return make_population(method, configs, seeds, task, rising_dataset(task), steps, limit)
 
 
 def trained(name: str, task: Task, changes: Sequence[dict[str, Any]], steps: int) -> Population:
@@ -198,7 +200,7 @@ def test_weights_that_are_none_are_refused(task: Task) -> None:
     dataset = rising_dataset(task)
     for rewards in (-dataset.rewards, 0 * dataset.rewards, np.nan * dataset.rewards):
         with pytest.raises(InvalidInput, match="sampling_weight: weights must be finite"):
-            Population(
+            make_population(
                 method,
                 [method.config_class()],
                 [0],
@@ -259,7 +261,8 @@ def test_one_training_is_evaluated_at_every_limit(
     def finished(limit: float) -> Trial:
         config = Spender.config_class()
         dataset = rising_dataset(task)
-        trial = Trial("spender", task, dataset, [config], [0], 40, 40, 2, limit)
+        request = TrialRequest("spender", task.name, [config.to_dict()], [0], 40, 40, 2, limit)
+        trial = Trial(request, task, dataset)
         trial.advance()
         return trial
 

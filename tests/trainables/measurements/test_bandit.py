@@ -12,7 +12,7 @@ from safesweep.trainables.measurements.bandit import (
     mode_shares,
 )
 from safesweep.trainables.methods.flp import FLP, FLPConfig
-from safesweep.trainables.training.population import Population
+from tests.trainables.populations import make_population
 
 
 def test_behaviour_fills_every_mode_and_nothing_between() -> None:
@@ -40,7 +40,7 @@ def test_flp_keeps_the_modes_or_moves_between_them_within_the_data() -> None:
         "flow_share": 0.7, "candidates": 1,
     }  # fmt: skip
     configs = [FLPConfig.resolve({**settings, "kl_coefficient": weight}) for weight in (30.0, 0.1)]
-    population = Population(FLP, configs, [0, 0], bandit_task(), bandit_dataset(), 1000, 1.0)
+    population = make_population(FLP, configs, [0, 0], bandit_task(), bandit_dataset(), 1000, 1.0)
     population.advance(1000)
     states = np.zeros((2, 2000, 1), dtype=np.float32)
     kept, moved = population.policy("flp", 2000)(states, 0)

@@ -20,6 +20,7 @@ from safesweep.trainables.measurements.confirmation import (
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conftest import MakeDataset
 
@@ -33,10 +34,11 @@ def trained(
     """A trial of two seeds of LSPC, which has several policies and acts with noise."""
     writer = ResultWriter(str(tmp_path), "first")
     config = ALGORITHMS["lspc"].config_class.resolve(TINY)
-    trial = Trial(
-        "lspc", boat_task, make_dataset(boat_task), [config] * 2, [0, 1],
-        steps=4, evaluate_every=4, episodes=3, cost_limit=1.0, writer=writer,
+    request = TrialRequest(
+        "lspc", boat_task.name, [config.to_dict()] * 2, [0, 1],
+        steps=4, evaluate_every=4, episodes=3, cost_limit=1.0,
     )  # fmt: skip
+    trial = Trial(request, boat_task, make_dataset(boat_task), writer)
     trial.advance()
     runs = [
         ChosenRun(run, trial.config_ids[0], trial.trial_id, seed, config.to_dict())

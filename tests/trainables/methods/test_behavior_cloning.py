@@ -20,6 +20,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=2.0)
 # Three episodes of two, three and two steps, which cost 0, 2 (the limit) and 3.
@@ -97,7 +98,9 @@ def cloned(task: Task, dataset: Dataset, **changes: Any) -> Population:
     config = BehaviorCloningConfig.resolve(
         {"hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3, **changes}
     )
-    population = Population(BehaviorCloning, [config], [0], task, dataset, 600, task.cost_limit)
+    population = make_population(
+        BehaviorCloning, [config], [0], task, dataset, 600, task.cost_limit
+    )
     population.advance(600)
     return population
 

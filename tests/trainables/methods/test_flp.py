@@ -26,6 +26,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -78,7 +79,7 @@ def test_the_whole_dataset_is_inverted_with_the_frozen_flow(
 ) -> None:
     dataset = make_dataset(boat_task)
     config = FLPConfig.resolve({"hidden_dim": 16, "batch_size": 32, "latent_bound": 100.0})
-    population = Population(FLP, [config] * 2, [0, 1], boat_task, dataset, 100, 1.0)
+    population = make_population(FLP, [config] * 2, [0, 1], boat_task, dataset, 100, 1.0)
     population.advance(40)
     metrics = population.take_metrics()
     assert metrics["inversion_error"].max() < 1e-3
@@ -100,7 +101,7 @@ def test_the_inversion_error_tells_of_latents_that_were_cut(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
     config = FLPConfig.resolve({"hidden_dim": 16, "batch_size": 32, "latent_bound": 0.1})
-    population = Population(FLP, [config], [0], boat_task, make_dataset(boat_task), 100, 1.0)
+    population = make_population(FLP, [config], [0], boat_task, make_dataset(boat_task), 100, 1.0)
     population.advance(40)
     assert float(population.take_metrics()["inversion_error"][0]) > 0.1
     assert float(population.state["latents"].abs().max()) == pytest.approx(0.1)
@@ -196,7 +197,7 @@ def bandit(boat_task: Task, make_dataset: MakeDataset, **changes: Any) -> Popula
         {"hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3, "alpha": 0.01, "N": 8,
          "target_update_rate": 0.05, "flow_steps": 5, "discount": 0.0, **changes}
     )  # fmt: skip
-    return Population(FLP, [config], [0], boat_task, dataset, 700, 0.1 * boat_task.horizon)
+    return make_population(FLP, [config], [0], boat_task, dataset, 700, 0.1 * boat_task.horizon)
 
 
 def costly_share(population: Population) -> float:

@@ -27,9 +27,9 @@ from safesweep.trainables.methods.flrp import (
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -202,7 +202,7 @@ def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
         {"hidden_dim": 16, "batch_size": 64, "feasibility": "cost_quantile"}
     )
     dataset = make_dataset(boat_task, episodes=60, length=4)
-    population = Population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
+    population = make_population(FLRP, [config], [0], boat_task, dataset, 40, 1.0)
     population.advance(40)
     values = population.feasibility_values(dataset.observations)
     assert values is not None
@@ -227,7 +227,7 @@ def test_every_variant_trains_and_acts(
     boat_task: Task, make_dataset: MakeDataset, variant: dict[str, Any]
 ) -> None:
     configs = [FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, **variant})] * 2
-    population = Population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
+    population = make_population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
     before = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
     population.advance(45)
     middle = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
@@ -349,7 +349,7 @@ def test_feasibility_critics_find_a_known_feasible_set(
         {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 3e-3,
          "target_update_rate": 0.05, "T": 0, "coupling_layers": 1, "latent_dim": 2}
     )  # fmt: skip
-    population = Population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
+    population = make_population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
     population.advance(400)
     grid = np.linspace(-2, 2.5, 40)
     states = np.stack([grid, np.zeros(40)], axis=1).astype(np.float32)

@@ -19,6 +19,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=4.0, cost_limit=10.0)
 BATCH = 16
@@ -241,7 +242,7 @@ def trained(task: Task, dataset: Dataset, steps: int, **changes: Any) -> Populat
         {"hidden_dim": 32, "batch_size": 128, "latent_dim": 4, "learning_rate": 3e-3,
          "target_update_rate": 0.05, **changes}
     )  # fmt: skip
-    population = Population(LSPC, [config], [0], task, dataset, steps, 1.0)
+    population = make_population(LSPC, [config], [0], task, dataset, steps, 1.0)
     population.advance(steps)
     return population
 

@@ -26,8 +26,8 @@ from safesweep.trainables.methods.r2pac import (
 )
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training.population import Population
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH, LENGTH = 16, 3
@@ -345,7 +345,7 @@ def test_a_constant_reward_is_worth_its_discounted_sum(
     config = R2PACConfig.resolve(
         {**ONE_STEP, "h": 3, "done_signal": done_signal, "tau": 0.5, "gamma": 0.5}
     )
-    population = Population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
+    population = make_population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
     population.advance(250)
     reward_v = population.member_state(0)["params"]["reward_v"]
     assert float(critic_value(reward_v, torch.zeros(1, 2))) == pytest.approx(value, rel=0.04)
@@ -394,7 +394,7 @@ def test_the_penalty_turns_from_the_rich_but_unsafe_side(
     """One candidate, so that the penalty alone decides and not the choice of the lowest Q_c."""
     dataset = fork(np.random.default_rng(0))
     config = R2PACConfig.resolve({**ONE_STEP, "alpha": 0.7, "candidates": 1, **changes})
-    population = Population(R2PAC, [config], [0], boat_task, dataset, 400, 1.0)
+    population = make_population(R2PAC, [config], [0], boat_task, dataset, 400, 1.0)
     population.advance(400)
     actions = population.policy("r2pac", 200)(np.zeros((1, 200, 2), dtype=np.float32), 0)
     right = float((actions[0, :, 0] > 0).mean())

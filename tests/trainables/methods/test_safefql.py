@@ -22,6 +22,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
+from tests.trainables.populations import make_population
 
 SPEC = ProblemSpec(observation_dim=3, action_dim=2, horizon=100, reward_scale=1.0, cost_limit=10.0)
 BATCH = 16
@@ -151,7 +152,7 @@ def populate(
 ) -> Population:
     config = SafeFQLConfig.resolve({"hidden_dim": 16, "batch_size": 64, **changes})
     dataset = make_dataset(task, episodes=episodes)
-    return Population(SafeFQL, [config], [0], task, dataset, steps, 1.0)
+    return make_population(SafeFQL, [config], [0], task, dataset, steps, 1.0)
 
 
 def test_held_out_episodes_are_never_trained_on(boat_task: Task, make_dataset: MakeDataset) -> None:
@@ -203,7 +204,7 @@ def test_a_trained_critic_covers_the_boats_true_infeasible_set(boat_task: Task) 
         {"hidden_dim": 64, "learning_rate": 1e-3, "expectile": 0.9, "safety_signal": "exact"}
     )
     dataset = load_dataset(boat_task.name)
-    population = Population(SafeFQL, [config], [0], boat_task, dataset, 1000, 1.0)
+    population = make_population(SafeFQL, [config], [0], boat_task, dataset, 1000, 1.0)
     population.advance(500)
     rng = np.random.default_rng(0)
     states = rng.uniform(boat.LOW, boat.HIGH, size=(50_000, 2))

@@ -15,6 +15,7 @@ from safesweep.trainables.training.checkpoints import (
     read_checkpoint,
     run_state,
 )
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 
 
@@ -25,7 +26,8 @@ def trained(make_dataset, tmp_path: Path) -> tuple[Trial, ResultWriter, Any]:
     values = {"hidden_dim": 8, "batch_size": 16, "latent_dim": 2}
     config = ALGORITHMS["lspc"].config_class.resolve(values)
     writer = ResultWriter(str(tmp_path), "sweep")
-    trial = Trial("lspc", task, data, [config] * 2, [0, 1], 4, 4, 1, 1.0, writer=writer)
+    request = TrialRequest("lspc", task.name, [config.to_dict()] * 2, [0, 1], 4, 4, 1, 1.0)
+    trial = Trial(request, task, data, writer)
     trial.advance()
     return trial, writer, data
 

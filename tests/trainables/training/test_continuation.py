@@ -12,6 +12,7 @@ from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.continuation import reason_to_train_anew
+from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.small_populations import build
 from tests.trainables.conftest import MakeDataset
@@ -71,14 +72,15 @@ def make_trial(
     task: Task,
     make_dataset: MakeDataset,
     steps: int,
-    continue_from: dict[str, Any] | None = None,
+    continue_from: ContinuedTrial | None = None,
     evaluate_every: int = 10,
 ) -> Trial:
     config = ALGORITHMS["lspc"].config_class.resolve(TINY)
-    return Trial(
-        "lspc", task, make_dataset(task), [config, config], [0, 1], steps, evaluate_every, 3, 1.0,
-        writer=ResultWriter(str(store), "sweep"), continue_from=continue_from,
+    request = TrialRequest(
+        "lspc", task.name, [config.to_dict()] * 2, [0, 1], steps, evaluate_every, 3, 1.0, "cpu",
+        continue_from=continue_from,
     )  # fmt: skip
+    return Trial(request, task, make_dataset(task), ResultWriter(str(store), "sweep"))
 
 
 def run_to_the_end(trial: Trial) -> Trial:
@@ -104,7 +106,7 @@ def test_rows_are_those_of_the_longer_run(
     together, apart = tmp_path / "together", tmp_path / "apart"
     short = run_to_the_end(make_trial(together, boat_task, make_dataset, 20))
     before = rows(together, short.run_ids)
-    shorter = {"trial_id": short.trial_id, "run_ids": short.run_ids}
+    shorter = ContinuedTrial(short.trial_id, tuple(short.run_ids))
     continued = make_trial(together, boat_task, make_dataset, 50, shorter)
     assert continued.population.step == 20
     if interrupted:
@@ -132,9 +134,9 @@ def test_what_does_not_fit_is_trained_from_the_start(
 ) -> None:
     short = run_to_the_end(make_trial(tmp_path, boat_task, make_dataset, 20))
     for shorter, every in (
-        ({"trial_id": short.trial_id, "run_ids": short.run_ids[::-1]}, 10),
-        ({"trial_id": short.trial_id, "run_ids": short.run_ids}, 8),
-        ({"trial_id": "nothing", "run_ids": short.run_ids}, 10),
+        (ContinuedTrial(short.trial_id, tuple(short.run_ids[::-1])), 10),
+        (ContinuedTrial(short.trial_id, tuple(short.run_ids)), 8),
+        (ContinuedTrial("nothing", tuple(short.run_ids)), 10),
     ):
         trial = make_trial(tmp_path, boat_task, make_dataset, 50, shorter, every)
         assert trial.population.step == 0 and trial.continued_from is None

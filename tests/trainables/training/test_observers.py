@@ -17,6 +17,7 @@ from safesweep.trainables.store.writer import ResultWriter, StoreProblem
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training import observers
 from safesweep.trainables.training.observers import ObservedTrial, Observer, TrialRows
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 
 TASK = get_task("BoatNavigation-v0")
@@ -60,7 +61,9 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Listener]]:
 def trial_of(data: Dataset, storage: Path | None, seeds: tuple[int, ...] = (0, 1)) -> Trial:
     config = BehaviorCloningConfig.resolve({"hidden_dim": 8, "batch_size": 16})
     writer = None if storage is None else ResultWriter(str(storage), "observed")
-    return Trial("bc", TASK, data, [config] * len(seeds), seeds, 6, 3, 2, 1.0, "cpu", writer)
+    configs = [config.to_dict()] * len(seeds)
+    request = TrialRequest("bc", TASK.name, configs, seeds, 6, 3, 2, 1.0, "cpu")
+    return Trial(request, TASK, data, writer)
 
 
 def run(trial: Trial) -> Trial:

@@ -12,6 +12,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial, evaluation_steps
 from tests.trainables.conftest import MakeDataset
 
@@ -23,10 +24,11 @@ def make_trial(task: Task, make_dataset: MakeDataset, writer: ResultWriter | Non
     configs = [
         ALGORITHMS["safefql"].config_class.resolve({**TINY, "tau": tau}) for tau in (0.6, 0.9)
     ]
-    return Trial(
-        "safefql", task, make_dataset(task), [c for c in configs for _ in (0, 1)], [0, 1] * 2,
-        steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, writer=writer,
+    request = TrialRequest(
+        "safefql", task.name, [c.to_dict() for c in configs for _ in (0, 1)], [0, 1] * 2,
+        steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, device="cpu",
     )  # fmt: skip
+    return Trial(request, task, make_dataset(task), writer)
 
 
 def tables(store: Path) -> dict[str, pandas.DataFrame]:
@@ -165,11 +167,12 @@ def test_both_parts_of_a_divided_trial_resume(
     assert len(list(tmp_path.glob("checkpoints/*/latest.pt"))) == 2
     config_class = ALGORITHMS["safefql"].config_class
     for tau in (0.6, 0.9):
-        part = Trial(
-            "safefql", boat_task, make_dataset(boat_task),
-            [config_class.resolve({**TINY, "tau": tau})] * 2, [0, 1],
-            steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, writer=writer,
+        request = TrialRequest(
+            "safefql", boat_task.name,
+            [config_class.resolve({**TINY, "tau": tau}).to_dict()] * 2, [0, 1],
+            steps=20, evaluate_every=10, episodes=3, cost_limit=1.0, device="cpu",
         )  # fmt: skip
+        part = Trial(request, boat_task, make_dataset(boat_task), writer)
         assert part.population.step == 10
         assert {row["step"] for row in part.rows.evaluations} == {10}
         # What was stopped is trained to its end after all, and its row says so.

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from safesweep.trainables.measurements.lookups import Watched
+from safesweep.trainables.training.acting import Watched
 
 
 def test_lookups_are_noted_at_every_depth() -> None:
