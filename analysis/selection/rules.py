@@ -358,8 +358,10 @@ def multi_limit(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerd
     """
     if "cost_return_mean" not in candidates:
         raise InvalidInput("rule: 'multi_limit' needs the column cost_return_mean")
-    limits = settings.cost_limits or _limits_of(settings.task)
     returns = candidates["cost_return_mean"].to_numpy(np.float64)
+    # Where no raw cost is known, as of some imports, nothing is safe at any limit.
+    known = np.isfinite(returns).any()
+    limits = settings.cost_limits or (_limits_of(settings.task) if known else (1.0,))
     costs = np.mean([Task.normalize_cost(returns, limit) for limit in limits], axis=0)
     safe = within_limit(costs)
     rewards = candidates["normalized_reward"].to_numpy(np.float64)

@@ -99,6 +99,8 @@ def test_multi_limit_says_what_it_lacks() -> None:
         select(frame_of(GRADED).drop(columns="cost_return_mean"), "multi_limit")
     with pytest.raises(InvalidInput, match="unknown task 'Nowhere'"):
         select(frame_of(GRADED, task="Nowhere"), "multi_limit")
+    unknown = frame_of({"a": [(0.5, 0.5)]}, task="Nowhere").assign(cost_return_mean=np.nan)
+    assert not select(unknown, "multi_limit").iloc[0]["safe"]
     with pytest.raises(InvalidInput, match="cost_limits"):
         select(frame_of(GRADED), "multi_limit", cost_limits=[])
 
