@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import pandas
 
 from safesweep.analysis.published import load_marks, load_published, methods_as_candidates
-from safesweep.analysis.selection.choice import select, within_limit
+from safesweep.analysis.selection.choice import select
+from safesweep.trainables.store.scores import within_limit
 from safesweep.trainables.tasks.registry import TASKS
 
 TABLES = (("lspc", "table1"), ("flrp", "table1"), ("r2pac", "table1"))

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safesweep.analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
+from safesweep.analysis.selection.choice import Choice
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
 from safesweep.search_spaces.validation import InvalidInput, is_missing
 
@@ -22,16 +23,14 @@ STATUSES = ("completed", "stopped", "diverged", "failed", "incomplete")
 def make_report(
     store: ResultStore,
     sweep: str,
-    evaluations: pandas.DataFrame,
-    chosen: pandas.DataFrame,
+    choice: Choice,
     rule: str,
     command: str,
 ) -> str:
     """The page.
 
     Args:
-        evaluations: what was judged, one row a run and policy.
-        chosen: what the rule chose of it, as `analysis.selection.choice.select` returns it.
+        choice: what the rule chose of the sweep.
         command: what makes this page again.
 
     Raises:
@@ -40,7 +39,8 @@ def make_report(
     plans = store.sweeps(sweep=sweep)
     if plans.empty:
         raise InvalidInput(f"sweep: {sweep!r} has no plan in {store.uri}")
-    plan, runs = plans.iloc[-1], with_incomplete(store.runs(sweep=sweep), store.incomplete())
+    plan, runs = plans.iloc[-1], with_incomplete(store.runs(sweep=sweep), choice.incomplete)
+    evaluations, chosen = choice.evaluations, choice.chosen
     configurations = summarize(evaluations, runs)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         files("safesweep.analysis").joinpath("report.html.jinja").read_text(encoding="utf-8")
@@ -56,6 +56,7 @@ def make_report(
         code_versions=sorted(runs["code_version"].dropna().unique()),
         specification=plan["spec"],
         rule=rule,
+        goal="" if choice.goal.usual else str(choice.goal),
         command=command,
         choices=[_choice(row, configurations) for row in chosen.to_dict("records")],
         figures=_figures(evaluations, configurations, chosen),

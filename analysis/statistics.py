@@ -27,9 +27,9 @@ from safesweep.analysis.intervals import (
     share_interval,
     studentized_interval,
 )
-from safesweep.analysis.selection.choice import within_limit, without_stopped_runs
+from safesweep.analysis.selection.candidates import without_stopped_runs
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
-from safesweep.trainables.tasks.registry import Task
+from safesweep.trainables.store.scores import at_cost_limit, within_limit
 
 FloatArray = npt.NDArray[np.float64]
 Scores = Mapping[str, npt.ArrayLike]
@@ -518,8 +518,7 @@ def with_confirmations(rows: pandas.DataFrame, confirmations: pandas.DataFrame) 
         if "cost_limit" in chosen:
             limits = chosen["cost_limit"].dropna().unique().tolist()
         if len(limits) == 1:
-            costs = Task.normalize_cost(again["cost_return_mean"], float(limits[0]))
-            again = again.assign(normalized_cost=costs, cost_limit=float(limits[0]))
+            again = at_cost_limit(again, float(limits[0]))
         names = [name for name in rows.columns if name in again.columns]
         constant = {name: chosen[name].iloc[0] for name in ("algorithm", "step") if name in chosen}
         parts.append(again[names].assign(**constant, evidence=kinds[kind]))

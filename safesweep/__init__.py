@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safesweep.analysis.reproduction import ABLATIONS
-    from safesweep.analysis.selection.choice import RULES, select
+    from safesweep.analysis.selection.choice import choose, select
+    from safesweep.analysis.selection.rules import RULES
     from safesweep.analysis.store.reader import ResultStore
     from safesweep.search_spaces import SEARCH_SPACES
     from safesweep.search_spaces.plugins import load_plugin
@@ -39,6 +40,7 @@ __all__ = [
     "Suite",
     "SweepSpec",
     "SweepSummary",
+    "choose",
     "load_dataset",
     "load_plugin",
     "run_sweep",
@@ -56,7 +58,7 @@ _HOMES = {
     "ALGORITHMS": "trainables.methods.registry",
     "OBSERVERS": "trainables.training.observers",
     "Observer": "trainables.training.observers",
-    "RULES": "analysis.selection.choice",
+    "RULES": "analysis.selection.rules",
     "ResultStore": "analysis.store.reader",
     "SEARCH_SPACES": "search_spaces",
     "SUITES": "trainables.tasks.registry",
@@ -65,6 +67,7 @@ _HOMES = {
     "SweepSpec": "sweeps.spec.sweep_spec",
     "SweepSummary": "sweeps.execution.scheduler",
     "TASKS": "trainables.tasks.registry",
+    "choose": "analysis.selection.choice",
     "load_dataset": "trainables.data.sources",
     "load_plugin": "search_spaces.plugins",
     "run_sweep": "sweeps.execution.ray_tune",

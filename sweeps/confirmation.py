@@ -11,6 +11,7 @@ from safesweep.sweeps.output import say
 if TYPE_CHECKING:
     import pandas
 
+    from safesweep.analysis.selection.choice import Choice
     from safesweep.analysis.store.reader import ResultStore
     from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
@@ -45,11 +46,13 @@ class Attempt:
         choice: its row of `analysis.selection.choice.select`.
         rows: a row of `confirmations` a fresh seed that completed.
         seeds: how many fresh seeds were asked for.
+        subject_to: the limits, by score, that their means must keep.
     """
 
     choice: Mapping[str, Any]
     rows: list[dict[str, Any]]
     seeds: int
+    subject_to: Mapping[str, float]
 
     @property
     def lost(self) -> int:
@@ -58,11 +61,14 @@ class Attempt:
 
     @property
     def kept(self) -> bool:
-        """Whether every fresh seed completed and their mean cost is within the limit."""
-        from safesweep.analysis.selection.choice import within_limit
+        """Whether every fresh seed completed and their means keep the limits."""
+        from safesweep.trainables.store.scores import total_excess
 
-        costs = [row["normalized_cost"] for row in self.rows]
-        return not self.lost and bool(within_limit(sum(costs) / len(costs)))
+        means = {
+            name: sum(row[name] for row in self.rows) / max(1, len(self.rows))
+            for name in self.subject_to
+        }
+        return not self.lost and float(total_excess(means, self.subject_to)) == 0
 
 
 def evaluate_runs(
@@ -196,47 +202,38 @@ def _spec_of(store: "ResultStore", sweep: str) -> "SweepSpec":
 def confirm_in_order(
     store: "ResultStore",
     terms: Terms,
-    choices: Iterator[Mapping[str, Any]],
+    choice: "Choice",
+    first: Mapping[str, Any],
     sweep: str,
     seeds: int,
     most: int,
-    cost_limit: float | None,
 ) -> Iterator[Attempt]:
     """Confirm one candidate after the other by fresh seeds, until one keeps the limit.
 
     Args:
-        choices: candidates in the rule's order; those whose mean cost is not within the limit end
-            it.
+        choice: what was chosen of the sweep.
+        first: the row of it to begin with; then candidates come in the rule's order, until the
+            mean cost of one is not within its limit.
         most: candidates that are tried at the most.
-        cost_limit: what costs are normalised by; None: what the runs were judged by.
     """
-    from safesweep.analysis.selection.choice import within_limit
+    from safesweep.trainables.store.scores import total_excess
 
-    for number, choice in enumerate(choices):
-        if number == most or is_missing(choice["config_id"]):
+    limits = choice.goal.subject_to
+    costs = {name: limit for name, limit in limits.items() if name == "normalized_cost"}
+    for number, entry in enumerate(choice.in_order(first)):
+        if number == most or is_missing(entry["config_id"]):
             return
-        if not within_limit(choice["normalized_cost"]):
+        if float(total_excess({"normalized_cost": entry["normalized_cost"]}, costs)) > 0:
             return
-        runs = store.runs(sweep=sweep, config_id=choice["config_id"])
+        runs = store.runs(sweep=sweep, config_id=entry["config_id"])
         run = {str(name): value for name, value in runs.iloc[0].to_dict().items()}
-        limit = limit_of(store, runs, cost_limit)
-        rows = train_fresh_seeds(store, terms, choice, run, sweep, seeds, limit)
-        attempt = Attempt(choice, rows, seeds)
+        judged = choice.evaluations
+        limit = one_limit(judged[judged["config_id"] == entry["config_id"]])
+        rows = train_fresh_seeds(store, terms, entry, run, sweep, seeds, limit)
+        attempt = Attempt(entry, rows, seeds, limits)
         yield attempt
         if attempt.kept:
             return
-
-
-def limit_of(store: "ResultStore", runs: "pandas.DataFrame", cost_limit: float | None) -> float:
-    """The limit that runs were judged by, or the one asked for.
-
-    Raises:
-        InvalidInput: they were judged by several.
-    """
-    if cost_limit is not None:
-        return cost_limit
-    rows = store.evaluations(columns=["cost_limit"], run_id=runs["run_id"].unique())
-    return one_limit(rows)
 
 
 def one_limit(rows: "pandas.DataFrame") -> float:
@@ -246,7 +243,12 @@ def one_limit(rows: "pandas.DataFrame") -> float:
         InvalidInput: there are several, or none.
     """
     limits = rows["cost_limit"].dropna().unique()
-    if len(limits) != 1:
+    if len(limits) == 0:
+        raise InvalidInput(
+            "cost_limit: the store does not say by which limit the chosen runs were judged, as an "
+            "import may not; give one with --cost-limit"
+        )
+    if len(limits) > 1:
         raise InvalidInput(
             f"cost_limit: the chosen runs were judged by {len(limits)} limits; give one with "
             "--cost-limit"

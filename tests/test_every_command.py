@@ -9,7 +9,8 @@ import pandas
 import pytest
 
 from safesweep.analysis.report import KEYS
-from safesweep.analysis.selection.choice import RULES, select
+from safesweep.analysis.selection.choice import select
+from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.statistics import rows_of_choice
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from safesweep.analysis.selection.choice import RULES
+from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.writer import ResultWriter
 

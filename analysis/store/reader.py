@@ -38,8 +38,8 @@ _PATTERN_SIGNS = frozenset("*?[]=")
 
 _JUDGED_COLUMNS = (
     "run_id", "config_id", "algorithm", "task", "policy", "seed", "step", "normalized_reward",
-    "normalized_cost", "cost_return_mean", "cost_limit", "violation_rate", "episodes",
-    "run_status",
+    "reward_return_mean", "normalized_cost", "cost_return_mean", "cost_limit", "violation_rate",
+    "episodes", "run_status",
 )  # fmt: skip
 """What `analysis.selection.choice.select` looks at."""
 

@@ -95,13 +95,15 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     require_number("seeds", arguments.seeds, 0, integer=True)
     if arguments.seeds and arguments.sweep is None:
         raise InvalidInput("seeds: fresh ones can be trained for one sweep only; give --sweep")
+    if arguments.address is not None and not arguments.seeds:
+        raise InvalidInput("address: is where fresh seeds are trained; give --seeds, too")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     chosen = choice.chosen[choice.chosen["config_id"].notna()]
     if chosen.empty:
         say("confirm: there is nothing that could be chosen")
         return 0
-    selected = _at_limit(rows_of_choice(choice.evaluations, chosen), arguments.cost_limit)
+    selected = rows_of_choice(choice.evaluations, chosen)
     terms = Terms(
         arguments.storage, arguments.episodes, arguments.episode_seed, arguments.rule,
         arguments.address,
@@ -123,16 +125,6 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     table = optimism(selected, pandas.DataFrame(confirmed), arguments.confidence)
     print_table(_readable(table) if arguments.format == "table" else table, arguments.format)
     return 0
-
-
-def _at_limit(rows: "pandas.DataFrame", cost_limit: float | None) -> "pandas.DataFrame":
-    """The rows with costs normalised by another limit, if there is one."""
-    from safesweep.trainables.tasks.registry import Task
-
-    if cost_limit is None:
-        return rows
-    costs = Task.normalize_cost(rows["cost_return_mean"], cost_limit)
-    return rows.assign(normalized_cost=costs, cost_limit=cost_limit)
 
 
 def _chosen_rows(row: dict[Any, Any], selected: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -167,19 +159,22 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     on what it was made by than it is.
     """
     from safesweep.analysis.statistics import EVIDENCE, rows_of_choice, with_confirmations
+    from safesweep.trainables.store.scores import last_evaluations
 
     require_choice("show", arguments.show, REPORTS)
+    require_number("random_seed", arguments.random_seed, 0, integer=True)
+    if arguments.every_configuration and "rule" in vars(arguments).get("_given", {}):
+        raise InvalidInput("rule: chooses, and --every-configuration takes all; leave one out")
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
     by = ["algorithm"]
     if arguments.every_configuration:
-        rows = _at_limit(choice.evaluations, arguments.cost_limit)
-        rows = rows[rows["step"] == rows.groupby("config_id")["step"].transform("max")]
+        rows = last_evaluations(choice.evaluations, ("config_id",))
         by += ["task", "config_id"]
     else:
         chosen = rows_of_choice(choice.evaluations, choice.chosen)
         confirmations = store.confirmations(config_id=chosen["config_id"].unique())
-        rows = _at_limit(with_confirmations(chosen, confirmations), arguments.cost_limit)
+        rows = with_confirmations(chosen, confirmations)
     if "policy" in rows and (rows.groupby("algorithm")["policy"].nunique() > 1).any():
         by.insert(1, "policy")
     table = _statistics(arguments, rows, by)

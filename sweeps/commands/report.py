@@ -1,6 +1,7 @@
 """`safesweep report`: a sweep as one HTML page."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput
@@ -9,6 +10,7 @@ from safesweep.sweeps.commands.results import (
     add_storage_option,
     choose,
     open_store,
+    selection_words,
 )
 from safesweep.sweeps.output import say
 
@@ -33,12 +35,8 @@ def write_report(arguments: argparse.Namespace) -> int:
 
     store = open_store(arguments)
     choice = choose(store, arguments, "last")
-    command = f"safesweep report {arguments.sweep} --rule {arguments.rule}"
-    if arguments.cost_limit is not None:
-        command += f" --cost-limit {arguments.cost_limit:g}"
-    page = make_report(
-        store, arguments.sweep, choice.evaluations, choice.chosen, arguments.rule, command
-    )
+    words = ["safesweep", "report", arguments.sweep, *selection_words(arguments)]
+    page = make_report(store, arguments.sweep, choice, arguments.rule, shlex.join(words))
     path = arguments.output or Path(f"{arguments.sweep}.html")
     try:
         path.write_text(page, encoding="utf-8")

@@ -1,14 +1,12 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
-    require_choice,
     require_number,
 )
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -16,13 +14,13 @@ from safesweep.sweeps.output import add_format_option, print_table, say
 if TYPE_CHECKING:
     import pandas
 
+    from safesweep.analysis.selection.choice import Choice
     from safesweep.analysis.store.reader import ResultStore
 
 DEFAULT_STORAGE = "./results"
 
-STEPS = ("last", "best")
+CONFIDENCE = 0.95
 
-_RUN_COLUMNS = ("run_id", "config_id", "algorithm", "task", "seed", "status")
 _WIDE_COLUMNS = (
     "step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin", "few_seeds",
     "online_episodes", "budget",
@@ -111,10 +109,28 @@ def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True)
         "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
     )
     parser.add_argument(
-        "--cost-limit", type=float, help="judge by this limit on the episode cost instead"
+        "--cost-limit",
+        type=float,
+        help="judge by this limit on the episode cost (default: that of --sweep)",
     )
     parser.add_argument(
-        "--confidence", type=float, default=0.95, help="level of confidence rules (default: 0.95)"
+        "--confidence",
+        type=float,
+        default=CONFIDENCE,
+        help=f"level of confidence rules (default: {CONFIDENCE})",
+    )
+    parser.add_argument(
+        "--maximize",
+        metavar="SCORE",
+        help="choose by this score (default: the objective of --sweep, or normalized_reward)",
+    )
+    parser.add_argument(
+        "--subject-to",
+        action="append",
+        default=[],
+        metavar="SCORE=LIMIT",
+        help="constraint on a mean, repeatable; none for no constraint (default: those of --sweep, "
+        "or normalized_cost=1)",
     )
     parser.add_argument(
         "--unsafe-share",
@@ -149,11 +165,9 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     import pandas
 
     store = open_store(arguments)
-    runs = store.runs(columns=["run_id", "status", "sweep"])
-    lacking = store.incomplete()
-    _warn_of_incomplete(lacking)
+    runs = store.run_states()
+    _warn_of_incomplete(runs[runs["lacks"].notna()])
     statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
-    statuses |= dict.fromkeys(lacking["run_id"], _INCOMPLETE)
     rows = []
     plans = store.sweeps().sort_values("created_at")
     for plan in plans.to_dict("records"):
@@ -220,7 +234,7 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     if not runs.empty:
         print_table(_progress(runs))
     for line in _evaluation_noise(store, arguments.sweep):
-        print(line)
+        print(_wrapped(line))
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
         progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
@@ -313,7 +327,7 @@ def print_selection(arguments: argparse.Namespace) -> int:
     choice = choose(store, arguments, arguments.step, arguments.min_seeds)
     if arguments.confirm is None or arguments.format == "table":
         if arguments.format == "table":
-            _print_readable(choice.chosen, arguments)
+            _print_readable(choice, arguments)
         else:
             print_table(choice.chosen, arguments.format)
     return 0 if arguments.confirm is None else _confirm(store, choice, arguments)
@@ -357,8 +371,8 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
         kept = None
         tried = 0
         for attempt in confirm_in_order(
-            store, terms, choice.in_order(first), arguments.sweep, arguments.confirm,
-            arguments.confirm_up_to, arguments.cost_limit,
+            store, terms, choice, first, arguments.sweep, arguments.confirm,
+            arguments.confirm_up_to,
         ):  # fmt: skip
             tried += 1
             kept = attempt if attempt.kept else kept
@@ -444,143 +458,49 @@ def _readable_confirmations(table: "pandas.DataFrame") -> "pandas.DataFrame":
     return shown
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a rule chose.
-
-    Attributes:
-        evaluations: what it judged.
-        chosen: a row per algorithm, task and policy, with the hyperparameters that vary.
-        judged: `evaluations`, with rows for lost runs.
-        options: what `analysis.selection.choice.select` was told.
-    """
-
-    evaluations: "pandas.DataFrame"
-    chosen: "pandas.DataFrame"
-    judged: "pandas.DataFrame"
-    options: Mapping[str, Any]
-
-    def in_order(self, first: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The row of one choice, then what the rule chooses without it, and so on."""
-        from safesweep.analysis.selection.choice import select
-
-        same = (self.judged["algorithm"] == first["algorithm"]) & (
-            self.judged["task"] == first["task"]
-        )
-        if "policy" in self.judged:
-            same &= self.judged["policy"] == first["policy"]
-        left, row = self.judged[same], dict(first)
-        while not is_missing(row["config_id"]):
-            yield row
-            left = left[left["config_id"] != row["config_id"]]
-            if left.empty:
-                return
-            row = {str(k): v for k, v in select(left, **self.options).iloc[0].to_dict().items()}
-
-
 def choose(
     store: "ResultStore", arguments: argparse.Namespace, step: str | int, min_seeds: int = 1
-) -> Choice:
-    """Apply the rule that the arguments of `add_selection_options` ask for.
+) -> "Choice":
+    """What `analysis.selection.choice.choose` chooses by the options of `add_selection_options`;
+    says what it left out since rows are missing."""
+    from safesweep.analysis.selection import choice
+    from safesweep.analysis.selection.goal import parse_limits
 
-    Raises:
-        InvalidInput: an unknown rule, sweep, algorithm or task, or an option out of range.
-    """
-    import pandas
-
-    from safesweep.analysis.selection.choice import LOST_STATUSES, find_rule, select, with_lost_runs
-
-    find_rule(arguments.rule)
-    if isinstance(step, str):
-        require_choice("step", step, STEPS)
-    filters = {
-        "sweep": arguments.sweep,
-        "algorithm": arguments.algorithm,
-        "task": _task_name(arguments.task),
-    }
-    evaluations = store.to_judge(step, **filters)
-    lost = store.runs(columns=_RUN_COLUMNS, status=LOST_STATUSES, **filters)
-    configurations = store.configurations(**filters)
-    incomplete = _incomplete_runs(store, evaluations, filters)
-    evaluations = evaluations[~evaluations["run_id"].isin(incomplete["run_id"])]
-    lost = pandas.concat([lost, incomplete])
-    if arguments.sweep is None:
-        # What was trained to confirm a choice is not chosen from.
-        fresh = store.confirmations(columns=["run_id"], kind="retrained")["run_id"].unique()
-        evaluations = evaluations[~evaluations["run_id"].isin(fresh)]
-    for name in ("algorithm", "task"):
-        found = evaluations if configurations.empty else configurations
-        _require_present(store, name, filters[name], found)
-    episodes = None
-    if arguments.rule == "zero_violation" and arguments.cost_limit is not None:
-        episodes = store.episodes(run_id=evaluations["run_id"].unique())
-    judged = with_lost_runs(evaluations, lost)
-    options = {
-        "rule": arguments.rule,
-        "cost_limit": arguments.cost_limit,
-        "step": step,
-        "confidence": arguments.confidence,
-        "unsafe_share": arguments.unsafe_share,
-        "worst_cost": arguments.worst_cost,
-        "episodes": episodes,
-        "min_seeds": min_seeds,
-    }
-    chosen = select(judged, **options)
-    chosen = _with_hyperparameters(chosen, configurations)
-    chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
-    return Choice(evaluations, chosen, judged, options)
-
-
-def _incomplete_runs(
-    store: "ResultStore", evaluations: "pandas.DataFrame", filters: dict[str, str | None]
-) -> "pandas.DataFrame":
-    """The runs that are not judged by what is left of them: rows of theirs are missing."""
-    import pandas
-
-    lacking = store.incomplete()
-    known = store.runs(columns=["run_id"], **filters)["run_id"]
-    lacking = lacking[lacking["run_id"].isin(known)]
-    # Their row of `runs` is what is missing.
-    orphans = evaluations[~evaluations["run_id"].isin(known)].drop_duplicates("run_id")
-    orphans = orphans.assign(sweep="select", lacks="rows of runs are missing")
-    found = pandas.concat([lacking, orphans])[[*_RUN_COLUMNS[:-1], "sweep", "lacks"]]
-    _warn_of_incomplete(
-        found, "they are left out, until `safesweep run` of the sweep restores them"
+    chosen = choice.choose(
+        store,
+        sweep=arguments.sweep,
+        algorithm=arguments.algorithm,
+        task=arguments.task,
+        rule=arguments.rule,
+        step=step,
+        cost_limit=arguments.cost_limit,
+        confidence=arguments.confidence,
+        unsafe_share=arguments.unsafe_share,
+        worst_cost=arguments.worst_cost,
+        min_seeds=min_seeds,
+        maximize=arguments.maximize,
+        subject_to=parse_limits(arguments.subject_to) if arguments.subject_to else None,
     )
-    return found.assign(status="failed")[list(_RUN_COLUMNS)]
+    _warn_of_incomplete(
+        chosen.incomplete, "they are left out, until `safesweep run` of the sweep restores them"
+    )
+    return chosen
 
 
-def _task_name(task: str | None) -> str | None:
-    """The canonical id of a task that we know by id or short name; any other text as it is."""
-    from safesweep.trainables.tasks.registry import get_task
-
-    if task is None:
-        return None
-    try:
-        return get_task(task).name
-    except InvalidInput:
-        return task
-
-
-def _require_present(
-    store: "ResultStore", name: str, wanted: str | None, found: "pandas.DataFrame"
-) -> None:
-    if wanted is None or not found.empty:
-        return
-    present = sorted(store.runs()[name].unique())
-    if present:
-        require_choice(name, wanted, present)
-
-
-def _with_hyperparameters(
-    chosen: "pandas.DataFrame", runs: "pandas.DataFrame"
-) -> "pandas.DataFrame":
-    """Add the hyperparameters that vary among the runs, with the values of the chosen ones."""
-    from safesweep.analysis.store.reader import hyperparameter_columns
-
-    names = hyperparameter_columns(runs)
-    values = runs.drop_duplicates("config_id").set_index("config_id")[names]
-    return chosen.join(values, on="config_id")
+def selection_words(arguments: argparse.Namespace) -> list[str]:
+    """The options of `add_selection_options` beside the filters, as they were given."""
+    words = ["--rule", arguments.rule]
+    if arguments.confidence != CONFIDENCE:
+        words += ["--confidence", f"{arguments.confidence:g}"]
+    for name in ("cost_limit", "unsafe_share", "worst_cost"):
+        value = getattr(arguments, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+    if arguments.maximize is not None:
+        words += ["--maximize", arguments.maximize]
+    for limit in arguments.subject_to:
+        words += ["--subject-to", limit]
+    return words
 
 
 def describe_step(step: str | int) -> str:
@@ -599,8 +519,9 @@ def describe_step(step: str | int) -> str:
     return f"step {step}: each configuration at that evaluation; {online}"
 
 
-def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
+def _print_readable(choice: "Choice", arguments: argparse.Namespace) -> None:
     """A narrow table, then for each row a sentence with what it has no room for."""
+    chosen = choice.chosen
     if chosen.empty:
         say("select: no evaluations to choose from")
     shown = chosen.drop(columns=[*_WIDE_COLUMNS, "reason", "front"], errors="ignore")
@@ -612,17 +533,26 @@ def _print_readable(chosen: "pandas.DataFrame", arguments: argparse.Namespace) -
     settings = [_settings(chosen.iloc[row], varying) for row in range(len(chosen))]
     shown = shown.drop(columns=varying).dropna(axis="columns", how="all")
     print(describe_step(arguments.step))
+    if not choice.goal.usual:
+        print(f"{choice.goal}")
     print()
     print_table(shown.rename(columns={"normalized_reward": "reward", "normalized_cost": "cost"}))
     print()
     for row in range(len(chosen)):
         entry = chosen.iloc[row]
-        print(f"{entry['algorithm']} {entry['task']}: {entry['reason']}")
+        policy = entry.get("policy")
+        named = "" if is_missing(policy) or policy == entry["algorithm"] else f" {policy}"
+        print(_wrapped(f"{entry['algorithm']} {entry['task']}{named}: {entry['reason']}"))
         print(f"  {entry['budget']}")
         if settings[row]:
             print(f"  {settings[row]}")
         if arguments.rule == "pareto" and len(entry["front"]):
             print(f"  front, cheapest first: {', '.join(map(str, entry['front']))}")
+
+
+def _wrapped(sentence: str) -> str:
+    """In lines of at most 100 characters, those after the first indented."""
+    return textwrap.fill(sentence, 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _settings(row: Any, names: list[str]) -> str:

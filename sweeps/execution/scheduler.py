@@ -68,8 +68,15 @@ class SweepPlan:
     previous: history.PreviousSweep | None
 
 
-def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> SweepPlan:
+def make_plan(
+    spec: SweepSpec,
+    storage: str,
+    dataset_ids: Mapping[str, str],
+    kept: history.StoreHistory | None = None,
+) -> SweepPlan:
     """The plan of a sweep over what `storage` (which need not exist) holds; starts nothing.
+
+    `kept` is what the session has read of that store before.
 
     Raises:
         StoreProblem: the store cannot be read.
@@ -79,10 +86,11 @@ def make_plan(spec: SweepSpec, storage: str, dataset_ids: Mapping[str, str]) -> 
     location = storage_location(storage)
     if not _exists(location):
         return SweepPlan(spec, tuple(make_arms(spec, dataset_ids.__getitem__)), None)
-    store, configs = history.read_store(location, spec.cost_limit, spec.rung_steps)
+    kept = kept or history.StoreHistory(location)
+    store, configs = history.read_store(kept, spec.cost_limit, spec.rung_steps)
     previous = history.read_previous(location, spec.name)
     run_ids = previous.run_ids if previous else ()
-    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs, location)
+    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs, kept)
     return SweepPlan(spec, tuple(arms), previous)
 
 
@@ -526,6 +534,7 @@ class Queue:
         self.progress = Progress(show)
         self._waiting = dict(specs)
         self._storage, self._data, self._fail_fast = storage, data, fail_fast
+        self._history = history.StoreHistory(storage)
         self._planned: dict[int, frozenset[str] | None] = {}
 
     @property
@@ -609,7 +618,7 @@ class Queue:
         # What another driver has trained until now is planned with.
         lease.acquire()
         try:
-            plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec))
+            plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec), self._history)
             launch = Launch(plan, writer, self.progress, self._fail_fast, lease)
             if not launch.exhausted:
                 for task in spec.tasks:

@@ -9,13 +9,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from safesweep.sweeps.planning.history import StoreHistory
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store import identity
-
-if TYPE_CHECKING:
-    import pandas
 
 ENDED_BY_ITSELF = {"completed", "diverged"}
 
@@ -61,8 +59,10 @@ NOTHING_SHORTER = Continuation()
 class ShorterTrials:
     """The trials of one method on one dataset that a store holds with fewer steps than planned."""
 
-    def __init__(self, storage: str, spec: SweepSpec, algorithm: str, dataset_id: str) -> None:
-        self.storage, self.spec = storage, spec
+    def __init__(
+        self, kept: StoreHistory, spec: SweepSpec, algorithm: str, dataset_id: str
+    ) -> None:
+        self.kept, self.spec = kept, spec
         self.algorithm, self.dataset_id = algorithm, dataset_id
 
     @property
@@ -94,16 +94,10 @@ class ShorterTrials:
         return ALGORITHMS[self.algorithm]
 
     @cached_property
-    def _store(self) -> Any:
-        from safesweep.trainables.store.reader import StoreReader
-
-        return StoreReader(self.storage)
-
-    @cached_property
     def _trials(self) -> list[ShorterTrial]:
-        runs: pandas.DataFrame = self._store.runs(
-            algorithm=self.algorithm, dataset_id=self.dataset_id
-        )
+        runs = self.kept.runs()
+        same = (runs["algorithm"] == self.algorithm) & (runs["dataset_id"] == self.dataset_id)
+        runs = runs[same]
         found = []
         for trial_id, rows in runs.groupby("trial_id") if len(runs) else ():
             steps = set(rows.loc[rows["status"] == "completed", "steps"])
@@ -151,7 +145,7 @@ class ShorterTrials:
         """Whether the evaluations so far are those that the longer run makes."""
         from safesweep.trainables.training.trial import evaluation_steps
 
-        rows = self._store.evaluations(run_id=trial.run_ids)
+        rows = self.kept.store.evaluations(run_id=trial.run_ids)
         rungs = evaluation_steps(self.spec.steps, self.spec.evaluate_every)
         if sorted(set(rows["step"])) != [step for step in rungs if step <= trial.steps] or (
             trial.steps not in rungs
@@ -168,7 +162,7 @@ class ShorterTrials:
 
         from safesweep.trainables.store.writer import checkpoint_path
 
-        filesystem, root = fs.FileSystem.from_uri(self.storage)
+        filesystem, root = fs.FileSystem.from_uri(self.kept.storage)
         info = filesystem.get_file_info(f"{root}/{checkpoint_path(trial.trial_id)}")
         if info.type != fs.FileType.File:
             return f"the run of {trial.steps} steps has no checkpoint"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from safesweep.sweeps.planning.history import RunOutcome
 from safesweep.sweeps.spec.sweep_spec import EarlyStoppingOptions, SweepSpec
+from safesweep.trainables.store.scores import rounded, safe_first, total_excess
 
 if TYPE_CHECKING:
     from safesweep.sweeps.planning.trials import PlannedRun, PlannedTrial
@@ -108,14 +109,13 @@ def standing(
     means = {name: _mean(score[name] for score in scores) for name in (maximize, *subject_to)}
     if not all(math.isfinite(value) for value in means.values()):
         return None
-    excess = [max(0.0, means[name] - limit) for name, limit in subject_to.items()]
-    return Standing(means[maximize], math.fsum(excess))
+    return Standing(means[maximize], float(total_excess(means, subject_to)))
 
 
 def _mean(values: Iterable[float]) -> float:
     """To 12 significant digits, as the selection rules compare."""
     numbers = list(values)
-    return float(f"{math.fsum(numbers) / len(numbers):.12g}")
+    return float(rounded(math.fsum(numbers) / len(numbers)))
 
 
 def rank(standings: Mapping[str, Standing], step: int, seed: int) -> list[str]:
@@ -128,7 +128,7 @@ def rank(standings: Mapping[str, Standing], step: int, seed: int) -> list[str]:
     def key(name: str) -> tuple[float, float, bytes]:
         place = standings[name]
         lot = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
-        return place.excess, -place.objective, lot
+        return *safe_first(place.excess, place.objective), lot
 
     return sorted(standings, key=key)
 

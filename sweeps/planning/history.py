@@ -6,21 +6,32 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import is_missing
-from safesweep.sweeps.spec.sweep_spec import CONSTRAINTS, OBJECTIVES
-from safesweep.trainables.tasks.registry import TASKS
+from safesweep.trainables.store.scores import (
+    CONSTRAINTS,
+    OBJECTIVES,
+    acts_to_own_limit,
+    at_cost_limit,
+    last_evaluations,
+    limits_by_task,
+)
 
 if TYPE_CHECKING:
     import pandas
 
+    from safesweep.trainables.store.reader import StoreReader
     from safesweep.trainables.store.writer import ResultWriter
 
 FINISHED = ("completed", "stopped", "diverged")
 INCOMPLETE = "incomplete"
 SCORES = (*OBJECTIVES, *CONSTRAINTS)
-_RUN_COLUMNS = ("run_id", "config_id", "status", "trial_id", "steps", "sweep", "config")
+_RUN_COLUMNS = (
+    "run_id", "config_id", "algorithm", "seed", "status", "trial_id", "steps", "dataset_id",
+    "code_version", "sweep", "config",
+)  # fmt: skip
 _EVALUATION_COLUMNS = tuple(
     dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", *SCORES))
 )
@@ -78,11 +89,12 @@ def outcomes(
     scores: dict[str, dict[str, float]] = {}
     at_rungs: dict[str, dict[int, dict[str, float]]] = {}
     if len(evaluations):
-        last = evaluations.groupby("run_id")["step"].transform("max")
-        for run_id, _, values in _scores(evaluations[evaluations["step"] == last], cost_limit):
+        limits = limits_by_task(evaluations["task"].unique().tolist(), cost_limit)
+        evaluations = _judging_first(at_cost_limit(evaluations, limits), limits)
+        for run_id, _, values in _scores(last_evaluations(evaluations)):
             scores[run_id] = values
         chosen = evaluations[evaluations["step"].isin(list(rungs))]
-        for run_id, step, values in _scores(chosen, cost_limit):
+        for run_id, step, values in _scores(chosen):
             at_rungs.setdefault(run_id, {})[step] = values
     found: dict[str, RunOutcome] = {}
     if not len(runs):
@@ -118,31 +130,21 @@ def paused_outcomes(
     return outcomes(runs, pandas.DataFrame(list(evaluations)), sweep, cost_limit, rungs)
 
 
-def _scores(
-    evaluations: "pandas.DataFrame", cost_limit: float | None
-) -> Iterator[tuple[str, int, dict[str, float]]]:
+def _scores(evaluations: "pandas.DataFrame") -> Iterator[tuple[str, int, dict[str, float]]]:
     """Run, step and scores, of each run and step the policy by which its method is judged."""
-    first = _judging_first(evaluations, cost_limit).drop_duplicates(["run_id", "step"])
-    for row in _rows(first, ("run_id", "task", "step", *SCORES)):
+    first = evaluations.drop_duplicates(["run_id", "step"])
+    for row in _rows(first, ("run_id", "step", *SCORES)):
         values = {name: math.nan if is_missing(row[name]) else float(row[name]) for name in SCORES}
-        # A task that was imported under a name of its own is no task of ours.
-        task = TASKS.get(row["task"])
-        if task is not None and not is_missing(row["cost_return_mean"]):
-            limit = task.limit_or_own(cost_limit)
-            values["normalized_cost"] = float(task.normalize_cost(row["cost_return_mean"], limit))
         yield row["run_id"], int(row["step"]), values
 
 
-def _judging_first(evaluations: "pandas.DataFrame", cost_limit: float | None) -> "pandas.DataFrame":
-    """The rows in their order, but first those of policies that act to this cost limit, by name
-    (`name@10`): one training may serve several limits."""
-    if not evaluations["policy"].str.contains("@").any():
+def _judging_first(
+    evaluations: "pandas.DataFrame", limits: Mapping[str, float]
+) -> "pandas.DataFrame":
+    """The rows in their order, but first those of policies that act to the task's limit among
+    `limits`, by name (`name@10`): one training may serve several limits."""
+    if not acts_to_own_limit(evaluations["policy"]).any():
         return evaluations
-    limits = {
-        name: TASKS[name].limit_or_own(cost_limit)
-        for name in evaluations["task"].unique()
-        if name in TASKS
-    }
     others = [
         task not in limits or not policy.endswith(f"@{limits[task]:g}")
         for task, policy in zip(evaluations["task"], evaluations["policy"], strict=True)
@@ -156,16 +158,38 @@ def _rows(frame: "pandas.DataFrame", columns: Sequence[str]) -> Iterator[dict[st
         yield dict(zip(columns, values, strict=True))
 
 
+class StoreHistory:
+    """What a store holds, for the plans of a session: each asks anew, and reads what has come
+    since another asked."""
+
+    def __init__(self, storage: str) -> None:
+        from safesweep.trainables.store.writer import storage_location
+
+        self.storage = storage_location(storage)
+
+    @cached_property
+    def store(self) -> "StoreReader":
+        """The store, which must exist by now."""
+        from safesweep.trainables.store.reader import StoreReader
+
+        return StoreReader(self.storage)
+
+    def runs(self) -> "pandas.DataFrame":
+        """Every run, without its hyperparameters as columns."""
+        return self.store.table_so_far("runs", _RUN_COLUMNS)
+
+    def evaluations(self) -> "pandas.DataFrame":
+        """Every evaluation."""
+        return self.store.table_so_far("evaluations", _EVALUATION_COLUMNS)
+
+
 def read_store(
-    storage: str, cost_limit: float | None, rungs: Collection[int] = ()
+    kept: StoreHistory, cost_limit: float | None, rungs: Collection[int] = ()
 ) -> tuple[dict[str, RunOutcome], dict[str, dict[str, Any]]]:
     """Every run of a store (by run_id), and every configuration (by config_id)."""
-    from safesweep.trainables.store.reader import StoreReader
-
-    store = StoreReader(storage)
     # First the evaluations: a run whose rows come in between is then seen whole or not at all.
-    evaluations = store.evaluations(columns=_EVALUATION_COLUMNS)
-    runs = store.runs(columns=_RUN_COLUMNS)
+    evaluations = kept.evaluations()
+    runs = kept.runs()
     if not len(runs):
         return {}, {}
     configs = {
@@ -173,7 +197,7 @@ def read_store(
         for row in _rows(runs.drop_duplicates("config_id"), ("config_id", "config"))
     }
     found = outcomes(runs, evaluations, None, cost_limit, rungs)
-    return {**found, **_incomplete(found, store.incomplete(thorough=True))}, configs
+    return {**found, **_incomplete(found, kept.store.incomplete(thorough=True))}, configs
 
 
 def _incomplete(

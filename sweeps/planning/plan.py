@@ -19,11 +19,12 @@ from safesweep.sweeps.planning.continuation import (
     ShorterTrials,
 )
 from safesweep.sweeps.planning.early_stopping import Bracket
-from safesweep.sweeps.planning.history import RunOutcome
+from safesweep.sweeps.planning.history import RunOutcome, StoreHistory
 from safesweep.sweeps.planning.search import Outcome, Search, make_search
 from safesweep.sweeps.planning.trials import Config, PlannedRun, PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store import identity
+from safesweep.trainables.store.scores import rounded
 
 
 class Arm:
@@ -81,6 +82,7 @@ class Arm:
         self._index: dict[str, int] = {}
         self._recorded: set[str] = set()
         self._best: tuple[str, dict[str, float]] | None = None
+        self._best_outcome: Outcome | None = None
 
     @property
     def run_ids(self) -> list[str]:
@@ -299,15 +301,12 @@ class Arm:
         outcome = self.outcome(index)
         if outcome is not None:
             runs = self.suggested[index]
-            results = [self.outcomes[run.run_id] for run in runs]
             self.search.tell(index, outcome)
             if outcome.status == "complete" and outcome.safe:
-                means = mean_scores(results)
-                if (
-                    self._best is None
-                    or means[self.spec.maximize] > self._best[1][self.spec.maximize]
-                ):
-                    self._best = (runs[0].config_id, means)
+                found = self._best_outcome
+                if found is None or outcome.order < found.order:
+                    means = mean_scores([self.outcomes[run.run_id] for run in runs])
+                    self._best, self._best_outcome = (runs[0].config_id, means), outcome
 
 
 class _History:
@@ -381,9 +380,12 @@ def summarize(spec: SweepSpec, results: Collection[RunOutcome]) -> Outcome:
 
 
 def mean_scores(results: Collection[RunOutcome]) -> dict[str, float]:
-    """Each score's mean over runs that all have it."""
+    """Each score's mean over runs that all have it, as the selection rules compare them."""
     names = next(iter(results)).scores
-    return {name: sum(result.scores[name] for result in results) / len(results) for name in names}
+    return {
+        name: float(rounded(sum(result.scores[name] for result in results) / len(results)))
+        for name in names
+    }
 
 
 def make_arms(
@@ -392,16 +394,16 @@ def make_arms(
     store: Mapping[str, RunOutcome] | None = None,
     previous_run_ids: Sequence[str] = (),
     known_configs: Mapping[str, Config] | None = None,
-    storage: str | None = None,
+    kept: StoreHistory | None = None,
 ) -> list[Arm]:
     """One arm for every method and task of a sweep; `dataset_id` gives each task's digest.
 
-    `storage` is the store in which shorter trials may lie.
+    `kept` is of the store in which shorter trials may lie.
     """
 
     def arm(task: str, algorithm: str) -> Arm:
         identifier = dataset_id(task)
-        shorter = ShorterTrials(storage, spec, algorithm, identifier) if storage else None
+        shorter = ShorterTrials(kept, spec, algorithm, identifier) if kept else None
         return Arm(
             spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
         )

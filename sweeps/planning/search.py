@@ -16,6 +16,7 @@ import numpy as np
 
 from safesweep.search_spaces.space import SearchSpace, Value
 from safesweep.sweeps.spec.sweep_spec import SearchOptions
+from safesweep.trainables.store.scores import safe_first, total_excess
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -48,9 +49,21 @@ class Outcome:
     step: int = 0
 
     @property
+    def excess(self) -> float:
+        """By how much constraints are exceeded, summed over them: 0 where all hold."""
+        values = self.constraints or {}
+        return float(total_excess(values, dict.fromkeys(values, 0.0)))
+
+    @property
     def safe(self) -> bool:
         """Whether every constraint holds."""
-        return all(excess <= 0 for excess in (self.constraints or {}).values())
+        return self.excess == 0
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """What to sort outcomes with scores by, the best first: safe before unsafe."""
+        assert self.objective is not None
+        return safe_first(self.excess, self.objective)
 
 
 class Search:
@@ -368,15 +381,12 @@ class CMAESSearch(OptunaSearch):
 
 
 def safe_first_score(outcome: Outcome) -> float:
-    """One number that orders outcomes as Deb (2000) does: greater is better.
+    """The order of outcomes in one number: greater is better.
 
-    Safe ones come first, in the order of the objective: in (0, pi). Unsafe ones follow, in the
-    order of their summed violation: below 0.
+    Safe ones lie in (0, pi), unsafe ones below 0.
     """
-    assert outcome.objective is not None
-    if outcome.safe:
-        return math.pi / 2 + math.atan(outcome.objective)
-    return -sum(max(0.0, excess) for excess in (outcome.constraints or {}).values())
+    excess, falling = outcome.order
+    return -excess if excess > 0 else math.pi / 2 - math.atan(falling)
 
 
 OPTUNA_SEARCHES: Mapping[str, type[OptunaSearch]] = {

@@ -35,15 +35,12 @@ from safesweep.search_spaces.validation import (
 from safesweep.sweeps.spec import yaml_file
 from safesweep.sweeps.spec.problems import invalid_input
 from safesweep.sweeps.spec.spaces import MethodSpace
+from safesweep.trainables.store.scores import ConstraintName, ObjectiveName
 
 SearchMethod = Literal["grid", "random", "tpe", "nsga2", "cmaes"]
-ObjectiveName = Literal["normalized_reward", "reward_return_mean"]
-ConstraintName = Literal["normalized_cost", "cost_return_mean", "violation_rate"]
 SEARCH_METHODS: tuple[str, ...] = get_args(SearchMethod)
 ADAPTIVE_METHODS = ("tpe", "nsga2", "cmaes")
 DATASET_SOURCES = ("auto", "fetch", "collect")
-OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
-CONSTRAINTS: tuple[str, ...] = get_args(ConstraintName)
 # Gradient steps of a run that repay compiling, which takes one to some minutes.
 AUTO_COMPILE_STEPS = 20_000
 MOST_PARALLEL = 10_000

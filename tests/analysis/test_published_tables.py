@@ -4,8 +4,8 @@ import pytest
 
 from safesweep.analysis.published import load_marks, methods_as_candidates
 from safesweep.analysis.published_tables import choices, mark_differences, page, statements
-from safesweep.analysis.selection.choice import within_limit
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store.scores import within_limit
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "published-tables.md"
 

@@ -14,15 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas
 
-from safesweep.analysis.selection.choice import (
-    RULES,
-    Settings,
-    select,
-    within_limit,
-    without_stopped_runs,
-)
+from safesweep.analysis.selection.candidates import without_stopped_runs
+from safesweep.analysis.selection.choice import select
+from safesweep.analysis.selection.rules import RULES, Settings
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store.scores import within_limit
 from tests.benchmarks.measurement import add_json_option, print_table, write_json
 
 FloatArray = npt.NDArray[np.float64]

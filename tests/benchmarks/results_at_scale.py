@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.results_at_scale [--folder FOLDER] [--parts 2000] [--ray-parts 40]
 
-makes a store (5 methods x 20 tasks; a part holds 25 configurations x 10 seeds x 20 evaluations),
+makes a store (5 methods x 20 tasks; a part holds 25 configurations x 10 seeds x 20 evaluations;
+with it go parts of their runs and hyperparameters, with counts and seals, as a trial leaves them),
 then asks for the best safe configuration per (method, task) by SQL, by `safesweep select`, and by
 SQL again after `safesweep compact`, each in a process of its own, and prints seconds and peak
 memory. For comparison a share of the same runs is written in the layout of Ray Tune's result files
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +29,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safesweep.trainables.store.identity import config_id, trial_id
-from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
+from safesweep.trainables.store.schema import (
+    HYPERPARAMETERS_KEY,
+    SCHEMA_VERSION,
+    SEALS_KEY,
+    TABLES,
+    VERSION_KEY,
+)
 from safesweep.trainables.store.writer import ARROW_TYPES
 from safesweep.trainables.tasks.registry import TASKS
 
@@ -34,6 +43,7 @@ METHODS = ("flrp", "lspc", "r2pac", "flp", "safefql")
 TASK_NAMES = [name for name in TASKS if name.startswith("Offline")][:20]
 CONFIGS, SEEDS, EVALUATIONS, EVERY = 25, 10, 20, 5000
 ROWS_PER_PART = CONFIGS * SEEDS * EVALUATIONS
+LEARNING_RATES = np.geomspace(1e-4, 1e-2, CONFIGS)
 
 BEST_SAFE = f"""
     SELECT algorithm, task, config_id, avg(normalized_reward) AS reward,
@@ -109,31 +119,63 @@ def part_table(method: str, task: str, number: int) -> pa.Table:
         "episodes": np.full(ROWS_PER_PART, 20),
         "act_latency_ms": np.full(ROWS_PER_PART, 1.0),
     }
-    names = list(TABLES["evaluations"].items())
-    schema = pa.schema(
-        [(name, ARROW_TYPES[kind]) for name, kind in names], {VERSION_KEY: str(SCHEMA_VERSION)}
-    )
-    return pa.table(
-        [pa.array(columns[name], ARROW_TYPES[kind]) for name, kind in names], schema=schema
+    return table_of("evaluations", columns)
+
+
+def table_of(
+    name: str, columns: Mapping[str, object], metadata: Mapping[str, str] | None = None
+) -> pa.Table:
+    """Columns with the types of a table of the store, null where there are none."""
+    kinds = {column: ARROW_TYPES[kind] for column, kind in TABLES[name].items()}
+    count = len(next(iter(columns.values())))  # type: ignore[arg-type]
+    arrays = [
+        pa.array(columns[column], kind) if column in columns else pa.nulls(count, kind)
+        for column, kind in kinds.items()
+    ]
+    known = {VERSION_KEY: str(SCHEMA_VERSION), **(metadata or {})}
+    return pa.table(arrays, schema=pa.schema(list(kinds.items()), known))
+
+
+def hyperparameters_table(evaluations: pa.Table) -> pa.Table:
+    """The one hyperparameter of each configuration of a part of `evaluations`."""
+    configs = evaluations["config_id"].to_numpy()[:: SEEDS * EVALUATIONS]
+    return table_of(
+        "hyperparameters",
+        {"config_id": configs, "name": ["learning_rate"] * CONFIGS, "number": LEARNING_RATES},
     )
 
 
-def runs_table(evaluations: pa.Table, trial: str) -> pa.Table:
-    """The part of `runs` that belongs to a part of `evaluations`."""
+def runs_table(evaluations: pa.Table, trial: str, contents: Mapping[str, bytes]) -> pa.Table:
+    """The part of `runs` that belongs to a part of `evaluations`; `contents`: the other parts."""
     first = evaluations.take(pa.array(range(0, ROWS_PER_PART, EVALUATIONS)))
     count = first.num_rows
-    columns = {name: first[name] for name in ("run_id", "config_id", "algorithm", "task", "seed")}
-    columns |= {
-        "trial_id": pa.array([trial] * count),
-        "status": pa.array(["completed"] * count),
-        "steps": pa.array([EVERY * EVALUATIONS] * count, pa.int64()),
-        "config": pa.array(["{}"] * count),
+    columns = {
+        name: first[name].to_numpy()
+        for name in ("run_id", "config_id", "algorithm", "task", "seed")
     }
-    names = [(name, ARROW_TYPES[kind]) for name, kind in TABLES["runs"].items()]
-    arrays = [columns.get(name, pa.nulls(count, kind)) for name, kind in names]
-    schema = pa.schema(names, {VERSION_KEY: str(SCHEMA_VERSION)})
-    learning_rate = pa.array(np.repeat(np.geomspace(1e-4, 1e-2, CONFIGS), SEEDS))
-    return pa.table(arrays, schema=schema).append_column("hp_learning_rate", learning_rate)
+    columns |= {
+        "trial_id": [trial] * count,
+        "status": ["completed"] * count,
+        "steps": [EVERY * EVALUATIONS] * count,
+        "config": [json.dumps({"learning_rate": x}) for x in np.repeat(LEARNING_RATES, SEEDS)],
+        "evaluation_count": [EVALUATIONS] * count,
+        "episode_count": [0] * count,
+        "metric_count": [0] * count,
+        "hyperparameter_count": [1] * count,
+    }
+    seals = {name: [len(content), zlib.crc32(content)] for name, content in contents.items()}
+    metadata = {
+        HYPERPARAMETERS_KEY: json.dumps({"learning_rate": "float64"}),
+        SEALS_KEY: json.dumps(seals),
+    }
+    return table_of("runs", columns, metadata)
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A part's content."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
 
 
 def generate(store: Path, ray: Path, parts: int, ray_parts: int) -> None:
@@ -143,10 +185,15 @@ def generate(store: Path, ray: Path, parts: int, ray_parts: int) -> None:
         task = TASK_NAMES[number // len(METHODS) % len(TASK_NAMES)]
         table = part_table(method, task, number)
         trial = trial_id([str(number)])
-        for name, content in (("evaluations", table), ("runs", runs_table(table, trial))):
+        contents = {
+            "evaluations": parquet(table),
+            "hyperparameters": parquet(hyperparameters_table(table)),
+        }
+        contents["runs"] = parquet(runs_table(table, trial, contents))
+        for name, content in contents.items():
             folder = store / name / f"sweep={method}-search"
             folder.mkdir(parents=True, exist_ok=True)
-            pq.write_table(content, folder / f"{trial}.parquet", compression="zstd")
+            (folder / f"{trial}.parquet").write_bytes(content)
         if number < ray_parts:
             write_result_files(table.to_pandas(), ray)
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safesweep.analysis.selection.choice import Criterion, Judgement, within_limit
+from safesweep.analysis.selection.rules import Criterion, Judgement
 from safesweep.search_spaces import Hyperparameter, SearchSpace
 from safesweep.trainables.components.critics import (
     bellman_target,
@@ -31,6 +31,7 @@ from safesweep.trainables.methods.method import (
     StepOutputs,
     batched,
 )
+from safesweep.trainables.store.scores import within_limit
 from safesweep.trainables.tasks.suite import Suite
 from safesweep.trainables.tasks.task import Task
 from safesweep.trainables.training.observers import ObservedTrial, Observer, TrialRows

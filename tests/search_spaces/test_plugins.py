@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safesweep.analysis.reproduction import ABLATIONS
-from safesweep.analysis.selection.choice import RULES
+from safesweep.analysis.selection.rules import RULES
 from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.plugins import (
     load_plugin,
@@ -94,7 +94,7 @@ def test_a_dictionary_that_is_imported_later_is_extended_too(tmp_path: Path) -> 
     program = (
         "from safesweep.search_spaces.plugins import load_plugin\n"
         f"load_plugin({write(tmp_path, RULE)!r})\n"
-        "import sys; assert 'safesweep.analysis.selection.choice' not in sys.modules\n"
+        "import sys; assert 'safesweep.analysis.selection.rules' not in sys.modules\n"
         "assert not {'torch', 'pandas', 'gymnasium'} & sys.modules.keys()\n"
         "from safesweep import RULES; assert 'mine' in RULES\n"
     )

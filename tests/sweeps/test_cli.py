@@ -50,6 +50,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert one_line(capsys).startswith(message)
 
 
+@pytest.mark.parametrize("storage", ["", " ", "a\0b", "~no-such-user/results"])
+@pytest.mark.parametrize("command", [["list"], ["compact"], ["run", "demo"], ["select"]])
+def test_a_store_that_no_folder_can_be_is_bad_input(
+    command: list[str], storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*command, "--storage", storage]) == 2
+    assert one_line(capsys).startswith("safesweep: storage: ")
+
+
 def test_the_nearest_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rnu"]) == 2
     assert one_line(capsys).endswith("did you mean 'run'?")

@@ -8,7 +8,6 @@ other parts are (`trainables.store.schema.SEALS_KEY`), so that a look at the fol
 long as nothing is amiss; only parts that differ are counted.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,13 +59,13 @@ class PartReader:
         rows: how many rows a part says that it has; None where it is no whole part.
         owners: the values of a column of a part; None where it cannot be read. Looks at all of the
             part, not at that column alone, if the second argument is true.
-        content: its bytes; None where they are not to be looked at.
+        checksum: CRC-32 of its bytes; None where they are not to be looked at.
     """
 
     seals: Callable[[Part], Mapping[str, tuple[int, int]]]
     rows: Callable[[Part], int | None]
     owners: Callable[[Part, str, bool], pandas.Series | None]
-    content: Callable[[Part], bytes | None]
+    checksum: Callable[[Part], int | None]
 
 
 def find_incomplete(
@@ -158,8 +157,8 @@ class _Check:
         seal = seals.get(self.table)
         if found is None or seal is None or seal[0] != found.size:
             return False
-        content = self.reader.content(found) if self.thorough else None
-        return content is None or zlib.crc32(content) == seal[1]
+        checksum = self.reader.checksum(found) if self.thorough else None
+        return checksum is None or checksum == seal[1]
 
     def lacking(
         self, rows: pandas.DataFrame, expected: pandas.Series, found: Sequence[Part]

@@ -69,7 +69,7 @@ def code_version() -> str:
         release = version("safesweep-rl")
     except PackageNotFoundError:
         release = "unknown"
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return release
     described = subprocess.run(

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
@@ -253,7 +255,10 @@ def _file_table(
         begun = f"{file.name}, " if file.name else ""
         places = [f"{begun}row {row}" for row in range(1, len(frame) + 1)]
         headers = [1] * len(frame)
-    return _Table(plan, frame.convert_dtypes(), places, headers, ignored), notes
+    # Infinities are refused with their places later; here pandas only finds them no whole numbers.
+    with np.errstate(invalid="ignore"):
+        typed = frame.convert_dtypes()
+    return _Table(plan, typed, places, headers, ignored), notes
 
 
 def _write(

@@ -6,8 +6,11 @@ import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +23,7 @@ from pyarrow import fs
 
 from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
+from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import (
@@ -27,6 +31,7 @@ from safesweep.trainables.store.writer import (
     common_type,
     hyperparameter_types,
     seals_of,
+    storage_location,
     store_problems,
 )
 
@@ -55,6 +60,14 @@ class UnreadablePart(Exception):
     """A part could not be read; perhaps it is not whole."""
 
 
+@dataclass(frozen=True)
+class _KeptTable:
+    """What was read of a table, and the parts that it was read from."""
+
+    parts: frozenset[Part]
+    rows: pandas.DataFrame
+
+
 class StoreReader:
     """The tables under one store URI: a local folder, or a location that pyarrow can open.
 
@@ -71,7 +84,7 @@ class StoreReader:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        location = self.uri if "://" in self.uri else str(Path(self.uri).expanduser().resolve())
+        location = storage_location(self.uri)
         with store_problems(self.uri, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)
@@ -83,6 +96,8 @@ class StoreReader:
         self._local = isinstance(self._filesystem, fs.LocalFileSystem)
         self._footers: dict[Part, pa.Schema] = {}
         self._broken: set[Part] = set()
+        self._checksums: dict[Part, int] = {}
+        self._kept: dict[tuple[str, tuple[str, ...]], _KeptTable] = {}
 
     def runs(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
         """One row per ended run, with a column `hp_<name>` for each hyperparameter.
@@ -140,6 +155,28 @@ class StoreReader:
         """
         return self._frame("hyperparameters", filters, columns)
 
+    def table_so_far(self, table: str, columns: Sequence[str]) -> pandas.DataFrame:
+        """These columns of all rows of a table, as now; parts that this reader has answered with
+        before are not read again.
+
+        For whoever looks at a growing store again and again, as a session of many sweeps does. The
+        rows must not be changed.
+        """
+        return self._while_parts_move(lambda: self._so_far(table, tuple(columns)))
+
+    def _so_far(self, table: str, columns: tuple[str, ...]) -> pandas.DataFrame:
+        parts = frozenset(self._parts(table))
+        kept = self._kept.get((table, columns))
+        if kept is None or not kept.parts <= parts:
+            kept = _KeptTable(frozenset(), pandas.DataFrame())
+        new = sorted(parts - kept.parts)
+        if new or not kept.parts:
+            rows = self._dataset(table, new).to_table(columns=list(columns)).to_pandas()
+            if len(kept.rows):
+                rows = pandas.concat([kept.rows, rows], ignore_index=True)
+            kept = self._kept[table, columns] = _KeptTable(parts, rows)
+        return kept.rows
+
     def incomplete(self, thorough: bool = False) -> pandas.DataFrame:
         """The runs of which rows are missing in some table, a part having been cut or lost.
 
@@ -151,7 +188,30 @@ class StoreReader:
             `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `compacted`, whether the
             run's row is in a part of several trials; `lacks`, what is missing in words.
         """
-        return self._while_parts_move(lambda: self._incomplete(thorough))
+        return self._while_parts_move(lambda: self._states(thorough)[1])
+
+    def run_states(self, **filters: object) -> pandas.DataFrame:
+        """How every run ended and whether the store still holds all of it, from one reading.
+
+        Args:
+            filters: `sweep`, `algorithm` or `task`, as of `runs`.
+
+        Returns:
+            `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `status`, which is
+            `incomplete` for a run that lacks rows; `lacks`, what is missing in words, or None.
+        """
+        states = self._while_parts_move(lambda: _with_lacking(*self._states(False)))
+        for name, wanted in filters.items():
+            require_choice("filter", name, COMPLETENESS_KEYS)
+            if wanted is None:
+                continue
+            if name == "sweep":
+                run_ids, unplanned = self._while_parts_move(partial(self._members, wanted))
+                kept = states["run_id"].isin(run_ids) | states["sweep"].isin(unplanned)
+            else:
+                kept = states[name].isin(as_list(wanted))
+            states = states[kept]
+        return states.reset_index(drop=True)
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
@@ -187,20 +247,20 @@ class StoreReader:
         counts = frame.groupby(["table", "schema_version"], dropna=False, sort=True).size()
         return counts.rename("parts").reset_index()
 
-    def _incomplete(self, thorough: bool) -> pandas.DataFrame:
-        dataset = self._dataset("runs")
+    def _states(self, thorough: bool) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """What completeness looks at of every run, and those runs that lack rows."""
+        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if self._parts("runs") else [])]
+        runs = self._so_far("runs", tuple(columns)).copy()
         known = {part.path: part for part in self._parts("runs")}
-        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if known else [])]
-        runs = dataset.to_table(columns=columns).to_pandas()
-        runs["part"] = runs.pop("__filename").map(known) if known else None
+        runs["part"] = runs.pop("__filename").map(known) if "__filename" in runs else None
         reader = PartReader(
             seals=lambda part: seals_of(self._footer(part)),
             rows=self._rows_of,
             owners=self._owners_in,
-            content=self._content_of,
+            checksum=self._checksum_of,
         )
         parts = {table: self._parts(table) for table in COUNT_COLUMNS}
-        return find_incomplete(runs, parts, reader, thorough)
+        return runs, find_incomplete(runs, parts, reader, thorough)
 
     def _rows_of(self, part: Part) -> int | None:
         with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
@@ -220,9 +280,13 @@ class StoreReader:
             return joined
         return None
 
-    def _content_of(self, part: Part) -> bytes | None:
-        """The bytes of a part of a local store; from elsewhere they would have to be sent."""
-        return Path(part.path).read_bytes() if self._local else None
+    def _checksum_of(self, part: Part) -> int | None:
+        """CRC-32 of a part of a local store; from elsewhere its bytes would have to be sent."""
+        if not self._local:
+            return None
+        if part not in self._checksums:
+            self._checksums[part] = zlib.crc32(Path(part.path).read_bytes())
+        return self._checksums[part]
 
     @contextlib.contextmanager
     def _read_or_none(self, part: Part) -> Iterator[None]:
@@ -400,8 +464,8 @@ class StoreReader:
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
         raise AssertionError("unreachable")
 
-    def _dataset(self, table: str) -> ds.Dataset:
-        parts = self._parts(table)
+    def _dataset(self, table: str, parts: Sequence[Part] | None = None) -> ds.Dataset:
+        parts = self._parts(table) if parts is None else parts
         schema = self._schema(table, parts)
         older = self._older_measurements() if table == "measurements" else []
         if older:
@@ -458,6 +522,18 @@ class StoreReader:
                     added[field.name] = common_type(added.get(field.name), field.type)
         fields = [(name, columns[name]) for name in names]
         return pa.schema([*fields, *((name, added[name]) for name in sorted(added))])
+
+
+def _with_lacking(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:
+    """The runs' identity and status, and what those that lack rows lack."""
+    places = zip(lacking["run_id"], lacking["sweep"], lacking["trial_id"], strict=True)
+    reasons = dict(zip(places, lacking["lacks"], strict=True))
+    states = runs[[*COMPLETENESS_KEYS, "status"]]
+    keys = zip(states["run_id"], states["sweep"], states["trial_id"], strict=True)
+    states = states.assign(
+        lacks=pandas.Series([reasons.get(key) for key in keys], index=states.index, dtype=object)
+    )
+    return states.assign(status=states["status"].mask(states["lacks"].notna(), "incomplete"))
 
 
 def _is_part(names: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import Problem
+from safesweep.search_spaces.validation import InvalidInput, Problem
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
@@ -57,8 +57,26 @@ COMPACTED_PREFIX = "compacted-"
 
 
 def storage_location(storage: str) -> str:
-    """The absolute path of a local store, or the URI as given."""
-    return storage if "://" in storage else str(Path(storage).expanduser().resolve())
+    """The absolute path of a local store, or the URI as given.
+
+    Raises:
+        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of
+            a user whom this machine does not know.
+    """
+    if not storage.strip():
+        raise InvalidInput("storage: is empty; it must be a folder or a URI")
+    if "://" in storage:
+        return storage
+    try:
+        return str(Path(storage).expanduser().resolve())
+    except RuntimeError:
+        user = Path(storage).parts[0]
+        raise InvalidInput(
+            f"storage: {storage!r} begins with the home folder of an unknown user, {user}; write "
+            f"./{storage} for a folder of that name"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"storage: {storage!r} is no folder's name ({error})") from error
 
 
 class StoreProblem(Problem):

@@ -56,7 +56,7 @@ class Task:
         return self.cost_limit if cost_limit is None else float(cost_limit)
 
     @staticmethod
-    def normalize_cost(cost_return: Any, cost_limit: float) -> Any:
-        """C / limit, for a number or an array; (C + 1) / 1 if the limit is 0 (DSRL)."""
-        shift = 1.0 if cost_limit == 0 else 0.0
+    def normalize_cost(cost_return: Any, cost_limit: Any) -> Any:
+        """C / limit, for numbers or arrays; (C + 1) / 1 where the limit is 0 (DSRL)."""
+        shift = (cost_limit == 0) * 1.0
         return (cost_return + shift) / (cost_limit + shift)

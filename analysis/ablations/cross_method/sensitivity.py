@@ -34,8 +34,8 @@ from safesweep.analysis.ablations.engine.settings import (
 )
 from safesweep.analysis.claims import Claim, Finding, judge_paired
 from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style
-from safesweep.analysis.selection.choice import within_limit
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.store.scores import within_limit
 
 REGRET, SAFE_SHARE = "regret", "safe_share"
 ID = "safesweep-sensitivity"

@@ -23,6 +23,7 @@ from safesweep.analysis.ablations.engine.budgets import (
 from safesweep.analysis.claims import Claim
 from safesweep.analysis.published import load_published
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.store.scores import last_evaluations
 from safesweep.trainables.tasks.registry import TASKS
 
 COLUMNS = ("task", "series", "setting", "x", "seed", "step", "metric", "value")
@@ -181,7 +182,7 @@ def collect_settings(
     if STEP_TIME in metrics:
         long = pandas.concat([long, _step_times(runs)], ignore_index=True)
     if not curves and not long.empty:
-        long = long[long["step"] == long.groupby("run_id")["step"].transform("max")]
+        long = last_evaluations(long)
     parts = []
     for setting in settings:
         chosen = runs[matching_runs(runs, setting)]
@@ -292,7 +293,7 @@ def compare_settings(results: pandas.DataFrame, published: pandas.DataFrame) -> 
     keys = ["task", "metric", "series", "setting"]
     order = list(dict.fromkeys([*results["setting"], *published["setting"]]))
     steps = ["task", "metric", "series", "setting", "seed"]
-    last = results[results["step"] == results.groupby(steps)["step"].transform("max")]
+    last = last_evaluations(results, steps)
     ours = last.groupby(keys)["value"].agg(ours="mean", spread="std", seeds="count").reset_index()
     printed = published.rename(columns={"value": "published"})[[*keys, "published"]]
     both = ours.astype({key: object for key in keys}).merge(

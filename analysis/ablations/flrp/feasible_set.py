@@ -33,6 +33,7 @@ from safesweep.analysis.figures import (
 )
 from safesweep.analysis.published import load_published
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.trainables.store.scores import last_evaluations
 from safesweep.trainables.tasks.registry import TASKS
 
 EXPECTILES = (0.6, 0.7, 0.8, 0.9, 0.95)
@@ -76,8 +77,7 @@ def _table8_results(store: ResultStore, sweeps: tuple[str, ...]) -> pandas.DataF
     if runs.empty or _EXPECTILE not in runs:
         return pandas.DataFrame(columns=columns)
     metrics = store.metrics(run_id=list(runs["run_id"]), name=list(_METRICS))
-    last = metrics.groupby("run_id")["step"].transform("max")
-    metrics = metrics[metrics["step"] == last]
+    metrics = last_evaluations(metrics)
     runs = runs.rename(columns={_EXPECTILE: "tau_h"})
     frame = metrics.merge(runs[["run_id", "task", "tau_h", "seed"]], on="run_id")
     frame = frame.rename(columns={"name": "metric"})[columns]

@@ -49,7 +49,7 @@ def trained(tmp_path: Path, make_dataset) -> list[str]:  # noqa: F811
         trial.advance()
     spec = (
         "name: first\nalgorithm: bc\ntasks: [BoatNavigation-v0]\nsteps: 4\nseeds: [0, 1]\n"
-        "space: {learning_rate: [0.001, 0.01]}\n"
+        "space: {learning_rate: [0.001, 0.01]}\ncost_limit: 100\n"
     )
     writer.write_sweep(spec, trial.run_ids, "completed")
     return trial.run_ids
@@ -83,6 +83,22 @@ def test_asking_again_evaluates_nothing_twice(safesweep: Run, trained, tmp_path:
     code, _, err = safesweep("confirm", "--episodes", "5")
     assert code == 2
     assert "checkpoint: run" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("confirm", "--address", "auto"), "address: is where fresh seeds are trained"),
+        (("statistics", "--random-seed", "-1"), "random_seed: -1 is not allowed"),
+        (("statistics", "--every-configuration", "--rule", "min_cost"), "rule: chooses, and"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    safesweep: Run, trained, words: tuple[str, ...], message: str
+) -> None:
+    code, out, err = safesweep(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"safesweep: {message}") and err.count("\n") == 1
 
 
 def test_the_table_is_readable(safesweep: Run, trained) -> None:

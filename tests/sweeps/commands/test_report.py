@@ -1,4 +1,5 @@
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -94,3 +95,24 @@ def test_bad_input_is_one_line(
     assert main([*arguments, "--storage", str(tmp_path / "store")]) == 2
     error = capsys.readouterr().err
     assert named in error and len(error.splitlines()) == 1
+
+
+def test_the_printed_command_makes_the_same_page(
+    write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep()
+    storage = ["--storage", str(tmp_path / "store")]
+    words = ["--rule", "confident_safe", "--confidence", "0.9", "--cost-limit", "20",
+             "--unsafe-share", "0.4", "--maximize", "reward_return_mean",
+             "--subject-to", "violation_rate=0.2"]  # fmt: skip
+    assert main(["report", "first", *words, *storage]) == 0
+    page = (tmp_path / "first.html").read_text()
+    command = re.search(r"safesweep (report first [^<]*)<", page)
+    assert command is not None
+    assert main([*shlex.split(command.group(1)), *storage]) == 0
+    assert (tmp_path / "first.html").read_text() == page
+    for word in words:
+        assert word in command.group(1)
+    assert main(["report", "first", "--rule", "confident_safe", "--worst-cost", "3", *storage]) == 0
+    assert "--worst-cost 3" in (tmp_path / "first.html").read_text()

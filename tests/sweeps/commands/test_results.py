@@ -7,7 +7,11 @@ from pathlib import Path
 import pandas
 import pytest
 
+from safesweep.analysis.selection.choice import choose, select
+from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main
+from safesweep.trainables.store.imports import import_evaluations
+from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
 
 LEVELS = (0.6, 0.9, 0.99)
@@ -232,3 +236,137 @@ def test_a_store_without_evaluations_has_nothing_to_select(safesweep: Run, tmp_p
     code, _, err = safesweep("select")
     assert code == 0
     assert "no evaluations to choose from" in err
+
+
+@pytest.fixture
+def survivor_and_whole(write_sweep) -> tuple[str, str]:
+    """Two configurations of one sweep: of one two seeds diverged and the third is safe and better
+    than the other one, of which all three are well."""
+    whole = write_sweep("whole", [{"feasibility_expectile": 0.6}])
+    better = {"feasibility_expectile": 0.9}
+    lost = write_sweep("both", [better], seeds=(0, 1), statuses={0: "diverged", 1: "diverged"})
+    survived = write_sweep("survived", [better], seeds=(2,))
+    write_sweep("both", [better], seeds=(0, 1), statuses={0: "diverged", 1: "diverged"},
+                also=[*whole, *survived])  # fmt: skip
+    assert {run.rsplit("-", 1)[0] for run in (*lost, *survived)} == {lost[0].rsplit("-", 1)[0]}
+    return lost[0].rsplit("-", 1)[0], whole[0].rsplit("-", 1)[0]
+
+
+def test_python_and_every_command_choose_the_same(
+    safesweep: Run, survivor_and_whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor, whole = survivor_and_whole
+    store = ResultStore(tmp_path / "store")
+    evaluations = store.evaluations(sweep="both")
+    # Nothing in these rows says that two seeds of the better one are lost.
+    assert select(evaluations)["config_id"].tolist() == [survivor]
+    assert select(evaluations, runs=store.runs(sweep="both"))["config_id"].tolist() == [whole]
+    assert choose(store, sweep="both").chosen["config_id"].tolist() == [whole]
+    rows = json.loads(safesweep("select", "--sweep", "both", "--format", "json")[1])
+    assert [row["config_id"] for row in rows] == [whole]
+    page = tmp_path / "page.html"
+    assert safesweep("report", "both", "--output", str(page))[0] == 0
+    assert f"feasibility_expectile={0.6}" in page.read_text()
+    assert "1 left out: lost a seed" in page.read_text()
+    confirmed = []
+
+    def evaluate(store, terms, choice, runs, limit, kind="evaluated") -> list[dict[str, object]]:
+        confirmed.append(choice["config_id"])
+        return [{**run, "policy": choice["policy"], "kind": kind, "normalized_reward": 0.5,
+                 "normalized_cost": 0.5} for run in runs.to_dict("records")]  # fmt: skip
+
+    monkeypatch.setattr("safesweep.sweeps.commands.confirm.evaluate_runs", evaluate)
+    assert safesweep("confirm", "--sweep", "both")[0] == 0
+    assert confirmed == [whole]
+    out = safesweep("statistics", "--sweep", "both", "--format", "json")[1]
+    means = {row["metric"]: row["value"] for row in json.loads(out) if row["statistic"] == "mean"}
+    assert means["normalized_reward"] == pytest.approx(0.61)
+
+
+SWEEP_FILE = "name: first\nalgorithm: flrp\ntasks: [OfflineBallRun-v0]\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "words", "chosen"),
+    [
+        ("", (), 0.9),
+        ("objective: {subject_to: {normalized_cost: 0.5}}", (), 0.6),
+        ("objective: {subject_to: {normalized_cost: 0.5}}", ("--cost-limit", "20"), 0.9),
+        (
+            "objective: {subject_to: {normalized_cost: 0.5}}",
+            ("--subject-to", "normalized_cost=1"),
+            0.9,
+        ),
+        ("objective: {subject_to: {}}", (), 0.99),
+        ("objective: {maximize: reward_return_mean, subject_to: {cost_return_mean: 4}}", (), 0.6),
+        ("objective: {subject_to: {violation_rate: 0.5, normalized_cost: 2}}\ncost_limit: 6", (),
+         0.6),
+        ("cost_limit: 5", (), 0.6),
+        ("cost_limit: 5", ("--cost-limit", "10"), 0.9),
+        ("", ("--subject-to", "none"), 0.99),
+    ],
+)  # fmt: skip
+def test_the_sweeps_own_objective_and_constraint_count(
+    safesweep: Run, two_sweeps, tmp_path: Path, own: str, words: tuple[str, ...], chosen: float
+) -> None:
+    writer = ResultWriter(str(tmp_path / "store"), "first")
+    writer.write_sweep(f"{SWEEP_FILE}{own}\n", two_sweeps[0], "completed")
+    out = safesweep("select", "--sweep", "first", "--format", "json", *words)[1]
+    row = json.loads(out)[0]
+    assert row["hp_feasibility_expectile"] == chosen
+    assert row["safe"]
+    page = tmp_path / "page.html"
+    assert safesweep("report", "first", "--output", str(page), *words)[0] == 0
+    assert f"feasibility_expectile={chosen}" in page.read_text()
+
+
+def test_what_a_choice_goes_after_is_said(safesweep: Run, two_sweeps) -> None:
+    words = ("select", "--maximize", "reward_return_mean", "--subject-to", "violation_rate=0.3")
+    out = safesweep(*words)[1]
+    said = "maximises reward_return_mean with violation_rate at most 0.3"
+    assert out.splitlines()[1] == said
+    assert said in " ".join(out.split())
+    for bad, message in (
+        (("--maximize", "reward"), "maximize: 'reward'"),
+        (("--subject-to", "violation_rate"), "subject_to: 'violation_rate' is not"),
+        (("--subject-to", "violations=1"), "subject_to: 'violations'"),
+        (("--subject-to", "violation_rate=-1"), "subject_to.violation_rate: -1"),
+    ):
+        code, out, err = safesweep("select", *bad)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+
+
+def test_the_sentences_name_the_policy(safesweep: Run, tmp_path: Path) -> None:
+    rows = pandas.DataFrame(
+        {"algorithm": "lspc", "task": "OfflineBallRun-v0", "seed": [0, 1] * 2, "cost_limit": 10,
+         "normalized_reward": 0.5, "normalized_cost": 0.5,
+         "policy": ["lspc_o", "lspc_o", "lspc_s", "lspc_s"]}
+    )  # fmt: skip
+    import_evaluations(rows, str(tmp_path / "store"), "own")
+    out = safesweep("select")[1]
+    for policy in ("lspc_o", "lspc_s"):
+        assert f"lspc OfflineBallRun-v0 {policy}: 1 of 1 safe" in out
+
+
+def test_the_home_of_an_unknown_user_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for command in ("list", "select"):
+        assert main([command, "--storage", "~nobody-of-this-name/store"]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith("safesweep: storage: '~nobody-of-this-name/store'")
+        assert error.count("\n") == 1
+
+
+def test_list_reads_the_runs_once(
+    safesweep: Run, two_sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    original = StoreReader._dataset
+
+    def counted(self: StoreReader, table: str, *parts: object) -> object:
+        read.append(table)
+        return original(self, table, *parts)
+
+    monkeypatch.setattr(StoreReader, "_dataset", counted)
+    assert safesweep("list")[0] == 0
+    assert read.count("runs") == 1

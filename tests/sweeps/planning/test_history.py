@@ -1,11 +1,19 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas
 import pytest
 
-from safesweep.sweeps.planning.history import outcomes, read_previous, read_store, read_trial
+from safesweep.sweeps.planning.history import (
+    StoreHistory,
+    outcomes,
+    read_previous,
+    read_store,
+    read_trial,
+)
+from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.identity import trial_id
+from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
 
 WriteSweep = Callable[..., list[str]]
@@ -13,7 +21,7 @@ WriteSweep = Callable[..., list[str]]
 
 def test_last_evaluation_counts(write_sweep: WriteSweep, tmp_path: Path) -> None:
     runs = write_sweep(scores=lambda config, seed, step: (float(step), [step / 100, step / 50]))
-    outcomes, configs = read_store(str(tmp_path / "store"), None)
+    outcomes, configs = read_store(StoreHistory(str(tmp_path / "store")), None)
     assert set(outcomes) == set(runs)
     outcome = outcomes[runs[0]]
     assert outcome.finished and outcome.sweep == "first"
@@ -27,13 +35,13 @@ def test_costs_are_normalised_by_the_limit_of_the_sweep(
     write_sweep: WriteSweep, tmp_path: Path
 ) -> None:
     runs = write_sweep(scores=lambda config, seed, step: (0.0, [30.0]))
-    outcomes, _ = read_store(str(tmp_path / "store"), 60.0)
+    outcomes, _ = read_store(StoreHistory(str(tmp_path / "store")), 60.0)
     assert outcomes[runs[0]].scores["normalized_cost"] == pytest.approx(0.5)
 
 
 def test_runs_without_evaluations_have_no_scores(write_sweep: WriteSweep, tmp_path: Path) -> None:
     runs = write_sweep(statuses={1: "diverged", 2: "failed"})
-    outcomes, _ = read_store(str(tmp_path / "store"), None)
+    outcomes, _ = read_store(StoreHistory(str(tmp_path / "store")), None)
     assert [outcomes[run].finished for run in runs] == [True, True, False]
     assert not outcomes[runs[1]].scores
 
@@ -41,7 +49,7 @@ def test_runs_without_evaluations_have_no_scores(write_sweep: WriteSweep, tmp_pa
 def test_one_trial_reads_as_in_the_whole_store(write_sweep: WriteSweep, tmp_path: Path) -> None:
     runs = write_sweep()
     writer = ResultWriter(str(tmp_path / "store"), "first")
-    outcomes, _ = read_store(str(tmp_path / "store"), None)
+    outcomes, _ = read_store(StoreHistory(str(tmp_path / "store")), None)
     assert read_trial(writer, trial_id(runs), None) == outcomes
     assert read_trial(writer, "nothing", None) == {}
 
@@ -55,7 +63,35 @@ def test_previous_sweep(write_sweep: WriteSweep, tmp_path: Path) -> None:
 
 
 def test_an_empty_store_holds_nothing(tmp_path: Path) -> None:
-    assert read_store(str(tmp_path), None) == ({}, {})
+    assert read_store(StoreHistory(str(tmp_path)), None) == ({}, {})
+
+
+def test_a_session_reads_each_part_once(
+    write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sweep("first")
+    read: list[str] = []
+    original = StoreReader._dataset
+
+    def counted(self: StoreReader, table: str, parts: Sequence[Part] | None = None) -> object:
+        read.extend(part.path for part in (self._parts(table) if parts is None else parts))
+        return original(self, table, parts)
+
+    monkeypatch.setattr(StoreReader, "_dataset", counted)
+    kept = StoreHistory(str(tmp_path / "store"))
+    first = read_store(kept, None)
+    once = len(read)
+    assert read_store(kept, 20.0)[0].keys() == first[0].keys()
+    assert len(read) == once
+    write_sweep("second", [{"feasibility_expectile": 0.7}])
+    found, configs = read_store(kept, None)
+    assert (len(found), len(configs)) == (6, 2)
+    assert len(read) == 2 * once and all("sweep=second" in path for path in read[once:])
+    # What is replaced, or lost, is no longer remembered.
+    write_sweep("second", [{"feasibility_expectile": 0.7}], statuses={0: "diverged"})
+    again = read_store(kept, None)
+    assert again == read_store(StoreHistory(str(tmp_path / "store")), None)
+    assert sorted(outcome.status for outcome in again[0].values())[-1] == "diverged"
 
 
 def test_policies_that_act_to_cost_limits_are_judged_at_the_sweeps_own() -> None:

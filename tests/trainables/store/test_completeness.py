@@ -12,7 +12,7 @@ import pytest
 
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main
-from safesweep.sweeps.planning.history import read_store
+from safesweep.sweeps.planning.history import StoreHistory, read_store
 from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TRIAL_TABLES
 
@@ -77,7 +77,7 @@ def test_lost_rows_are_noticed(storage: Path, table: str, damage: str, compacted
         assert len(lacking) >= 3
     assert lacking["lacks"].unique().tolist() == [f"rows of {table} are missing"]
     # A run's trial is trained or written again as a whole.
-    outcomes, _ = read_store(str(storage), None)
+    outcomes, _ = read_store(StoreHistory(str(storage)), None)
     unfinished = {run for run, outcome in outcomes.items() if not outcome.finished}
     assert unfinished >= set(lacking["run_id"])
     assert len(unfinished) in (3, 6)

@@ -1,7 +1,10 @@
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.store.identity import ADDED_LATER, config_id
+from safesweep.trainables.store.identity import ADDED_LATER, code_version, config_id
 
 
 def test_full_precision_is_no_part_of_a_configurations_identity() -> None:
@@ -22,3 +25,16 @@ def test_a_field_that_came_later_leaves_identities_as_they_were(algorithm: str) 
     assert config_id(algorithm, config.to_dict(), "task", "data", 10) == plain
     for name in ADDED_LATER.keys() & config.to_dict().keys():
         assert config_id(algorithm, {**before, name: 0.5}, "task", "data", 10) != plain
+
+
+def test_rows_name_the_commit_of_a_checkout() -> None:
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout")
+    described = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert f"+{described}" in code_version().removesuffix("-dirty")

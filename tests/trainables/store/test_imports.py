@@ -31,6 +31,14 @@ COLUMNS = {
 CONSTANTS = {"algorithm": "bcql", "task": "CarRun"}
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinite_costs_are_refused_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("algorithm,task,seed,reward_return_mean,cost_return_mean\nbc,CarRun,0,1,inf\n")
+    with pytest.raises(InvalidInput, match="line 2: inf is not allowed"):
+        import_files([path], str(tmp_path / "store"), "own")
+
+
 def test_a_log_becomes_runs_and_evaluations(tmp_path: Path) -> None:
     summary = import_evaluations(LOG, str(tmp_path), "osrl", COLUMNS, CONSTANTS)
     assert (summary.runs, summary.evaluations) == (2, 4)

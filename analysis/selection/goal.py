@@ -1,0 +1,99 @@
+"""What a choice goes after: the score to maximise, and the limits that costs must keep."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
+from safesweep.trainables.store.reader import StoreReader
+from safesweep.trainables.store.scores import CONSTRAINTS, OBJECTIVES
+
+MAXIMIZE = "normalized_reward"
+SUBJECT_TO: Mapping[str, float] = {"normalized_cost": 1.0}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The field's own by default: the normalised reward, with a mean normalised cost of at most 1.
+
+    Attributes:
+        maximize: one of `trainables.store.scores.OBJECTIVES`.
+        subject_to: limits by score, each of `trainables.store.scores.CONSTRAINTS`.
+
+    Raises:
+        InvalidInput: another score, or a limit below 0.
+    """
+
+    maximize: str = MAXIMIZE
+    subject_to: Mapping[str, float] = field(default_factory=lambda: dict(SUBJECT_TO))
+
+    def __post_init__(self) -> None:
+        require_choice("maximize", self.maximize, OBJECTIVES)
+        for name, limit in self.subject_to.items():
+            require_choice("subject_to", name, CONSTRAINTS)
+            require_number(f"subject_to.{name}", limit, 0)
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is the field's own."""
+        return self.maximize == MAXIMIZE and dict(self.subject_to) == dict(SUBJECT_TO)
+
+    def __str__(self) -> str:
+        limits = " and ".join(
+            f"{name} at most {limit:g}" for name, limit in self.subject_to.items()
+        )
+        return f"maximises {self.maximize} with {limits or 'no constraint'}"
+
+
+@dataclass(frozen=True)
+class SweepGoal:
+    """What the sweep file of a stored sweep says of it.
+
+    Attributes:
+        goal: its objective and constraints.
+        cost_limit: of an episode; None: each task's own.
+    """
+
+    goal: Goal
+    cost_limit: float | None
+
+
+def goal_of_sweep(store: StoreReader, sweep: str) -> SweepGoal | None:
+    """What a sweep goes after; None where it was not run from a sweep file, as an import was not.
+
+    Raises:
+        InvalidInput: the store does not know the sweep.
+    """
+    plans = store.sweeps(columns=["spec"], sweep=sweep)
+    content: Any = yaml.safe_load(plans.iloc[-1]["spec"]) if len(plans) else None
+    if not isinstance(content, Mapping) or not {"algorithm", "tasks"} <= set(content):
+        return None
+    objective = content.get("objective") or {}
+    limits = objective.get("subject_to", SUBJECT_TO) or {}
+    goal = Goal(
+        objective.get("maximize", MAXIMIZE), {name: float(value) for name, value in limits.items()}
+    )
+    limit = content.get("cost_limit")
+    return SweepGoal(goal, None if limit is None else float(limit))
+
+
+def parse_limits(texts: list[str]) -> dict[str, float]:
+    """Limits by score from `NAME=LIMIT`; the one word `none` means no constraint.
+
+    Raises:
+        InvalidInput: another form.
+    """
+    if texts == ["none"]:
+        return {}
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, limit = text.partition("=")
+        try:
+            found[name] = float(limit)
+        except ValueError:
+            raise InvalidInput(
+                f"subject_to: {text!r} is not NAME=LIMIT, such as normalized_cost=1, or none"
+            ) from None
+    return found
