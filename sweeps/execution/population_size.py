@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.tasks.processors import usable_cpus
+
+if TYPE_CHECKING:
+    from safesweep.trainables.data.dataset import Dataset
 
 SECONDS = 2.0
 LARGEST_POPULATION = 64
@@ -18,7 +21,7 @@ WORTHWHILE = 1.05
 
 def calibrate(
     spec: SweepSpec,
-    datasets: Mapping[str, Any],
+    datasets: "Mapping[str, Dataset]",
     num_cpus: int | None,
     num_gpus: int | None,
     previous_spec: str | None,
@@ -87,7 +90,11 @@ def _choices(spec: SweepSpec, concurrent: int) -> list[int]:
 
 
 def _speeds(
-    spec: SweepSpec, algorithm: str, datasets: Mapping[str, Any], choices: list[int], device: str
+    spec: SweepSpec,
+    algorithm: str,
+    datasets: "Mapping[str, Dataset]",
+    choices: list[int],
+    device: str,
 ) -> dict[int, float]:
     from safesweep.trainables.tasks.registry import get_task
     from safesweep.trainables.training.request import TrialRequest

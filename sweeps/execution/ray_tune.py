@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
@@ -51,6 +51,9 @@ from safesweep.sweeps.output import say
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, SweepSpec
 from safesweep.trainables.tasks.processors import usable_cpus
+
+if TYPE_CHECKING:
+    from safesweep.trainables.data.dataset import Dataset
 
 # Ray reads these when it is imported or started.
 RAY_ENVIRONMENT = {
@@ -257,7 +260,7 @@ class _Datasets:
     def __init__(self, progress: bool) -> None:
         self.shared = False
         self._progress = progress
-        self._loaded: dict[tuple[str, str], Any] = {}
+        self._loaded: dict[tuple[str, str], Dataset] = {}
         self._references: dict[tuple[str, str], Any] = {}
         self._ids: dict[tuple[str, str], str] = {}
 
@@ -281,7 +284,7 @@ class _Datasets:
                     self.reference(spec, task)
         return {task: self._ids[task, spec.dataset_of(task)] for task in spec.tasks}
 
-    def loaded(self, spec: SweepSpec) -> dict[str, Any]:
+    def loaded(self, spec: SweepSpec) -> "dict[str, Dataset]":
         """Each task's data, before Ray holds them.
 
         Raises:
@@ -300,7 +303,7 @@ class _Datasets:
         return self._references[key]
 
 
-def _load_dataset(task: str, source: str, progress: bool) -> Any:
+def _load_dataset(task: str, source: str, progress: bool) -> "Dataset":
     from safesweep.trainables.data.dataset import read_dataset
     from safesweep.trainables.data.sources import find_dataset
 
@@ -397,7 +400,7 @@ def _own_termination() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _array_bytes(data: Any) -> int:
+def _array_bytes(data: "Dataset") -> int:
     return sum(int(getattr(array, "nbytes", 0)) for array in vars(data).values())
 
 

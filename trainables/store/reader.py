@@ -325,7 +325,10 @@ class StoreReader:
                 later[column] = wanted
                 continue
             else:
-                term = ds.field(column).isin(as_list(wanted))
+                values = as_list(wanted)
+                # Of no values Arrow cannot tell the type.
+                kind = None if values else dataset.schema.field(column).type
+                term = ds.field(column).isin(pa.array(values, kind))
             condition = term if condition is None else condition & term
         if not types:
             return _frame_of(dataset.to_table(columns=names, filter=condition))
