@@ -325,7 +325,9 @@ class StoreReader:
                 later[column] = wanted
                 continue
             else:
-                term = ds.field(column).isin(as_list(wanted))
+                values = as_list(wanted)
+                # An empty list has no type that a column could be compared with.
+                term = ds.field(column).isin(values) if values else pc.scalar(False)
             condition = term if condition is None else condition & term
         if not types:
             return _frame_of(dataset.to_table(columns=names, filter=condition))
