@@ -478,6 +478,8 @@ def rows_of_choice(evaluations: pandas.DataFrame, chosen: pandas.DataFrame) -> p
     keys = [name for name in ("algorithm", "task", "policy", "config_id", "step")
             if name in chosen and name in evaluations]  # fmt: skip
     wanted = chosen[chosen["config_id"].notna()][keys].drop_duplicates()
+    if wanted.empty:  # its columns have no types that a merge could compare
+        return evaluations.iloc[:0]
     return evaluations.merge(wanted, on=keys, how="inner")
 
 

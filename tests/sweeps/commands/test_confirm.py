@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_an_option_that_would_be_ignored_is_refused(
     code, out, err = safesweep(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"safesweep: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("show", ["summary", "safety", "improvement", "profile"])
+def test_statistics_of_a_store_that_lost_its_evaluations(
+    safesweep: Run, trained, tmp_path: Path, show: str
+) -> None:
+    shutil.rmtree(tmp_path / "store/evaluations")
+    code, out, err = safesweep("statistics", "--show", show)
+    assert (code, "scores: none" in out) == (0, True), err
+    assert "rows of evaluations are missing" in err
 
 
 def test_the_table_is_readable(safesweep: Run, trained) -> None:
