@@ -40,7 +40,7 @@ def test_figure_only_draws_from_the_store(write_sweep, tmp_path: Path, capfd) ->
     out = capfd.readouterr().out
     figure = tmp_path / "my store/figures/flrp-table8/flrp-table8-smoke.png"
     assert str(figure) in out
-    assert re.search(r"recall-rises +BoatNavigation +supported", out)
+    assert re.search(r"recall-rises +BoatNavigation +undecided", out)
     assert re.search(r"CarRun +feasible_recall +published +0.32 +0.39 +0.54 +0.76 +0.85", out)
     assert re.search(r"BoatNavigation +feasible_recall +ours +0.60 +0.70 +0.80 +0.90 +0.95", out)
     assert max(len(line) for line in out.splitlines() if "/" not in line) <= 105

@@ -33,7 +33,7 @@ def test_compact_says_what_it_merged_and_then_that_there_is_nothing(
     code, out, _ = safesweep("compact", "--format", "json")
     assert code == 0
     rows = {row["table"]: row for row in json.loads(out)}
-    assert set(rows) == {"runs", "evaluations", "episodes"}
+    assert set(rows) == {"runs", "hyperparameters", "evaluations", "episodes"}
     assert rows["runs"] == {
         "table": "runs", "sweep": "first", "parts_before": 2, "parts_after": 1, "rows": 6
     }  # fmt: skip
