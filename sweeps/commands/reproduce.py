@@ -285,7 +285,8 @@ def _print_readable(reproduction: "Reproduction") -> None:
     print()
     card = reproduction.scorecard
     shown = card.assign(task=[_short_name(task) for task in card["task"]])
-    print_table(shown[["claim", "task", "part", "verdict", "effect", "low", "high", "p_value"]])
+    columns = ["claim", "task", "part", "verdict", "effect", "low", "high", "p_value"]
+    print_table(shown[columns] if shown["part"].any() else shown[columns].drop(columns="part"))
     print()
     print(
         f"Verdicts, after Holm's correction over these claims at {LEVEL:.0%}; intervals above are "
