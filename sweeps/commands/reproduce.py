@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -297,9 +298,10 @@ def _print_readable(reproduction: "Reproduction") -> None:
     print_table(verdicts[["claim", "quantifier", "verdict", "p_value", "p_against"]])
     print()
     for (claim, statement), rows in card.groupby(["claim", "statement"], sort=False):
-        print(f"{claim}: {statement}")
+        print(textwrap.fill(f"{claim}: {statement}", 100, subsequent_indent="  "))
         for row in rows.to_dict("records"):
-            print("  " + ", ".join(filter(None, [_short_name(row["task"]), row["remark"]])))
+            found = ", ".join(filter(None, [_short_name(row["task"]), row["remark"]]))
+            print(textwrap.fill(found, 100, initial_indent="  ", subsequent_indent="    "))
     print()
     if reproduction.missing:
         count, first = len(reproduction.missing), reproduction.missing[0]
