@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safesweep.analysis.selection.choice import select
-from safesweep.sweeps.planning.early_stopping import rank, standing
+from safesweep.sweeps.planning.early_stopping import rank, rung_score
 from safesweep.sweeps.planning.search import Outcome, safe_first_score
 from safesweep.trainables.store.scores import (
     acts_to_own_limit,
@@ -36,7 +36,7 @@ def test_rules_early_stopping_and_searches_order_alike(
     standings = {}
     outcomes = {}
     for name, (reward, cost) in scores.items():
-        place = standing(
+        place = rung_score(
             [{"normalized_reward": reward, "normalized_cost": cost}], "normalized_reward", limits
         )
         assert place is not None
