@@ -36,12 +36,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Tests that start Ray share a process by file: a file starts its cluster once.
-QUICK := not slow and not gpu and not network
-
+# Three processes for two cores, because tests that start Ray mostly wait.
 test: lint types
-	$(BIN)/pytest -m "$(QUICK) and not ray" --numprocesses 2 --dist worksteal
-	$(BIN)/pytest -m "$(QUICK) and ray" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup
 
 test-all: lint types
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85

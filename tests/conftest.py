@@ -23,6 +23,16 @@ _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 10
 
 WriteSweep = Callable[..., list[str]]
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray begin first, a file in one process: they mostly wait, and the others
+    fill the time (`--dist loadgroup`)."""
+    for item in items:
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 # How many examples a property is tried on. Deadlines would measure the machine.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)

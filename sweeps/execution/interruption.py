@@ -11,13 +11,17 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
+_come = threading.Event()
+"""Whether SIGTERM has come: what was running then may raise an interrupt of its own instead."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM has come: a scheduler's is as good a reason to stop cleanly as Ctrl-C."""
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """The exit code of a command that an interrupt ended."""
-    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+    return TERMINATED if isinstance(interrupt, Terminated) or _come.is_set() else INTERRUPTED
 
 
 @contextlib.contextmanager
@@ -26,6 +30,7 @@ def termination_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _come.clear()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -34,4 +39,5 @@ def termination_as_interrupt() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    _come.set()
     raise Terminated
