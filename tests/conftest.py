@@ -25,11 +25,11 @@ WriteSweep = Callable[..., list[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray begin first, a file in one process: they mostly wait, and the others
-    fill the time (`--dist loadgroup`)."""
+    """Tests that start Ray begin first and stay in one process: they mostly wait, and the other
+    processes have all the rest (`--dist loadgroup`)."""
     for item in items:
         if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group("ray"))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
