@@ -1,7 +1,6 @@
 """`safesweep logs`: why a run failed, and what its worker printed last."""
 
 import argparse
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def print_log(arguments: argparse.Namespace) -> int:
 
     store = ResultStore(arguments.storage)
     found = find_run(store, arguments.run, arguments.sweep)
-    found["output"] = worker_output(arguments.storage, str(found["trial_id"]))
+    found["output"] = worker_output(store, str(found["trial_id"]))
     if arguments.format == "json":
         print(json.dumps(found, indent=1))
     elif arguments.format == "table":
@@ -77,18 +76,12 @@ def find_run(store: "ResultStore", beginning: str, sweep: str | None) -> dict[st
     return {name: _plain(row.get(name)) for name in _COLUMNS}
 
 
-def worker_output(storage: str, trial_id: str) -> str | None:
+def worker_output(store: "ResultStore", trial_id: str) -> str | None:
     """The end of what the worker of a failed trial printed; None where nothing was kept."""
-    from pyarrow import fs
+    from safesweep.trainables.store.writer import log_path
 
-    from safesweep.trainables.store.writer import log_path, storage_location, store_problems
-
-    location = storage_location(storage)
-    with store_problems(location, "read"), contextlib.suppress(FileNotFoundError):
-        filesystem, root = fs.FileSystem.from_uri(location)
-        with filesystem.open_input_stream(f"{root}/{log_path(trial_id)}") as stream:
-            return bytes(stream.read()).decode("utf-8", errors="replace")
-    return None
+    content = store.file(log_path(trial_id))
+    return None if content is None else content.decode("utf-8", errors="replace")
 
 
 def _plain(value: Any) -> Any:

@@ -134,7 +134,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     shortfalls = [arm.shortfall for arm in plan.arms if arm.shortfall is not None]
     for line in [*episodes, *shortfalls, *describe_rungs(plan)]:
         say(f"{spec.name}: {line}")
-    if spec.calibrated:
+    if spec.auto_population:
         say(
             f"{spec.name}: configs_per_trial is measured when the sweep begins; until then it is "
             "planned as 1"

@@ -32,7 +32,7 @@ def calibrate(
     same members. Otherwise each method is measured for two seconds on this machine.
     """
     begun = as_begun(spec, previous_spec)
-    if not begun.calibrated:
+    if not begun.auto_population:
         return begun, f"configs_per_trial {begun.configs_per_trial}, as this sweep began"
     from safesweep.trainables.training.devices import pick_device
 
@@ -56,7 +56,7 @@ def calibrate(
 def as_begun(spec: SweepSpec, previous_spec: str | None) -> SweepSpec:
     """The sweep with the number that an earlier launch recorded; unchanged where none did."""
     earlier = yaml.safe_load(previous_spec or "{}").get("configs_per_trial")
-    return _with(spec, earlier) if spec.calibrated and isinstance(earlier, int) else spec
+    return _with(spec, earlier) if spec.auto_population and isinstance(earlier, int) else spec
 
 
 def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:

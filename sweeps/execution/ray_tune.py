@@ -222,14 +222,14 @@ def _calibrated(
 
     What is to be measured is measured while Ray's processes start, which is mostly waiting.
     """
-    if not spec.calibrated:
+    if not spec.auto_population:
         return spec
     previous = previous_spec(storage, spec.name)
     try:
         datasets = data.loaded(spec)
     except InvalidInput:
         return spec  # Its launch says so.
-    if as_begun(spec, previous).calibrated:
+    if as_begun(spec, previous).auto_population:
         with ThreadPoolExecutor(1) as pool:
             # What trials import as well would take turns with what is measured.
             pool.submit(import_module, "safesweep.trainables.trainable")

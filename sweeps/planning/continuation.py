@@ -158,12 +158,8 @@ class ShorterTrials:
         return None
 
     def _reason_of_checkpoint(self, trial: ShorterTrial) -> str | None:
-        from pyarrow import fs
-
         from safesweep.trainables.store.writer import checkpoint_path
 
-        filesystem, root = fs.FileSystem.from_uri(self.kept.storage)
-        info = filesystem.get_file_info(f"{root}/{checkpoint_path(trial.trial_id)}")
-        if info.type != fs.FileType.File:
+        if not self.kept.store.has_file(checkpoint_path(trial.trial_id)):
             return f"the run of {trial.steps} steps has no checkpoint"
         return None

@@ -433,7 +433,7 @@ class SweepSpec(Section, validate_default=True):
         return 1 if self.population == "auto" else self.population
 
     @property
-    def calibrated(self) -> bool:
+    def auto_population(self) -> bool:
         """`configs_per_trial: auto`: a launch measures it, and plans with 1 until then."""
         return self.population == "auto"
 

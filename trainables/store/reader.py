@@ -229,6 +229,21 @@ class StoreReader:
                     continue
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
 
+    def has_file(self, relative: str) -> bool:
+        """Whether there is a file `<store>/<relative>`."""
+        with store_problems(self.uri, "read"):
+            info = self._filesystem.get_file_info(f"{self._root}/{relative}")
+        return bool(info.type == fs.FileType.File)
+
+    def file(self, relative: str) -> bytes | None:
+        """The content of `<store>/<relative>`; None where there is no such file."""
+        path = f"{self._root}/{relative}"
+        with store_problems(self.uri, "read"), contextlib.suppress(FileNotFoundError):
+            stream = self._filesystem.open_input_stream(path)
+            with stream:
+                return bytes(stream.read())
+        return None
+
     def schema_versions(self) -> pandas.DataFrame:
         """How many parts of each table were written under which version of the tables.
 
