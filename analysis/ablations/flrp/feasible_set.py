@@ -249,7 +249,7 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
                 if not series.empty:
                     draw_series(
                         axes, series, "tau_h", "value",
-                        color=color, marker=marker, linestyle=_TRUTHS[truth],
+                        color=color, marker=marker, linestyle=_TRUTHS[truth], floor=0.0,
                     )  # fmt: skip
                 printed = published[(published["task"] == task) & (published["metric"] == metric)]
                 if not printed.empty:
