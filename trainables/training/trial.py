@@ -76,7 +76,7 @@ class Trial:
             identity.config_id(
                 self.algorithm,
                 c.to_dict(),
-                task.name,
+                task.identity,
                 dataset.dataset_id,
                 self.steps,
                 c.cost_limit_in_identity(self.cost_limit, task.cost_limits),
