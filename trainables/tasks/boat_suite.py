@@ -135,7 +135,9 @@ def _filling_the_box(directions: FloatArray, generator: np.random.Generator) -> 
     """
     edge = 1.0 / np.abs(directions).max(axis=1, keepdims=True)
     # The share of a triangle's area that lies within a length grows with its square.
-    return directions * edge * np.sqrt(generator.uniform(size=(len(directions), 1)))
+    shares = np.sqrt(generator.uniform(size=(len(directions), 1)))
+    actions: FloatArray = directions * edge * shares
+    return actions
 
 
 def _spread_starts(episodes: int, generator: np.random.Generator) -> FloatArray:
