@@ -375,8 +375,8 @@ def test_halved_populations_have_the_results_of_whole_ones(
 @pytest.mark.ray
 def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
     def write_failed(sweep: str, levels: list[float]) -> None:
-        arm = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).arms[0]
-        trials = iter(arm.next_trial, None)
+        task_plan = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).task_plans[0]
+        trials = iter(task_plan.next_trial, None)
         rows = [
             {
                 "run_id": run.run_id,
@@ -444,7 +444,7 @@ def test_an_error_of_ours_is_not_lost_in_tune(
 
 def test_plan_of_a_store_that_does_not_exist(tmp_path: Path) -> None:
     plan = make_plan(spec(), str(tmp_path / "store"), {TASK: "data"})
-    assert plan.previous is None and len(plan.arms) == 1
+    assert plan.previous is None and len(plan.task_plans) == 1
     assert not (tmp_path / "store").exists()
 
 
