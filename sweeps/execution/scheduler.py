@@ -267,7 +267,7 @@ class SweepRun:
         results = self._results_of(trial, paused)
         lost = tuple(run for run in trial.runs if run.run_id not in results)
         if lost:
-            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.halvings)
+            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.memory_splits)
             self._task_plan_of[failed.trial_id] = task_plan
             reason = failure.reason if failure else "the trial ended without rows"
             if failure is not None and failure.kind == "lost":
@@ -441,7 +441,7 @@ class SweepRun:
                 "status": "failed",
                 "steps": 0,
                 "population": len(trial.runs),
-                "halvings": trial.halvings,
+                "memory_splits": trial.memory_splits,
                 "dataset_id": task_plan.dataset_id,
                 "code_version": code_version(),
                 "finished_at": now,

@@ -368,7 +368,7 @@ def test_halves_keep_the_seeds_of_a_configuration_together_while_they_can() -> N
     assert one.seeds == other.seeds == (0, 1, 2)
     first, last = other.halves()
     assert (first.seeds, last.seeds) == ((0, 1), (2,))
-    assert (trial.halvings, one.halvings, last.halvings) == (0, 1, 2)
+    assert (trial.memory_splits, one.memory_splits, last.memory_splits) == (0, 1, 2)
     assert one.runs + first.runs + last.runs == trial.runs
     with pytest.raises(ValueError, match="no halves"):
         last.halves()
