@@ -29,6 +29,8 @@ class Task:
             has none of its own.
         revision: counts how often what the same configuration trains was changed by the task's
             definition: a part of a run's identity.
+        collected_episodes: how many are collected unless told otherwise; as its suite says where
+            it has no number of its own.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     dataset_path: str | None = None
     reward_scale: float | None = None
     revision: int = 0
+    collected_episodes: int | None = None
 
     @property
     def cost_limit(self) -> float:
