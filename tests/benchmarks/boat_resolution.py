@@ -8,9 +8,9 @@ Two measurements:
   V = (1 - gamma) h + gamma max(h, min_a V') by dynamic programming, nothing learned. Where
   directions matter, how much worse the true value is after 0.1 s in the direction that the critic
   prefers than in the best, as a share of the difference between best and worst (the regret), and in
-  what share of these places the critic calls all directions the same. And the cost of gating with it, which is
-  what SafeFQL's actor is taught: to the goal where Q_h of that is at most a threshold, else
-  in the direction of the lowest Q_h.
+  what share of these places the critic calls all directions the same. And the cost of gating with
+  it, which is what SafeFQL's actor is taught: to the goal where Q_h of that is at most a threshold,
+  else in the direction of the lowest Q_h.
 * What the lengths of the data's actions do to learned ones, on the coarse boat: SafeFQL on the data
   as it is collected, whose actions fill [-1, 1]^2, and on the same motion with actions of length 1.
   The cosine between the direction that Q_h prefers and the best one, by the length of the actions
