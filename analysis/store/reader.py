@@ -135,7 +135,7 @@ class ResultStore(StoreReader):
                     source = f"stored_{table}"
                     connection.register(source, self._dataset(table))
                 types = self._hyperparameter_types(found) if table == "runs" else {}
-                create_view(connection, table, source, types)
+                create_view(connection, table, source, types, self.has_older_names(table))
             if "finals" in views:
                 create_finals(connection)
             if "published" in views:

@@ -133,40 +133,59 @@ def _run_missing(
 ) -> dict[str, InvalidInput]:
     """Run what the store lacks of all sweeps together; why a sweep could not be started, by
     ablation."""
+    unable = _refused(ablations, arguments.scale)
     sweeps = {
         sweep["name"]: (ablation.id, sweep)
         for ablation in ablations
+        if ablation.id not in unable
         for sweep in ablation.sweeps[arguments.scale]
     }
     if not sweeps:
-        return {}
+        return unable
     from safesweep.sweeps.execution.ray_tune import run_sweeps
 
     specs = [sweep for _, sweep in sweeps.values()]
     summaries = run_sweeps(specs, arguments.storage, arguments.address)
-    return {
+    return unable | {
         ablation: summary
         for (ablation, _), summary in zip(sweeps.values(), summaries, strict=True)
         if isinstance(summary, InvalidInput)
     }
 
 
+def _refused(ablations: "Sequence[Ablation]", scale: str) -> dict[str, InvalidInput]:
+    """Why sweeps of ablations from outside are refused, by ablation; the others are run."""
+    from safesweep.analysis.reproduction import from_outside
+    from safesweep.search_spaces.plugins import fault
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
+
+    refused = {}
+    for ablation in filter(from_outside, ablations):
+        try:
+            for sweep in ablation.sweeps[scale]:
+                SweepSpec.from_mapping(sweep)
+        except Exception as problem:
+            refused[ablation.id] = fault("ABLATIONS", ablation.id, problem)
+    return refused
+
+
 def _reproduce(
     ablation: "Ablation", store: "ResultStore", arguments: argparse.Namespace
 ) -> "Reproduction":
-    from safesweep.analysis.reproduction import reproduce
+    from safesweep.analysis.reproduction import named_faults, reproduce
 
-    if not (arguments.sweep or arguments.figure_only):
-        _measure(store, ablation, arguments)
-    return reproduce(
-        ablation,
-        store,
-        arguments.scale,
-        figure_folder(arguments.storage, ablation.id),
-        _command([ablation.id], arguments),
-        arguments.sweep,
-        incomplete=not arguments.figure_only,
-    )
+    with named_faults(ablation):
+        if not (arguments.sweep or arguments.figure_only):
+            _measure(store, ablation, arguments)
+        return reproduce(
+            ablation,
+            store,
+            arguments.scale,
+            figure_folder(arguments.storage, ablation.id),
+            _command([ablation.id], arguments),
+            arguments.sweep,
+            incomplete=not arguments.figure_only,
+        )
 
 
 def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:

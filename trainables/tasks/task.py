@@ -25,6 +25,8 @@ class Task:
         dataset_urls: where the file can be fetched, in the order to try.
         trajectories: episodes in the published file.
         dataset_path: a file on this machine that is the task's data.
+        collected_episodes: how many are collected unless told otherwise; as its suite says where
+            it has no number of its own.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Task:
     dataset_urls: tuple[str, ...] = ()
     trajectories: int | None = None
     dataset_path: str | None = None
+    collected_episodes: int | None = None
 
     @property
     def cost_limit(self) -> float:
