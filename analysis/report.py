@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safesweep.analysis.figures import COLUMN_INCHES, GREY, figure_style, styles_of
+from safesweep.analysis.plots.sweep_results import KEYS, summarize
 from safesweep.analysis.selection.choice import Choice
-from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
+from safesweep.analysis.store.reader import ResultStore, with_incomplete
 from safesweep.search_spaces.validation import InvalidInput, is_missing
 
-KEYS = ["algorithm", "task", "policy", "config_id"]
 STATUSES = ("completed", "stopped", "diverged", "failed", "incomplete")
 
 
@@ -68,23 +68,6 @@ def make_report(
             ].sort_values("run_id")
         ),
     )
-
-
-def summarize(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a configuration and policy: means and deviations over seeds, and what varies of its
-    hyperparameters; per task the cheaper first."""
-    grouped = evaluations.groupby(KEYS, sort=False)
-    rows = grouped.agg(
-        seeds=("seed", "nunique"),
-        reward=("normalized_reward", "mean"),
-        reward_deviation=("normalized_reward", "std"),
-        cost=("normalized_cost", "mean"),
-        cost_deviation=("normalized_cost", "std"),
-    ).reset_index()
-    names = [name for name in hyperparameter_columns(runs) if runs[name].nunique(dropna=False) > 1]
-    values = runs.drop_duplicates("config_id").set_index("config_id")[names]
-    joined = rows.join(values, on="config_id")
-    return joined.sort_values(["task", "algorithm", "policy", "cost"], ignore_index=True)
 
 
 def _choice(row: Mapping[Any, Any], configurations: pandas.DataFrame) -> dict[str, Any]:
