@@ -1,6 +1,7 @@
 """The sweeps of a session: what each of them still has to train, and whose turn it is."""
 
 import contextlib
+import html
 import json
 import re
 import shlex
@@ -50,6 +51,15 @@ class SweepSummary:
     def exit_code(self) -> int:
         """0 when every run is complete (or was stopped on purpose), else 1."""
         return 1 if self.failed or self.diverged else 0
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{getattr(self, name)}</td></tr>"
+            for name in ("completed", "stopped", "diverged", "failed", "skipped", "trials")
+        )
+        return (
+            f"<p>{html.escape(self.sweep)} in {html.escape(self.storage)}</p><table>{rows}</table>"
+        )
 
 
 class PauseReport(NamedTuple):
