@@ -17,7 +17,12 @@ from safesweep.analysis.ablations.safefql import comparisons as safefql
 from safesweep.analysis.claims import OUR_DATA, PRINT, RESULTS, VERDICTS, claim_verdicts, score
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
+from safesweep.search_spaces.plugins import (
+    Entries,
+    extended_by_plugins,
+    fault,
+    load_installed_plugins,
+)
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.measurements.request import MeasurementRequest
 
@@ -88,6 +93,8 @@ def find_ablation(name: str) -> Ablation:
     Raises:
         InvalidInput: there is none; names the nearest.
     """
+    if name not in ABLATIONS:
+        load_installed_plugins()
     return ABLATIONS[require_choice("ablation", name, ABLATIONS)]
 
 
