@@ -62,8 +62,9 @@ def collected_file(task: Task, episodes: int | None = None, seed: int = 0) -> Pa
 
 
 def default_episodes(task: Task) -> int:
-    """Episodes collected unless told otherwise: about 100,000 steps, or what the suite says."""
-    count = suite_of(task).collected_episodes
+    """Episodes collected unless told otherwise: what the task or its suite says, or about 100,000
+    steps."""
+    count = task.collected_episodes or suite_of(task).collected_episodes
     return int(np.clip(100_000 // task.horizon, 100, 1000)) if count is None else count
 
 

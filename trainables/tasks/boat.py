@@ -2,14 +2,16 @@
 
 State (x, y) in metres in the box [-3, 2] x [-2, 2]; a current of 2 - 0.5 y^2 carries the boat to
 the right: x' = u1 + 2 - 0.5 y^2, y' = u2. Actions are scaled to unit length. One step is one Euler
-step of 0.005 s, after which the state is clipped to the box; an episode has 400 steps. Constants
-are those of the public BoatNavigation environment of SafeFQL's authors; BoatNavigationHard moves
-the obstacles so that they close the passage.
+step, of 0.005 s, after which the state is clipped to the box; an episode has 400 steps, 2 s. These
+constants are those of the public BoatNavigation environment of SafeFQL's authors. There are two
+further boats, both ours: BoatNavigationHard moves the obstacles so that they close the passage,
+and BoatNavigationCoarse takes the same 2 s in 40 steps of 0.05 s, so that one action moves the boat
+by 5 to 15 cm instead of 5 to 15 mm.
 
-An evaluated episode starts anywhere in the box from which the obstacles can still be avoided. The
-public environment starts anywhere at all: no policy then has fewer than 2.0 (hard: 5.3) unsafe
-steps an episode (dynamic programming over the whole box), twice the limit and more, and every
-comparison of policies would report that none is safe.
+An evaluated episode starts anywhere in the box from which the obstacles can still be avoided; so do
+the authors' evaluations, all of whose starts are feasible. From starts anywhere at all no policy
+would have fewer than 2.0 (hard: 5.3) unsafe steps an episode (dynamic programming over the whole
+box), twice the limit and more, and every comparison of policies would report that none is safe.
 """
 
 from collections.abc import Sequence
@@ -27,14 +29,44 @@ FloatArray = NDArray[np.floating[Any]]
 LOW = np.array([-3.0, -2.0])
 HIGH = np.array([2.0, 2.0])
 GOAL = np.array([1.5, 0.0])
-TIME_STEP = 0.005
-HORIZON = 400
 
-# centre x, centre y, radius
-OBSTACLES = {
-    "BoatNavigation-v0": np.array([[-0.5, 0.5, 0.4], [-1.0, -1.2, 0.5]]),
-    "BoatNavigationHard-v0": np.array([[-0.5, 0.5, 0.5], [-1.0, -1.2, 0.5], [-0.6, -0.35, 0.45]]),
+
+@dataclass(frozen=True, eq=False)
+class Boat:
+    """What one boat does not share with the others.
+
+    Attributes:
+        obstacles: [k, 3], centre x, centre y and radius of each, in metres.
+        time_step: seconds in a step.
+        horizon: steps in an episode.
+        decision_seconds: how long dynamic programming has an action held.
+    """
+
+    obstacles: FloatArray
+    time_step: float = 0.005
+    horizon: int = 400
+    decision_seconds: float = 0.1
+
+
+_OPEN_RIVER = np.array([[-0.5, 0.5, 0.4], [-1.0, -1.2, 0.5]])
+
+BOATS = {
+    "BoatNavigation-v0": Boat(_OPEN_RIVER),
+    "BoatNavigationHard-v0": Boat(
+        np.array([[-0.5, 0.5, 0.5], [-1.0, -1.2, 0.5], [-0.6, -0.35, 0.45]])
+    ),
+    # A step is a decision, and nothing between two states is looked at.
+    "BoatNavigationCoarse-v0": Boat(_OPEN_RIVER, time_step=0.05, horizon=40, decision_seconds=0.05),
 }
+
+
+def boat_of(task_name: str) -> Boat:
+    """The boat of a task.
+
+    Raises:
+        InvalidInput: `task_name` is not one of the boats.
+    """
+    return BOATS[require_choice("task", task_name, BOATS)]
 
 
 def safety_margin(states: ArrayLike, task_name: str = "BoatNavigation-v0") -> FloatArray:
@@ -51,7 +83,7 @@ def safety_margin(states: ArrayLike, task_name: str = "BoatNavigation-v0") -> Fl
     """
     positions = np.asarray(states)[..., :2]
     margins: FloatArray | None = None
-    for x, y, radius in OBSTACLES[require_choice("task", task_name, OBSTACLES)]:
+    for x, y, radius in boat_of(task_name).obstacles:
         margin = radius - np.hypot(positions[..., 0] - x, positions[..., 1] - y)
         margins = margin if margins is None else np.maximum(margins, margin)
     assert margins is not None
@@ -128,7 +160,8 @@ class BoatEnvironment:
         Raises:
             InvalidInput: `task_name` is not one of the boats.
         """
-        self.task_name = require_choice("task", task_name, OBSTACLES)
+        self.task_name = task_name
+        self._time_step = boat_of(task_name).time_step
         self.states: FloatArray = np.array(states, dtype=np.float64)
 
     @property
@@ -140,7 +173,7 @@ class BoatEnvironment:
         """Apply `actions` [..., 2]: returns (next observations, rewards, costs)."""
         distance = np.hypot(self.states[..., 0] - GOAL[0], self.states[..., 1] - GOAL[1])
         costs = (safety_margin(self.states, self.task_name) > 0).astype(np.float64)
-        self.states = advance(self.states, unit_actions(actions), TIME_STEP)
+        self.states = advance(self.states, unit_actions(actions), self._time_step)
         return self.observations, -distance, costs
 
 
@@ -148,7 +181,8 @@ class BoatEnvironment:
 class FeasibleSet:
     """The value V(s) = min over policies of the largest h on the way from s, on a grid.
 
-    V <= 0 where some policy never enters an obstacle.
+    V <= 0 where some policy never enters an obstacle. What counts are the states of the steps: a
+    coarse boat may cut the edge of an obstacle within a step.
 
     Attributes:
         grid_x: [nx], ascending.
@@ -212,27 +246,27 @@ def _directions(count: int) -> FloatArray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-# A held action is integrated in steps of at most this many seconds, so that no obstacle is
-# jumped over.
+# A held action is integrated in steps of so many seconds, or the boat's own where these are longer:
+# short enough that no obstacle is jumped over that the boat itself would meet.
 _SUBSTEP = 0.0125
 
 
 @cache
 def true_feasible_set(
-    task_name: str, resolution: float = 0.02, time_step: float = 0.1, actions: int = 24
+    task_name: str, resolution: float = 0.02, time_step: float | None = None, actions: int = 24
 ) -> FeasibleSet:
     """The largest set in which the boat can stay out of every obstacle, by dynamic programming.
 
     Iterates V(s) = min over actions of max(largest h while the action is held, V(s')) from V = h
-    to its fixed point. An action is held for `time_step` seconds, far longer than the
-    environment's 0.005: each iteration interpolates V once and so smears it by a fraction of a
+    to its fixed point. An action is held for `time_step` seconds, where steps are of 0.005 s far
+    longer than one: each iteration interpolates V once and so smears it by a fraction of a
     grid cell, and steps that move less than a cell would smear it more than they move it. h is
     checked exactly along the way. Computed once per process and argument list (about a second).
 
     Args:
         task_name: one of the boats.
         resolution: metres between grid lines.
-        time_step: seconds for which an action is held.
+        time_step: seconds for which an action is held, the boat's `decision_seconds` by default.
         actions: number of directions on the unit circle.
 
     Raises:
@@ -243,7 +277,9 @@ def true_feasible_set(
     grid_x, grid_y, points = _grid(resolution)
     margin = safety_margin(points, task_name)
     count = len(points)
-    substeps = max(1, round(time_step / _SUBSTEP))
+    sailed = boat_of(task_name)
+    time_step = sailed.decision_seconds if time_step is None else time_step
+    substeps = max(1, round(time_step / max(_SUBSTEP, sailed.time_step)))
     interpolations, worst = [], []
     for direction in _directions(actions):
         states, largest = points, margin
@@ -276,6 +312,7 @@ def true_feasible_set(
 
 
 def reference_returns(
+    task_name: str = "BoatNavigation-v0",
     resolution: float = 0.05,
     decisions: int = 40,
     actions: int = 24,
@@ -285,23 +322,27 @@ def reference_returns(
 
     The best ignores cost: finite-horizon dynamic programming backwards over `decisions` equal
     parts of an episode, an action being held in each. These are the boats' normalising constants.
+
+    Raises:
+        InvalidInput: `task_name` is not one of the boats.
     """
-    starts = start_states(range(episodes))
+    sailed = boat_of(task_name)
+    starts = start_states(range(episodes), task_name)
     generator = np.random.default_rng(episodes)
-    boats = BoatEnvironment("BoatNavigation-v0", starts)
+    boats = BoatEnvironment(task_name, starts)
     random_return = 0.0
-    for _ in range(HORIZON):
+    for _ in range(sailed.horizon):
         _, rewards, _ = boats.step(generator.uniform(-1, 1, (episodes, 2)))
         random_return += float(rewards.mean())
 
     grid_x, grid_y, points = _grid(resolution)
-    held = HORIZON // decisions
+    held = sailed.horizon // decisions
     branches = []
     for direction in _directions(actions):
         states, reward = points, np.zeros(len(points))
         for _ in range(held):
             reward = reward - np.hypot(states[:, 0] - GOAL[0], states[:, 1] - GOAL[1])
-            states = advance(states, np.broadcast_to(direction, states.shape), TIME_STEP)
+            states = advance(states, np.broadcast_to(direction, states.shape), sailed.time_step)
         branches.append((reward, *_bilinear(states, grid_x, grid_y)))
     value = np.zeros(len(points))
     for _ in range(decisions):

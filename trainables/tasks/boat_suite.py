@@ -1,4 +1,4 @@
-"""The two boats as a suite: rolled out all at once, collected by hand-written behaviours."""
+"""The boats as a suite: rolled out all at once, collected by hand-written behaviours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,23 @@ TRUTH_GRID = 101
 """States along each side of the grid on which feasibility is told."""
 
 
-def _boat_task(key: str) -> Task:
-    # Returns that normalise to 0 and 1: uniformly random actions, and the best achievable when
-    # cost is ignored, each averaged over uniform starts
-    # (boat.reference_returns). Both boats share dynamics and reward, so
-    # they share these.
+def _boat_task(
+    key: str, returns: tuple[float, float], cost_limit: float, collected_episodes: int
+) -> Task:
+    """A boat's constants; `returns` normalise to 0 and 1."""
+    name = f"{key}-v0"
+    horizon = boat.BOATS[name].horizon
     return Task(
-        name=f"{key}-v0",
+        name=name,
         key=key,
         observation_dim=2,
         action_dim=2,
-        horizon=boat.HORIZON,
-        min_return=-710.8,
-        max_return=-424.2,
-        max_cost=400.0,
+        horizon=horizon,
+        min_return=returns[0],
+        max_return=returns[1],
+        max_cost=float(horizon),
+        cost_limits=(cost_limit,),
+        collected_episodes=collected_episodes,
     )
 
 
@@ -48,14 +51,14 @@ def sail(task: Task, act: Act, seeds: NDArray[np.int64], spread: bool) -> Episod
     boats = boat.BoatEnvironment(task.name, np.broadcast_to(starts, (*shape, 2)))
     reward_returns, cost_returns = np.zeros(shape), np.zeros(shape)
     policies = EpisodeBlock(act, slice(0, shape[0]), slice(0, shape[1]), shape)
-    for step in range(boat.HORIZON):
+    for step in range(task.horizon):
         asked = policies.actions(boats.observations, step)
         actions = np.clip(asked, -1.0, 1.0)
         _, rewards, costs = boats.step(actions)
         policies.answered(rewards, costs)
         reward_returns += rewards
         cost_returns += costs
-    return Episodes(reward_returns, cost_returns, np.full(shape, boat.HORIZON, dtype=np.int64))
+    return Episodes(reward_returns, cost_returns, np.full(shape, task.horizon, dtype=np.int64))
 
 
 def known_feasibility(task: Task) -> KnownFeasibility:
@@ -119,8 +122,22 @@ _BEHAVIOURS = (
 # Steps over which the boats' steering noise keeps its direction.
 _NOISE_STEPS = 20
 # Standard deviation of the noise that does not: it has a state's actions differ, from which critics
-# learn what a single action of 0.005 s is worth.
+# learn what a single action is worth.
 _ABRUPT_NOISE = 1.0
+
+
+def _filling_the_box(directions: FloatArray, generator: np.random.Generator) -> FloatArray:
+    """Actions [n, 2] in these directions, uniform over their part of [-1, 1]^2.
+
+    The boat scales an action to unit length, so that its length changes nothing. Were all of them
+    on the unit circle, critics would have learned nothing off it, and an actor that climbs one goes
+    there: what it outputs then is scaled to an arbitrary direction.
+    """
+    edge = 1.0 / np.abs(directions).max(axis=1, keepdims=True)
+    # The share of a triangle's area that lies within a length grows with its square.
+    shares = np.sqrt(generator.uniform(size=(len(directions), 1)))
+    actions: FloatArray = directions * edge * shares
+    return actions
 
 
 def _spread_starts(episodes: int, generator: np.random.Generator) -> FloatArray:
@@ -140,8 +157,8 @@ def collect_voyages(
     task: Task, episodes: int, seed: int, progress: Callable[[int, int], None] | None
 ) -> tuple[Arrays, dict[str, object]]:
     """A mix of hand-written behaviours that covers the whole box, with every state's margin."""
-    generator = np.random.default_rng([seed, 0])
-    obstacles = boat.OBSTACLES[task.name]
+    generator, lengths = (np.random.default_rng([seed, stream]) for stream in (0, 1))
+    obstacles = boat.boat_of(task.name).obstacles
     boats = boat.BoatEnvironment(task.name, _spread_starts(episodes, generator))
     parameters = generator.uniform(-1.0, 1.0, episodes)
     chosen = np.arange(episodes) % len(_BEHAVIOURS)
@@ -164,7 +181,7 @@ def collect_voyages(
             )
             noise = behaviour.noise * disturbance[rows] + _ABRUPT_NOISE * abrupt[rows]
             heading[rows] = planned + noise
-        actions[:, step] = boat.unit_actions(heading)
+        actions[:, step] = _filling_the_box(boat.unit_actions(heading), lengths)
         margins[:, step] = boat.safety_margin(boats.states, task.name)
         observations[:, step + 1], rewards[:, step], costs[:, step] = boats.step(actions[:, step])
         if progress is not None:
@@ -185,13 +202,20 @@ def collect_voyages(
     return arrays, {"method": method}
 
 
+# Returns that normalise to 0 and 1 are those of uniformly random actions, and the best achievable
+# when cost is ignored, each averaged over the starts (boat.reference_returns). The first two boats
+# share dynamics and reward, so they share these. The limits: one step of 0.005 s, and a tenth of a
+# step of 0.05 s, of which one is ten of the others and cloning keeps a limit of 1.
 BOAT = Suite(
     name="boat",
-    tasks=(_boat_task("BoatNavigation"), _boat_task("BoatNavigationHard")),
+    tasks=(
+        _boat_task("BoatNavigation", (-710.8, -424.2), cost_limit=1.0, collected_episodes=700),
+        _boat_task("BoatNavigationHard", (-710.8, -424.2), cost_limit=1.0, collected_episodes=700),
+        _boat_task("BoatNavigationCoarse", (-71.7, -43.4), cost_limit=0.1, collected_episodes=3000),
+    ),
     cost_limits=(1.0,),
     rollout=sail,
     collect=collect_voyages,
-    collected_episodes=700,
-    collector_version=3,
+    collector_version=4,
     known_feasibility=known_feasibility,
 )

@@ -70,10 +70,17 @@ def test_stored_actions_are_those_that_were_taken(tmp_path, monkeypatch):
     simulator.close()
 
 
-@pytest.mark.parametrize("name", list(boat.OBSTACLES))
+STEPS_OF_BOAT_DATA = {
+    "BoatNavigation-v0": 280_000,
+    "BoatNavigationHard-v0": 280_000,
+    "BoatNavigationCoarse-v0": 120_000,
+}
+
+
+@pytest.mark.parametrize("name", list(boat.BOATS))
 def test_boat_data_covers_the_box_and_labels_its_states(tmp_path, name):
     dataset = read_dataset(collect_dataset(name, None, 0, tmp_path / "a.hdf5"), name)
-    assert len(dataset) == 280_000
+    assert len(dataset) == STEPS_OF_BOAT_DATA[name]
     assert dataset.safety_margins is not None
     margins = boat.safety_margin(dataset.observations, name)
     np.testing.assert_allclose(dataset.safety_margins, margins, atol=1e-6)
@@ -88,6 +95,22 @@ def test_boat_data_covers_the_box_and_labels_its_states(tmp_path, name):
     assert 0.005 < (dataset.costs > 0).mean() < 0.2
 
 
+@pytest.mark.parametrize("name", list(boat.BOATS))
+def test_actions_fill_the_box_because_the_boat_normalises_them(tmp_path, name):
+    dataset = read_dataset(collect_dataset(name, 60, 0, tmp_path / "a.hdf5"), name)
+    actions = dataset.actions.astype(float)
+    assert np.abs(actions).max() <= 1
+    # Uniform over the box whatever the direction: the square of the length, as a share of that of
+    # the edge in its direction, is uniform, and so is half of all actions in the inner half.
+    reach = np.abs(actions).max(axis=1) ** 2
+    np.testing.assert_allclose(np.quantile(reach, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+    # What is recorded is what moved the boat, whose step is that of its direction alone.
+    moved = boat.advance(
+        dataset.observations.astype(float), boat.unit_actions(actions), boat.BOATS[name].time_step
+    )
+    np.testing.assert_allclose(dataset.next_observations, moved, atol=1e-6)
+
+
 def test_progress_counts_episodes(tmp_path):
     seen = []
     collect_dataset("BallRun", 3, 0, tmp_path / "a.hdf5", lambda *done: seen.append(done))
@@ -100,7 +123,8 @@ def test_progress_counts_episodes(tmp_path):
 def test_default_place_and_number(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path))
     path = collect_dataset("BoatNavigation")
-    assert path == tmp_path / "BoatNavigation-v0-collected-700-0-v3.hdf5"
+    assert path == tmp_path / "BoatNavigation-v0-collected-700-0-v4.hdf5"
+    assert default_episodes(get_task("BoatNavigationCoarse")) == 3000
     assert default_episodes(get_task("BallRun")) == 1000
     assert default_episodes(get_task("AntVelocity")) == 100
 

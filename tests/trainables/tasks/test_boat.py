@@ -5,7 +5,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import get_task
 
-BOATS = tuple(boat.OBSTACLES)
+BOATS = tuple(boat.BOATS)
 
 
 def random_states(count, seed=0):
@@ -23,6 +23,17 @@ def test_one_step_is_the_stated_equation():
     np.testing.assert_allclose(rewards, [-np.hypot(1.5, 1.0), -np.hypot(2.0, 0.5)])
     # The second boat started inside an obstacle: cost labels the state in which it acts.
     np.testing.assert_array_equal(costs, [0.0, 1.0])
+
+
+def test_a_coarse_step_is_ten_times_as_long_and_a_coarse_episode_as_long_in_seconds():
+    coarse, fine = boat.boat_of("BoatNavigationCoarse-v0"), boat.boat_of("BoatNavigation-v0")
+    boats = boat.BoatEnvironment("BoatNavigationCoarse-v0", [0.0, 1.0])
+    observations, _, _ = boats.step([3.0, 4.0])
+    np.testing.assert_allclose(observations, [0.05 * (0.6 + 2 - 0.5), 1 + 0.05 * 0.8], rtol=1e-6)
+    assert coarse.horizon * coarse.time_step == pytest.approx(fine.horizon * fine.time_step)
+    np.testing.assert_array_equal(coarse.obstacles, fine.obstacles)
+    assert get_task("BoatNavigationCoarse").horizon == get_task("BoatNavigation").horizon / 10
+    assert get_task("BoatNavigationCoarse").cost_limit == 0.1
 
 
 def test_state_is_clipped_to_the_box():
@@ -52,10 +63,15 @@ def test_safety_margin_is_radius_minus_distance():
 
 @pytest.mark.parametrize(
     ("name", "doomed", "tolerance"),
-    [("BoatNavigation-v0", 0.0062, 0.001), ("BoatNavigationHard-v0", 0.0870, 0.003)],
+    [
+        ("BoatNavigation-v0", 0.0062, 0.001),
+        ("BoatNavigationHard-v0", 0.0870, 0.003),
+        ("BoatNavigationCoarse-v0", 0.0061, 0.001),
+    ],
 )
 def test_feasible_set_does_not_change_when_refined(name, doomed, tolerance):
     coarse = boat.true_feasible_set(name)
+    # Coarse steps cannot be halved.
     fine = boat.true_feasible_set(name, resolution=0.0125, time_step=0.05, actions=32)
     states = random_states(100_000)
     labels, finer_labels = coarse.feasible(states), fine.feasible(states)
@@ -74,10 +90,14 @@ def test_feasible_set_agrees_with_simulated_boats(name):
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     boats = boat.BoatEnvironment(name, states)
-    crashed = np.zeros(len(states), dtype=bool)
-    for step in range(600):
-        if step % 10 == 0:
-            candidates = boat.advance(boats.states[:, None], directions[None], 0.1)
+    crashed = boat.safety_margin(states, name) > 0
+    sailed = boat.boat_of(name)
+    # Ahead as far as dynamic programming looks; decisions in half that time, or each step.
+    held = max(1, round(sailed.decision_seconds / sailed.time_step / 2))
+    for step in range(round(3.0 / sailed.time_step)):
+        if step % held == 0:
+            ahead = sailed.decision_seconds
+            candidates = boat.advance(boats.states[:, None], directions[None], ahead)
             best = feasible_set.value_at(candidates).argmin(axis=1)
         boats.step(directions[best])
         crashed |= boat.safety_margin(boats.states, name) > 0
@@ -90,11 +110,13 @@ def test_feasible_set_is_computed_once():
 
 
 def test_normalising_constants_are_the_reference_returns():
-    random_return, best_return = boat.reference_returns(episodes=2000)
-    for name in BOATS:
+    for name in ("BoatNavigation-v0", "BoatNavigationCoarse-v0"):
+        random_return, best_return = boat.reference_returns(name, episodes=2000)
         task = get_task(name)
         assert task.normalize_reward(random_return) == pytest.approx(0.0, abs=0.03)
         assert task.normalize_reward(best_return) == pytest.approx(1.0, abs=0.01)
+    fine, hard = get_task("BoatNavigation"), get_task("BoatNavigationHard")
+    assert (hard.min_return, hard.max_return) == (fine.min_return, fine.max_return)
 
 
 def test_start_depends_only_on_its_seed():
@@ -115,7 +137,7 @@ def test_starts_spread_over_the_feasible_set_and_leave_nothing_else_out(name):
         assert (starts[:, side] <= middle).mean() == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("task_name", ["BoatNavigation-v0", "BoatNavigationHard-v0"])
+@pytest.mark.parametrize("task_name", BOATS)
 def test_spread_starts_are_feasible_and_the_first_of_more(task_name: str) -> None:
     from safesweep.trainables.tasks.boat import spread_starts, true_feasible_set
 

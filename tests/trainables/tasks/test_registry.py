@@ -5,10 +5,10 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks.registry import TASKS, get_task, task_called, tasks_named_in
 
 
-def test_registry_has_every_dsrl_task_both_boats_and_ogbench():
+def test_registry_has_every_dsrl_task_all_boats_and_ogbench():
     suites = [task.suite for task in TASKS.values()]
     assert {suite: suites.count(suite) for suite in set(suites)} == {
-        "boat": 2,
+        "boat": 3,
         "bullet": 8,
         "safety_gymnasium_navigation": 16,
         "safety_gymnasium_velocity": 5,
