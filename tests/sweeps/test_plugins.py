@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,33 @@ def write_sweep_file(folder: Path, file: str = "sweep.yaml", **changed: object) 
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "safesweep", *arguments], capture_output=True, text=True
     )
 
 
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def safesweep(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process, which knows nothing afterwards of its plugins: exit code,
+    standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with plugins_forgotten_after():
+            code = main(list(arguments))
+        return (code, *capsys.readouterr())
+
+    return run
+
+
 @pytest.mark.ray
-def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_path: Path) -> None:
+def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(
+    safesweep: Run, tmp_path: Path
+) -> None:
     plugin, storage = tmp_path / "mine.py", str(tmp_path / "store")
     plugin.write_text(EXAMPLE.read_text())
     (tmp_path / "broken.py").write_text(BROKEN)
@@ -86,21 +106,21 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
     recorded = yaml.safe_load(store.sweeps().iloc[0]["spec"])
     assert recorded["plugins"] == [str(plugin), str(tmp_path / "broken.py")]
     again = write_sweep_file(tmp_path, "again.yaml", plugins=str(plugin))
-    done = command("run", again, "--storage", storage, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert {row["status"]: row["runs"] for row in json.loads(done.stdout)}["completed"] == 4
+    code, out, err = safesweep("run", again, "--storage", storage, "--format", "json")
+    assert code == 0, err
+    assert {row["status"]: row["runs"] for row in json.loads(out)}["completed"] == 4
 
     choice = ["--sweep", "outside", "--rule", "median_cost_safe", "--storage", storage]
-    done = command("select", *choice, "--plugin", str(plugin), "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["config_id"] in set(runs["config_id"])
-    done = command("show", "outside", "--plugin", str(plugin), "--storage", storage)
-    assert done.returncode == 0 and str(plugin) in done.stdout
-    confirmed = command(
+    code, out, err = safesweep("select", *choice, "--plugin", str(plugin), "--format", "json")
+    assert code == 0, err
+    assert json.loads(out)[0]["config_id"] in set(runs["config_id"])
+    code, out, err = safesweep("show", "outside", "--plugin", str(plugin), "--storage", storage)
+    assert code == 0 and str(plugin) in out
+    code, out, err = safesweep(
         "confirm", "--sweep", "outside", "--plugin", str(plugin), "--episodes", "2",
         "--storage", storage, "--format", "json",
     )  # fmt: skip
-    assert confirmed.returncode == 0, confirmed.stderr
+    assert code == 0, err
 
     # Without the plugin all that it left can be read, and one line says where it is needed.
     plugin.unlink()
@@ -109,8 +129,8 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
         ["list"], ["show", "outside"], ["select", "--sweep", "outside"], ["report", "outside",
         "--output", page], ["statistics", "--sweep", "outside"], ["query", "SELECT * FROM runs"],
     ):  # fmt: skip
-        done = command(*readable, "--storage", storage)
-        assert done.returncode == 0, (readable, done.stderr)
+        code, out, err = safesweep(*readable, "--storage", storage)
+        assert code == 0, (readable, err)
     for needs, said in (
         (["run", sweep], "algorithm: 'td3bc_cost' is not one of"),
         (["run", again], "safesweep: plugin: there is no file '"),
@@ -119,12 +139,12 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
         (["space", "td3bc_cost"], "algorithm: 'td3bc_cost' is not one of"),
     ):
         option = [] if needs[0] == "space" else ["--storage", storage]
-        done = command(*needs, *option)
-        assert done.returncode == 2, (needs, done.stderr)
-        assert said in done.stderr and "plugin" in done.stderr
+        code, out, err = safesweep(*needs, *option)
+        assert code == 2, (needs, err)
+        assert said in err and "plugin" in err
         # `run` names the task as well, `confirm` what it is about to do.
         most = 2 if needs[0] in ("run", "confirm") else 1
-        assert len(done.stderr.strip().splitlines()) <= most and "Traceback" not in done.stderr
+        assert len(err.strip().splitlines()) <= most and "Traceback" not in err
 
 
 @pytest.mark.ray
