@@ -88,6 +88,15 @@ class FLRPConfig(SafetySignalConfig):
         3, "refinement updates; 0 samples the prior", source="section 3.3, table 6",
         alias="T", low=0, high=64,
     )  # fmt: skip
+    refiner_losses: str = static(
+        "each_step", "of u after one step from wherever experts lead, or of u_T alone",
+        source="eq. 14 to 16 are of u_T; figure 4 acts with other T",
+        choices=("each_step", "last_step"),
+    )  # fmt: skip
+    evaluated_steps: str = static(
+        "trained", "steps of refinement in evaluations: T, or 0, 1, 2, 5 and 10 as well",
+        source="figures 3 and 4", choices=("trained", "several"),
+    )  # fmt: skip
     refiner: str = static(
         "decoupled", "experts in turn, one network for the summed loss, or the experts' mean step",
         source="table 9b", choices=("decoupled", "unified", "averaged"),
