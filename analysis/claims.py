@@ -267,13 +267,13 @@ def judge_spread(
 UNVARIED = "both gave the same values in every seed: nothing was varied"
 
 
-def unvaried(*arms: FloatArray) -> bool:
+def unvaried(*samples: FloatArray) -> bool:
     """Whether settings gave identical values, seed by seed, that do differ between seeds.
 
     Then the setting did not take part. Constants, such as costs of 0, may be equal by merit.
     """
-    first = arms[0]
-    same = all(np.array_equal(first, arm) for arm in arms[1:])
+    first = samples[0]
+    same = all(np.array_equal(first, sample) for sample in samples[1:])
     return same and len(first) > 1 and float(np.ptp(first)) > 0
 
 

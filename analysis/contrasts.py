@@ -160,38 +160,39 @@ class Evidence:
 
 
 def contrast(
-    arms: Sequence[npt.ArrayLike],
+    samples: Sequence[npt.ArrayLike],
     weights: Sequence[float] = (1.0,),
     *,
     paired: bool = True,
     cost: bool = False,
     guard: bool = True,
 ) -> Evidence:
-    """What seeds say about the sum of weights times the means of arms.
+    """What seeds say about the sum of weights times the means of several settings.
 
     Args:
-        arms: the values of each setting, [seeds]; one seed in the same place where they are paired.
-        weights: one an arm.
-        paired: the arms are of the same seeds; else each is a sample of its own (Welch).
+        samples: the values of each setting, [seeds]; where they are paired, one seed in the same
+            place of each.
+        weights: one a setting.
+        paired: the samples are of the same seeds; else they are independent (Welch).
         cost: the values are costs, whose distribution is skewed even where none is zero.
         guard: allow for failures not seen among values none of which is negative.
     """
-    values = [np.asarray(arm, np.float64) for arm in arms]
+    values = [np.asarray(sample, np.float64) for sample in samples]
     if paired:
         whole = np.isfinite(np.stack(values)).all(axis=0)
-        values = [arm[whole] for arm in values]
+        values = [sample[whole] for sample in values]
         combined = np.asarray(weights, np.float64) @ np.stack(values)
-        rounding = _NO_SPREAD * max(float(np.abs(arm).max(initial=0.0)) for arm in values)
+        rounding = _NO_SPREAD * max(float(np.abs(sample).max(initial=0.0)) for sample in values)
         plain = _one_sample(np.where(np.abs(combined) <= rounding, 0.0, combined))
     else:
-        values = [arm[np.isfinite(arm)] for arm in values]
+        values = [sample[np.isfinite(sample)] for sample in values]
         plain = _several_samples(values, weights)
-    seeds = min(len(arm) for arm in values)
-    effect = float(sum(w * arm.mean() for w, arm in zip(weights, values, strict=True)))
+    seeds = min(len(sample) for sample in values)
+    effect = float(sum(w * sample.mean() for w, sample in zip(weights, values, strict=True)))
     if seeds < 2 or plain is None:
         return Evidence(effect, seeds)
     # A difference of two constants is as unknown as one constant.
-    negative = any((arm < 0).any() for arm in values)
+    negative = any((sample < 0).any() for sample in values)
     above: tuple[Test, ...] = (plain,)
     below: tuple[Test, ...] = (_negated(plain),)
     if guard and not negative:
@@ -234,19 +235,19 @@ def _one_sample(sample: FloatArray) -> StudentTest | AgreementTest | None:
 
 
 def _several_samples(
-    arms: Sequence[FloatArray], weights: Sequence[float]
+    samples: Sequence[FloatArray], weights: Sequence[float]
 ) -> StudentTest | AgreementTest | None:
-    if min(len(arm) for arm in arms) < 2:
+    if min(len(sample) for sample in samples) < 2:
         return None
-    moments = [_moments(arm) for arm in arms]
+    moments = [_moments(sample) for sample in samples]
     effect = sum(w * mean for w, (mean, _) in zip(weights, moments, strict=True))
     parts = [
-        w**2 * variance / len(arm)
-        for w, (_, variance), arm in zip(weights, moments, arms, strict=True)
+        w**2 * variance / len(sample)
+        for w, (_, variance), sample in zip(weights, moments, samples, strict=True)
     ]
-    degrees = [len(arm) - 1 for arm in arms]
+    degrees = [len(sample) - 1 for sample in samples]
     if sum(parts) <= (_NO_SPREAD * max(1.0, abs(effect))) ** 2:
-        return AgreementTest(effect, min(len(arm) for arm in arms))
+        return AgreementTest(effect, min(len(sample) for sample in samples))
     return StudentTest(effect, float(np.sqrt(sum(parts))), _satterthwaite(parts, degrees))
 
 
@@ -280,17 +281,17 @@ def _mean_below(sample: FloatArray, plain: StudentTest | AgreementTest, cost: bo
 
 
 def _with_further_failures(
-    arms: Sequence[FloatArray], weights: Sequence[float]
+    samples: Sequence[FloatArray], weights: Sequence[float]
 ) -> StudentTest | None:
-    """The contrast with further seeds that fail in every arm that counts against it and has
-    zeros; None where there is no such arm."""
-    doubtful = [w < 0 and not arm.all() for arm, w in zip(arms, weights, strict=True)]
+    """The contrast with further seeds that fail in every sample that counts against it and has
+    zeros; None where there is no such sample."""
+    doubtful = [w < 0 and not sample.all() for sample, w in zip(samples, weights, strict=True)]
     if not any(doubtful):
         return None
-    further = np.full(FURTHER_SEEDS, max(arm.max() for arm in arms))
+    further = np.full(FURTHER_SEEDS, max(sample.max() for sample in samples))
     longer = [
-        np.concatenate([arm, further]) if more else arm
-        for arm, more in zip(arms, doubtful, strict=True)
+        np.concatenate([sample, further]) if more else sample
+        for sample, more in zip(samples, doubtful, strict=True)
     ]
     found = _several_samples(longer, weights)
     return found if isinstance(found, StudentTest) else None

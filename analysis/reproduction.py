@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from safesweep.analysis.claims import (
 )
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.measurements.request import MeasurementRequest
 
@@ -40,12 +41,16 @@ def _accept(name: str, value: Any, plugin: Entries) -> Ablation:
         raise InvalidInput(f"must be an Ablation, not {shown(value)}")
     if value.id != name:
         raise InvalidInput(f"calls itself {shown(value.id)}")
-    absent = [scale for scale in SCALES if scale not in value.sweeps]
+    absent = [scale for scale in SCALES if scale not in value.sweeps or scale not in value.costs]
     if absent:
         raise InvalidInput(f"lacks the scale {', '.join(absent)}")
+    for scale, sweeps in value.sweeps.items():
+        if any(not isinstance(sweep, Mapping) or "name" not in sweep for sweep in sweeps):
+            raise InvalidInput(f"a sweep of scale {scale!r} is no mapping with a name")
     return value
 
 
+_OWN = frozenset(ABLATIONS)
 extended_by_plugins("ABLATIONS", ABLATIONS, _accept)
 
 
@@ -95,6 +100,28 @@ def find_ablation(name: str) -> Ablation:
         InvalidInput: there is none; names the nearest.
     """
     return ABLATIONS[require_choice("ablation", name, ABLATIONS)]
+
+
+def from_outside(ablation: Ablation) -> bool:
+    """Whether it is no ablation of the product's own."""
+    return ablation.id not in _OWN
+
+
+@contextmanager
+def named_faults(ablation: Ablation) -> Iterator[None]:
+    """What an ablation from outside raises within becomes one line that names it and its plugin.
+
+    Raises:
+        InvalidInput: it did.
+    """
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except Exception as problem:
+        if not from_outside(ablation):
+            raise
+        raise fault("ABLATIONS", ablation.id, problem) from problem
 
 
 def missing_runs(store: ResultStore, ablation: Ablation, scale: str) -> list[str]:

@@ -27,6 +27,13 @@ from typing import Any, NamedTuple
 from safesweep.search_spaces.validation import InvalidInput, listed, shown
 
 DICTIONARIES = ("ALGORITHMS", "SEARCH_SPACES", "SUITES", "RULES", "ABLATIONS", "OBSERVERS")
+_SINGULAR = dict(
+    zip(
+        DICTIONARIES,
+        ("algorithm", "search space", "suite", "rule", "ablation", "observer"),
+        strict=True,
+    )
+)
 GROUP = "safesweep.plugins"
 """The group of entry points by which installed packages are plugins."""
 
@@ -234,13 +241,46 @@ def _imported(source: PluginSource, key: str) -> ModuleType:
             raise InvalidInput(
                 f"plugin: there is no module {shown(source.name)} (a file is given with .py)"
             ) from None
-        lines = str(problem).strip().splitlines()
-        reason = lines[0] if lines else ""
-        if not isinstance(problem, InvalidInput):
-            reason = f"{type(problem).__name__}: {reason}" if reason else type(problem).__name__
-        frames = traceback.extract_tb(problem.__traceback__)
-        place = next((f", line {f.lineno}" for f in frames[::-1] if f.filename == source.name), "")
+        place, reason = _place(problem, source.name), _reason(problem)
         raise InvalidInput(f"plugin {source.name}{place}: does not import: {reason}") from problem
+
+
+def _place(problem: BaseException, file: str | None) -> str:
+    """The line of a file that was last reached before the problem, in words; empty without one."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    return next((f", line {f.lineno}" for f in frames[::-1] if f.filename == file), "")
+
+
+def _reason(problem: BaseException) -> str:
+    """What is wrong, in a line; with the kind of the problem where it was not meant for a user."""
+    lines = str(problem).strip().splitlines()
+    reason = lines[0] if lines else ""
+    if isinstance(problem, InvalidInput):
+        return reason
+    return f"{type(problem).__name__}: {reason}" if reason else type(problem).__name__
+
+
+def fault(dictionary: str, name: str, wrong: BaseException | str) -> InvalidInput:
+    """One line on something from outside that does not do what it should.
+
+    Args:
+        dictionary: one of DICTIONARIES.
+        name: under which it is there.
+        wrong: what it raised, or what is wrong with what it returned.
+    """
+    what = f"{_SINGULAR[dictionary]} {shown(name)}"
+    holds = (p for p in _PLUGINS if name in p.entries.get(dictionary, ()))
+    plugin = next(holds, None)
+    if plugin is not None:
+        what += f" of the plugin {plugin.source.name}"
+    if isinstance(wrong, str):
+        return InvalidInput(" ".join(f"{what}: {wrong}".split()))
+    file = None
+    if plugin is not None:
+        source = plugin.source
+        module = None if source.text is not None else sys.modules.get(source.name)
+        file = source.name if module is None else module.__file__
+    return InvalidInput(f"{what}{_place(wrong, file)}: {_reason(wrong)}")
 
 
 def _executed(path: str, text: str, name: str) -> ModuleType:

@@ -20,7 +20,7 @@ from safesweep.sweeps.execution.interruption import exit_code, termination_as_in
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "logs", "results", "confirm", "report", "store", "reproduce", "data", "catalog",
+    "run", "logs", "results", "plot", "confirm", "report", "store", "reproduce", "data", "catalog",
 )  # fmt: skip
 
 

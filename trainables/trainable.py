@@ -40,7 +40,7 @@ class SafeRLTrainable(tune.Trainable):
         torch.set_num_threads(request.threads)
         # What the worker trained before goes first, or both would have to fit.
         self.__dict__.pop("trial_plan", None)
-        if request.halvings:
+        if request.memory_splits:
             memory.release()
         memory.limit_gpu_share(request.gpu)
         load_plugins(request.plugins)

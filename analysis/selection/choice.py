@@ -17,6 +17,7 @@ Choosing the best of many on the evaluations that it is then reported on is opti
 every rule: the more candidates, the more so.
 """
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,10 +41,10 @@ from safesweep.analysis.selection.goal import Goal, goal_of_sweep
 from safesweep.analysis.selection.rules import (
     UNSAFE_SHARE,
     Criterion,
-    Rule,
     RuleOptions,
     RuleVerdict,
     find_rule,
+    judge,
 )
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
 from safesweep.search_spaces.validation import (
@@ -139,9 +140,10 @@ def select(
         also `front`.
 
     Raises:
-        InvalidInput: a missing column, an unknown rule, a bad limit, step or level; one line.
+        InvalidInput: a missing column, an unknown rule, a bad limit, step or level; or a rule from
+            outside that raises or returns no verdict; one line.
     """
-    chosen_rule = find_rule(rule)
+    find_rule(rule)
     share, worst = _confident_options(rule, unsafe_share, worst_cost)
     settings = RuleOptions(
         confidence=float(require_number("confidence", confidence, 0.5, 0.999999)),
@@ -166,12 +168,12 @@ def select(
         at_hand = replace(settings, task=str(named["task"]))
         candidates, notes = find_candidates(group, goal, step, min_seeds)
         if step == "best" and len(candidates):
-            candidates = _best_steps(candidates, chosen_rule, at_hand)
+            candidates = _best_steps(candidates, rule, at_hand)
             notes.append("the step is an online checkpoint selection")
         if candidates["seeds"].nunique() > 1:
             low, high = candidates["seeds"].min(), candidates["seeds"].max()
             notes.append(f"unequal seeds: {low} to {high}")
-        row = _row(candidates, chosen_rule, at_hand, notes)
+        row = _row(candidates, rule, at_hand, notes)
         rows.append({**named, **row, **budget(group, step)})
     columns = [*groups, *_RESULT_COLUMNS]
     if "step" not in frame:
@@ -220,6 +222,12 @@ class Choice:
     incomplete: pandas.DataFrame
     judged: pandas.DataFrame
     options: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        shown: str = self.chosen.dropna(axis="columns", how="all").to_html(
+            index=False, float_format="{:.3g}".format
+        )
+        return f"<p>The choice {html.escape(str(self.goal))}, by {self.options['rule']}.</p>{shown}"
 
     def in_order(self, first: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The row of one choice, then what the rule chooses without it, and so on."""
@@ -347,15 +355,13 @@ def _checked_limits(limits: Sequence[float] | None) -> tuple[float, ...] | None:
     return tuple(float(require_number("cost_limits", limit, 0)) for limit in limits)
 
 
-def _best_steps(
-    candidates: pandas.DataFrame, rule: Rule, settings: RuleOptions
-) -> pandas.DataFrame:
+def _best_steps(candidates: pandas.DataFrame, rule: str, settings: RuleOptions) -> pandas.DataFrame:
     """For each configuration the row of the step that the rule prefers."""
     best = []
     for _, steps in candidates.groupby("candidate", sort=True):
         # Latest first, because whatever is tied goes to the first row.
         steps = steps.sort_values("step", ascending=False).reset_index(drop=True)
-        best.append(steps.iloc[[_ranking(steps, rule(steps, settings))[0]]])
+        best.append(steps.iloc[[_ranking(steps, judge(rule, steps, settings))[0]]])
     return pandas.concat(best, ignore_index=True)
 
 
@@ -388,7 +394,7 @@ def _ranking(candidates: pandas.DataFrame, judgement: RuleVerdict) -> npt.NDArra
 
 
 def _row(
-    candidates: pandas.DataFrame, rule: Rule, settings: RuleOptions, notes: list[str]
+    candidates: pandas.DataFrame, rule: str, settings: RuleOptions, notes: list[str]
 ) -> dict[str, Any]:
     if candidates.empty:
         return {
@@ -406,7 +412,7 @@ def _row(
             "reason": "; ".join(["no candidate", *notes]),
             "front": [],
         }
-    judgement = rule(candidates, settings)
+    judgement = judge(rule, candidates, settings)
     levels = _levels(candidates, judgement)
     safe = levels[0].values > 0
     order = _ranking(candidates, judgement)
@@ -427,7 +433,7 @@ def _row(
     }
     if "step" in candidates:
         row["step"] = int(candidates["step"].iloc[first])
-    if judgement.front is not None:
+    if judgement.front is not None and rule == "pareto":
         row["front"] = [candidates["config_id"].iloc[position] for position in judgement.front]
     count = f"{int(safe.sum())}" if safe.any() else "none"
     sentence = f"{count} of {len(candidates)} safe"

@@ -20,7 +20,7 @@ from safesweep.analysis.selection.bounds import (
     seeds_needed,
     violation_upper_bound,
 )
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.store.scores import (
     rounded,
@@ -135,6 +135,65 @@ def find_rule(name: str) -> Rule:
         return RULES[require_choice("rule", name, RULES)]
     except InvalidInput as problem:
         raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+
+
+def judge(name: str, candidates: pandas.DataFrame, options: RuleOptions) -> RuleVerdict:
+    """What a rule says of candidates (at least one).
+
+    Raises:
+        InvalidInput: there is no such rule; or it is from outside and raises, or returns no verdict
+            on these candidates: names the rule and its plugin.
+    """
+    rule = find_rule(name)
+    if name in _OWN:
+        return rule(candidates, options)
+    try:
+        verdict = rule(candidates.copy(), options)
+    except Exception as problem:
+        raise fault("RULES", name, problem) from problem
+    wrong = _wrong_with(verdict, len(candidates))
+    if wrong:
+        raise fault("RULES", name, wrong)
+    return replace(verdict, remark=verdict.remark and _remark_of(name, verdict.remark))
+
+
+def _remark_of(name: str, remark: Callable[[int], str]) -> Callable[[int], str]:
+    def said(position: int) -> str:
+        try:
+            return str(remark(position))
+        except Exception as problem:
+            raise fault("RULES", name, problem) from problem
+
+    return said
+
+
+def _wrong_with(verdict: Any, count: int) -> str:
+    """Why something is no verdict on `count` candidates; empty where it is one."""
+    if not isinstance(verdict, RuleVerdict):
+        return f"must return a RuleVerdict, not {shown(verdict)}"
+    if not (isinstance(verdict.criteria, tuple | list) and verdict.criteria):
+        return f"criteria must be a tuple of at least one Criterion, not {shown(verdict.criteria)}"
+    numbers: dict[str, Any] = {"bound": verdict.bound, "cost": verdict.cost}
+    for criterion in verdict.criteria:
+        if not isinstance(criterion, Criterion):
+            return f"criteria holds {shown(criterion)}, which is no Criterion"
+        numbers[f"criterion {shown(criterion.name)}"] = criterion.values
+        numbers[f"the measure of criterion {shown(criterion.name)}"] = criterion.measure
+        if criterion.values is None:
+            return f"criterion {shown(criterion.name)} has no values"
+    for what, array in {"safe": verdict.safe, **numbers}.items():
+        if array is None and what != "safe":
+            continue
+        kinds, kind = ("b", "truth values") if what == "safe" else ("biuf", "numbers")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+            return f"{what} must be an array of {kind}, not {shown(array)}"
+        if array.shape != (count,):
+            return (
+                f"{what} has the shape {array.shape}, not one value for each of {count} candidates"
+            )
+    if verdict.remark is not None and not callable(verdict.remark):
+        return f"remark must be a function of a position, not {shown(verdict.remark)}"
+    return ""
 
 
 def _means(candidates: pandas.DataFrame) -> tuple[FloatArray, FloatArray]:
@@ -417,4 +476,5 @@ def _accept_rule(name: str, value: Any, plugin: Entries) -> Rule:
     return rule
 
 
+_OWN = frozenset(RULES)
 extended_by_plugins("RULES", RULES, _accept_rule)

@@ -1,6 +1,7 @@
 """A result store as analysis sees it: its tables, and SQL over them that only reads."""
 
 import contextlib
+import html
 import re
 from collections.abc import Iterator, Sequence
 
@@ -87,6 +88,17 @@ class ResultStore(StoreReader):
         """
         return self._while_parts_move(lambda: self._answer(query))
 
+    def _repr_html_(self) -> str:
+        sweeps = self.sweeps(["sweep", "status", "created_at", "run_ids"])
+        ended = self.run_states()
+        runs = sweeps["run_ids"].map(len)
+        completed = set(ended.loc[ended["status"] == "completed", "run_id"])
+        shown: str = sweeps.assign(
+            runs=runs,
+            completed=[sum(run in completed for run in ids) for ids in sweeps["run_ids"]],
+        )[["sweep", "status", "runs", "completed", "created_at"]].to_html(index=False)
+        return f"<p>Results in {html.escape(self.uri)}</p>{shown}"
+
     def _answer(self, query: str) -> pandas.DataFrame:
         named = [table for table in VIEWS if re.search(rf"\b{table}\b", query, re.IGNORECASE)]
         with self._connection(named or VIEWS) as connection:
@@ -123,7 +135,7 @@ class ResultStore(StoreReader):
                     source = f"stored_{table}"
                     connection.register(source, self._dataset(table))
                 types = self._hyperparameter_types(found) if table == "runs" else {}
-                create_view(connection, table, source, types)
+                create_view(connection, table, source, types, self.has_older_names(table))
             if "finals" in views:
                 create_finals(connection)
             if "published" in views:

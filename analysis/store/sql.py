@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.completeness import Part
+from safesweep.trainables.store.older_names import RENAMED_COLUMNS, RENAMED_METRICS
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 from safesweep.trainables.store.schema import TABLES
 
@@ -51,9 +52,14 @@ def create_view(
     table: str,
     source: str,
     hyperparameters: Mapping[str, pa.DataType],
+    older_names: bool,
 ) -> None:
     """A view of the parts in which the table's own columns are there and have their types, and the
-    hyperparameters are columns: of parts of older versions, or out of `config`."""
+    hyperparameters are columns: of parts of older versions, or out of `config`.
+
+    Args:
+        older_names: whether some part may have older names (`trainables.store.older_names`).
+    """
     connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
     found = {
         str(name): str(kind)
@@ -62,15 +68,24 @@ def create_view(
         ).fetchall()
     }
     wanted = {name: SQL_TYPES[kind] for name, kind in TABLES[table].items()}
-    if not hyperparameters and all(found.get(name) == kind for name, kind in wanted.items()):
+    alike = all(found.get(name) == kind for name, kind in wanted.items())
+    if alike and not hyperparameters and not older_names:
         return
+    renamed = RENAMED_COLUMNS.get(table, {})
+    values = {name: identifier(name) if name in found else "NULL" for name in wanted}
+    for old, new in renamed.items():
+        if old in found:
+            values[new] = f"coalesce({values[new]}, {identifier(old)})"
+    if table == "metrics" and older_names:
+        cases = " ".join(
+            f"WHEN {_quoted(old)} THEN {_quoted(new)}" for old, new in RENAMED_METRICS.items()
+        )
+        values["name"] = f"CASE name {cases} ELSE name END"
     replaced = [
-        f"CAST({identifier(name)} AS {kind}) AS {identifier(name)}"
-        if name in found
-        else f"CAST(NULL AS {kind}) AS {identifier(name)}"
-        for name, kind in wanted.items()
+        f"CAST({values[name]} AS {kind}) AS {identifier(name)}" for name, kind in wanted.items()
     ]
-    others = [identifier(name) for name in found if name not in {**wanted, **hyperparameters}]
+    known = {**wanted, **hyperparameters, **renamed}
+    others = [identifier(name) for name in found if name not in known]
     config = "CAST(config AS VARCHAR)" if "config" in found else "NULL"
     for name, kind in hyperparameters.items():
         sql_type = HYPERPARAMETER_SQL_TYPES.get(kind, "VARCHAR")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice, shown
 from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -52,6 +52,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="also write one page of all figures and verdicts there, with the remarks on claims "
         "that it finds in FOLDER/remarks.csv",
     )
+    parser.add_argument(
+        "--data",
+        metavar="FILE.zip",
+        help="also write the tables behind the figures, the printed numbers beside ours, and the "
+        "claims, as CSV in one archive",
+    )
     parser.add_argument("--list", action="store_true", help="list the ablations and their claims")
     parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
     add_storage_option(parser)
@@ -71,6 +77,8 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     if not arguments.ids:
         raise InvalidInput("reproduce: name an ablation (--list shows them), or all")
     require_choice("scale", arguments.scale, SCALES)
+    if arguments.data and Path(arguments.data).suffix != ".zip":
+        raise InvalidInput(f"data: {shown(arguments.data)} is not allowed; it must end in .zip")
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
     try:
@@ -115,6 +123,11 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
         _report_scorecard(findings, arguments)
     if arguments.page:
         _write_page(done, store, remarks, arguments)
+    if arguments.data:
+        from safesweep.analysis.scorecard import write_data
+
+        count = write_data(done, Path(arguments.data).expanduser())
+        say(f"reproduce: {count} tables in {arguments.data}")
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -133,40 +146,59 @@ def _run_missing(
 ) -> dict[str, InvalidInput]:
     """Run what the store lacks of all sweeps together; why a sweep could not be started, by
     ablation."""
+    unable = _refused(ablations, arguments.scale)
     sweeps = {
         sweep["name"]: (ablation.id, sweep)
         for ablation in ablations
+        if ablation.id not in unable
         for sweep in ablation.sweeps[arguments.scale]
     }
     if not sweeps:
-        return {}
+        return unable
     from safesweep.sweeps.execution.ray_tune import run_sweeps
 
     specs = [sweep for _, sweep in sweeps.values()]
     summaries = run_sweeps(specs, arguments.storage, arguments.address)
-    return {
+    return unable | {
         ablation: summary
         for (ablation, _), summary in zip(sweeps.values(), summaries, strict=True)
         if isinstance(summary, InvalidInput)
     }
 
 
+def _refused(ablations: "Sequence[Ablation]", scale: str) -> dict[str, InvalidInput]:
+    """Why sweeps of ablations from outside are refused, by ablation; the others are run."""
+    from safesweep.analysis.reproduction import from_outside
+    from safesweep.search_spaces.plugins import fault
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
+
+    refused = {}
+    for ablation in filter(from_outside, ablations):
+        try:
+            for sweep in ablation.sweeps[scale]:
+                SweepSpec.from_mapping(sweep)
+        except Exception as problem:
+            refused[ablation.id] = fault("ABLATIONS", ablation.id, problem)
+    return refused
+
+
 def _reproduce(
     ablation: "Ablation", store: "ResultStore", arguments: argparse.Namespace
 ) -> "Reproduction":
-    from safesweep.analysis.reproduction import reproduce
+    from safesweep.analysis.reproduction import named_faults, reproduce
 
-    if not (arguments.sweep or arguments.figure_only):
-        _measure(store, ablation, arguments)
-    return reproduce(
-        ablation,
-        store,
-        arguments.scale,
-        figure_folder(arguments.storage, ablation.id),
-        _command([ablation.id], arguments),
-        arguments.sweep,
-        incomplete=not arguments.figure_only,
-    )
+    with named_faults(ablation):
+        if not (arguments.sweep or arguments.figure_only):
+            _measure(store, ablation, arguments)
+        return reproduce(
+            ablation,
+            store,
+            arguments.scale,
+            figure_folder(arguments.storage, ablation.id),
+            _command([ablation.id], arguments),
+            arguments.sweep,
+            incomplete=not arguments.figure_only,
+        )
 
 
 def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Namespace) -> None:
@@ -241,6 +273,8 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
         words.append("--figure-only")
     if arguments.page:
         words += ["--page", arguments.page]
+    if arguments.data:
+        words += ["--data", arguments.data]
     return shlex.join(words)
 
 

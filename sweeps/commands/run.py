@@ -131,7 +131,9 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{spec.name}: {int(table['trials'].sum())} trials, {int(table['runs'].sum())} runs and "
         f"{steps:,} gradient steps to do; {skipped} runs are in the store"
     )
-    shortfalls = [arm.shortfall for arm in plan.arms if arm.shortfall is not None]
+    shortfalls = [
+        task_plan.shortfall for task_plan in plan.task_plans if task_plan.shortfall is not None
+    ]
     for line in [*episodes, *shortfalls, *describe_rungs(plan)]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
@@ -155,17 +157,18 @@ def describe_rungs(plan: "SweepPlan") -> list[str]:
     if spec.early_stopping is None:
         return []
     lines = []
-    for arm in plan.arms:
-        sizes = bracket_sizes(spec, arm.configurations)
+    for task_plan in plan.task_plans:
+        sizes = bracket_sizes(spec, task_plan.configurations)
         brackets = f" in {len(sizes)} brackets" if len(sizes) > 1 else ""
         rungs = [
             f"{rung.keep} of {sizes[0]} go on after step {rung.step:,}"
             for rung in make_rungs(spec.early_stopping, spec.steps, sizes[0])
         ]
-        share = expected_share(spec, arm.configurations)
-        steps = arm.configurations * len(spec.seeds) * spec.steps
+        share = expected_share(spec, task_plan.configurations)
+        steps = task_plan.configurations * len(spec.seeds) * spec.steps
         lines.append(
-            f"{arm.algorithm} on {arm.task}: {arm.configurations} configurations{brackets}; "
+            f"{task_plan.algorithm} on {task_plan.task}: "
+            f"{task_plan.configurations} configurations{brackets}; "
             f"{', '.join(rungs) or 'nothing to stop'}; from the beginning {share * steps:,.0f} of "
             f"{steps:,} gradient steps ({share:.0%})"
         )
@@ -204,15 +207,15 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
     spec = plan.spec
     resources = {"cpu": spec.cpu, "gpu": spec.gpu}
     rows: list[dict[str, Any]] = []
-    for arm in plan.arms:
-        while (trial := arm.next_trial()) is not None:
+    for task_plan in plan.task_plans:
+        while (trial := task_plan.next_trial()) is not None:
             if trial.continuation.reason:
                 reasons[trial.continuation.reason] += 1
             rows.append(
                 {
                     "trial_id": trial.trial_id,
-                    "algorithm": arm.algorithm,
-                    "task": arm.task,
+                    "algorithm": task_plan.algorithm,
+                    "task": task_plan.task,
                     "trials": 1,
                     "configurations": len(trial.config_ids),
                     "seeds": len(trial.seeds),
@@ -222,13 +225,13 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
                     "gradient_steps": len(trial.runs) * (spec.steps - trial.from_step),
                 }
             )
-        later = arm.configurations - len(arm.suggested)
-        if not arm.search.exhausted and later > 0:
+        later = task_plan.configurations - len(task_plan.suggested)
+        if not task_plan.search.exhausted and later > 0:
             rows.append(
                 {
                     "trial_id": None,
-                    "algorithm": arm.algorithm,
-                    "task": arm.task,
+                    "algorithm": task_plan.algorithm,
+                    "task": task_plan.task,
                     "trials": -(-later // spec.configs_per_trial),
                     "configurations": later,
                     "seeds": len(spec.seeds),
@@ -251,9 +254,9 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
         "from_step",
         "gradient_steps",
     ]
-    skipped = sum(len(arm.skipped) for arm in plan.arms)
+    skipped = sum(len(task_plan.skipped) for task_plan in plan.task_plans)
     table = pandas.DataFrame(rows, columns=columns)
     if spec.early_stopping is not None:
-        share = expected_share(spec, max(arm.configurations for arm in plan.arms))
+        share = expected_share(spec, max(task_plan.configurations for task_plan in plan.task_plans))
         table["expected_steps"] = (table["gradient_steps"] * share).round().astype("int64")
     return table, skipped, reasons

@@ -81,8 +81,8 @@ def _choices(spec: SweepSpec, concurrent: int) -> list[int]:
             counts.append(sum(1 for _ in spec.space_for(algorithm).grid()))
         else:
             counts.append(spec.search.num_configs)
-    arms = len(spec.algorithms) * len(spec.tasks)
-    most = min(max(counts), math.ceil(max(counts) * arms / concurrent))
+    combinations = len(spec.algorithms) * len(spec.tasks)
+    most = min(max(counts), math.ceil(max(counts) * combinations / concurrent))
     most = min(most, LARGEST_POPULATION // len(spec.seeds))
     if spec.search.parallel is not None:
         most = min(most, spec.search.parallel)

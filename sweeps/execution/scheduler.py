@@ -1,6 +1,7 @@
 """The sweeps of a session: what each of them still has to train, and whose turn it is."""
 
 import contextlib
+import html
 import json
 import re
 import shlex
@@ -17,7 +18,7 @@ from safesweep.sweeps.execution.lease import Lease, refusal
 from safesweep.sweeps.execution.progress import Progress, Tally, describe_scores
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.early_stopping import expected_share
-from safesweep.sweeps.planning.plan import MethodTaskPlan, make_arms
+from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
 from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -51,6 +52,15 @@ class SweepSummary:
         """0 when every run is complete (or was stopped on purpose), else 1."""
         return 1 if self.failed or self.diverged else 0
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{getattr(self, name)}</td></tr>"
+            for name in ("completed", "stopped", "diverged", "failed", "skipped", "trials")
+        )
+        return (
+            f"<p>{html.escape(self.sweep)} in {html.escape(self.storage)}</p><table>{rows}</table>"
+        )
+
 
 class PauseReport(NamedTuple):
     """What a trial says that waits at a rung: its step, and its evaluations so far."""
@@ -64,7 +74,7 @@ class SweepPlan:
     """What a launch would do: the plans of a sweep over what the store holds."""
 
     spec: SweepSpec
-    arms: tuple[MethodTaskPlan, ...]
+    task_plans: tuple[MethodTaskPlan, ...]
     previous: history.PreviousSweep | None
 
 
@@ -85,13 +95,13 @@ def make_plan(
 
     location = storage_location(storage)
     if not _exists(location):
-        return SweepPlan(spec, tuple(make_arms(spec, dataset_ids.__getitem__)), None)
+        return SweepPlan(spec, tuple(make_task_plans(spec, dataset_ids.__getitem__)), None)
     kept = kept or history.StoreHistory(location)
     store, configs = history.read_store(kept, spec.cost_limit, spec.rung_steps)
     previous = history.read_previous(location, spec.name)
     run_ids = previous.run_ids if previous else ()
-    arms = make_arms(spec, dataset_ids.__getitem__, store, run_ids, configs, kept)
-    return SweepPlan(spec, tuple(arms), previous)
+    task_plans = make_task_plans(spec, dataset_ids.__getitem__, store, run_ids, configs, kept)
+    return SweepPlan(spec, tuple(task_plans), previous)
 
 
 def previous_spec(storage: str, sweep: str) -> str | None:
@@ -153,13 +163,13 @@ class SweepRun:
         self._started = time.monotonic()
         self._row_written = float("-inf")
         self._row_length = 0
-        self._next_arm = 0
-        self._arm_of: dict[str, MethodTaskPlan] = {}
+        self._next_task_plan = 0
+        self._task_plan_of: dict[str, MethodTaskPlan] = {}
         self._losses: Counter[str] = Counter()
         self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
         self._studies_written = float("-inf")
-        exhausted = [arm.exhausted for arm in plan.arms]
+        exhausted = [task_plan.exhausted for task_plan in plan.task_plans]
         self.exhausted = all(exhausted)
         self.tally = Tally(self.spec.name, self._steps_to_do())
         self._count()
@@ -171,7 +181,12 @@ class SweepRun:
 
     def unfinished_runs(self) -> set[str]:
         """Planned runs that have not ended, by run_id."""
-        return {run for arm in self.plan.arms for run in arm.run_ids if run not in arm.outcomes}
+        return {
+            run
+            for task_plan in self.plan.task_plans
+            for run in task_plan.run_ids
+            if run not in task_plan.outcomes
+        }
 
     def start(self) -> None:
         """Say that it runs, in the store and in the progress."""
@@ -200,9 +215,9 @@ class SweepRun:
         """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
         self._count()
         self.progress.remove(self.tally)
-        for arm in self.plan.arms:
-            if arm.shortfall is not None:
-                self.progress.note(f"{self.spec.name}: {arm.shortfall}")
+        for task_plan in self.plan.task_plans:
+            if task_plan.shortfall is not None:
+                self.progress.note(f"{self.spec.name}: {task_plan.shortfall}")
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)
@@ -223,19 +238,19 @@ class SweepRun:
 
     def next_trial(self) -> PlannedTrial | None:
         """The next population, methods and tasks taking turns; None when there is none (yet)."""
-        arms = self.plan.arms
-        for turn in range(len(arms)):
-            arm = arms[(self._next_arm + turn) % len(arms)]
-            trial = arm.next_trial()
+        task_plans = self.plan.task_plans
+        for turn in range(len(task_plans)):
+            task_plan = task_plans[(self._next_task_plan + turn) % len(task_plans)]
+            trial = task_plan.next_trial()
             if trial is not None:
-                self._next_arm = (self._next_arm + turn + 1) % len(arms)
-                self._arm_of[trial.trial_id] = arm
-                self._forget_failures(arm, trial)
-                self._forget_stopped(arm, trial)
+                self._next_task_plan = (self._next_task_plan + turn + 1) % len(task_plans)
+                self._task_plan_of[trial.trial_id] = task_plan
+                self._forget_failures(task_plan, trial)
+                self._forget_stopped(task_plan, trial)
                 self.tally.trials_running += 1
                 self.write_row("running")
                 return trial
-        self.exhausted = all(arm.exhausted for arm in arms)
+        self.exhausted = all(task_plan.exhausted for task_plan in task_plans)
         return None
 
     def advanced(self, trial: PlannedTrial, step: int) -> None:
@@ -258,12 +273,12 @@ class SweepRun:
             raise StoreProblem(failure.reason)
         if failure is not None and self._tried_again(trial, failure):
             return
-        arm = self._arm_of[trial.trial_id]
+        task_plan = self._task_plan_of[trial.trial_id]
         results = self._results_of(trial, paused)
         lost = tuple(run for run in trial.runs if run.run_id not in results)
         if lost:
-            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.halvings)
-            self._arm_of[failed.trial_id] = arm
+            failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.memory_splits)
+            self._task_plan_of[failed.trial_id] = task_plan
             reason = failure.reason if failure else "the trial ended without rows"
             if failure is not None and failure.kind == "lost":
                 reason = f"its worker was lost {self._losses[trial.trial_id]} times"
@@ -271,17 +286,17 @@ class SweepRun:
             self._write_failure(failed, failure)
             results |= history.read_trial(self.writer, failed.trial_id, self.spec.cost_limit)
         if paused is not None:
-            arm.wait(trial.going)
+            task_plan.wait(trial.going)
         else:
             self.trials += 1
-        arm.record(results.values())
+        task_plan.record(results.values())
         self.tally.trials_running -= 1
         self.tally.running_steps.pop(trial.trial_id, None)
         self.tally.ended_steps += trial.steps_to(self.spec.steps)
         statuses = [results[run.run_id].status for run in trial.runs]
         self.tally.statuses.update(status for status in statuses if status != "paused")
         self.write_studies()
-        self._show(arm)
+        self._show(task_plan)
         if failure is not None and lost:
             self._tell(failed, failure)
         self.progress.update()
@@ -337,15 +352,15 @@ class SweepRun:
         """
         from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
 
-        arm, runs = self._arm_of[trial.trial_id], len(trial.runs)
+        task_plan, runs = self._task_plan_of[trial.trial_id], len(trial.runs)
         if failure.kind == "lost":
             self._losses[trial.trial_id] += 1
             if self._losses[trial.trial_id] > WORKER_LOSSES:
                 return False
-            arm.put_back([trial])
+            task_plan.put_back([trial])
         elif failure.kind == "memory" and runs > 1:
             halves = trial.halves()
-            arm.put_back(halves)
+            task_plan.put_back(halves)
             self.writer.remove(checkpoint_path(trial.trial_id))
             self.writer.remove(heartbeat_path(trial.trial_id))
             self.progress.note(
@@ -364,7 +379,7 @@ class SweepRun:
         now = time.monotonic()
         if not force and now - self._row_written < ROW_INTERVAL_SECONDS:
             return
-        run_ids = [run for arm in self.plan.arms for run in arm.run_ids]
+        run_ids = [run for task_plan in self.plan.task_plans for run in task_plan.run_ids]
         if not self.exhausted and self.plan.previous:
             # An adaptive search has not come back to these yet.
             known = set(run_ids)
@@ -379,35 +394,44 @@ class SweepRun:
         if not force and now - self._studies_written < STUDY_INTERVAL_SECONDS:
             return
         if self._studies is None:
-            self._studies = StudyJournal(self.plan.arms)
+            self._studies = StudyJournal(self.plan.task_plans)
         self.writer.write_bytes(study_path(self.spec.name), self._studies.content())
         self._studies_written = now
 
     def _steps_to_do(self) -> float:
         runs = 0
-        for arm in self.plan.arms:
-            runs += arm.configurations * len(self.spec.seeds) - len(arm.skipped)
-        share = expected_share(self.spec, max(arm.configurations for arm in self.plan.arms))
+        for task_plan in self.plan.task_plans:
+            runs += task_plan.configurations * len(self.spec.seeds) - len(task_plan.skipped)
+        share = expected_share(
+            self.spec, max(task_plan.configurations for task_plan in self.plan.task_plans)
+        )
         return float(runs * self.spec.steps) * share
 
     def _count(self) -> None:
         """Count every run anew."""
-        arms = self.plan.arms
+        task_plans = self.plan.task_plans
         self.tally.statuses = Counter(
-            arm.outcomes[run].status for arm in arms for run in arm.run_ids if run in arm.outcomes
+            task_plan.outcomes[run].status
+            for task_plan in task_plans
+            for run in task_plan.run_ids
+            if run in task_plan.outcomes
         )
-        self.tally.skipped = sum(len(arm.skipped) for arm in arms)
-        for arm in arms:
-            self._show(arm)
+        self.tally.skipped = sum(len(task_plan.skipped) for task_plan in task_plans)
+        for task_plan in task_plans:
+            self._show(task_plan)
 
-    def _show(self, arm: MethodTaskPlan) -> None:
+    def _show(self, task_plan: MethodTaskPlan) -> None:
         """Bring the trials and the best configuration up to date in the progress."""
-        queued = sum(other.queued for other in self.plan.arms)
+        queued = sum(other.queued for other in self.plan.task_plans)
         self.tally.trials_done = self.trials
         self.tally.trials_total = self.trials + self.tally.trials_running + queued
-        best = arm.best_safe()
+        best = task_plan.best_safe()
         if best is not None:
-            label = arm.task if len(self.spec.algorithms) == 1 else f"{arm.task} {arm.algorithm}"
+            label = (
+                task_plan.task
+                if len(self.spec.algorithms) == 1
+                else f"{task_plan.task} {task_plan.algorithm}"
+            )
             self.tally.best[label] = describe_scores(best[1], self.spec.maximize, best[0])
 
     def _write_failure(self, trial: PlannedTrial, failure: Failure) -> None:
@@ -415,7 +439,7 @@ class SweepRun:
         from safesweep.trainables.store.writer import heartbeat_path, log_path
 
         now = datetime.now(UTC)
-        arm = self._arm_of[trial.trial_id]
+        task_plan = self._task_plan_of[trial.trial_id]
         rows = [
             {
                 "run_id": run.run_id,
@@ -427,8 +451,8 @@ class SweepRun:
                 "status": "failed",
                 "steps": 0,
                 "population": len(trial.runs),
-                "halvings": trial.halvings,
-                "dataset_id": arm.dataset_id,
+                "memory_splits": trial.memory_splits,
+                "dataset_id": task_plan.dataset_id,
                 "code_version": code_version(),
                 "finished_at": now,
                 "error": failure.reason,
@@ -443,13 +467,13 @@ class SweepRun:
         self.writer.write_trial(trial.trial_id, rows)
         self.writer.remove(heartbeat_path(trial.trial_id))
 
-    def _forget_failures(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
+    def _forget_failures(self, task_plan: MethodTaskPlan, trial: PlannedTrial) -> None:
         """Drop the rows of failed and incomplete runs that are tried again, where the new rows
         would not take their place."""
         from safesweep.trainables.store.writer import ResultWriter, log_path
 
         retried = {run.run_id for run in trial.runs}
-        before = [arm.failed_before[run] for run in retried & arm.failed_before.keys()]
+        before = [task_plan.failed_before[run] for run in retried & task_plan.failed_before.keys()]
         for sweep in sorted({outcome.sweep for outcome in before if outcome.compacted}):
             self._open_compacted(sweep)
         parts = {(outcome.sweep, outcome.trial_id) for outcome in before if not outcome.compacted}
@@ -469,16 +493,20 @@ class SweepRun:
 
         if sweep not in self._opened:
             self._opened.add(sweep)
-            outcomes = [run for arm in self.plan.arms for run in arm.failed_before.values()]
+            outcomes = [
+                run
+                for task_plan in self.plan.task_plans
+                for run in task_plan.failed_before.values()
+            ]
             trials = {run.trial_id for run in outcomes if run.compacted and run.sweep == sweep}
             ResultWriter(self.writer.storage, sweep).remove_compacted(trials)
 
-    def _forget_stopped(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
+    def _forget_stopped(self, task_plan: MethodTaskPlan, trial: PlannedTrial) -> None:
         """Drop the `stopped` rows of runs that are trained on; other sweeps may have them too."""
         from safesweep.trainables.store.writer import ResultWriter
 
-        continued = {run.run_id for run in trial.runs} & arm.stopped_before.keys()
-        before = {(arm.stopped_before[run].sweep, arm.stopped_before[run].trial_id)
+        continued = {run.run_id for run in trial.runs} & task_plan.stopped_before.keys()
+        before = {(task_plan.stopped_before[run].sweep, task_plan.stopped_before[run].trial_id)
                   for run in continued}  # fmt: skip
         for sweep, trial_id in sorted(before):
             ResultWriter(self.writer.storage, sweep).remove_runs(trial_id, continued)
@@ -636,19 +664,24 @@ class SweepScheduler:
             self._planned[place] = self._foreseen(spec)
         planned = self._planned[place]
         if planned is None or not all(
-            _foreseeable(launch.plan.arms) for launch in self.open.values()
+            _foreseeable(launch.plan.task_plans) for launch in self.open.values()
         ):
             return True
         return any(planned & launch.unfinished_runs() for launch in self.open.values())
 
     def _foreseen(self, spec: SweepSpec) -> frozenset[str] | None:
         """Every run of a sweep; None where that depends on results."""
-        arms = make_arms(spec, self._data.dataset_ids(spec).__getitem__)
-        if not _foreseeable(arms):
+        task_plans = make_task_plans(spec, self._data.dataset_ids(spec).__getitem__)
+        if not _foreseeable(task_plans):
             return None
         # Asking whether it is exhausted makes a search plan all that it can.
-        return frozenset(run for arm in arms if not arm.exhausted for run in arm.run_ids)
+        return frozenset(
+            run for task_plan in task_plans if not task_plan.exhausted for run in task_plan.run_ids
+        )
 
 
-def _foreseeable(arms: Sequence[MethodTaskPlan]) -> bool:
-    return all(arm.search.known_in_advance and arm.spec.early_stopping is None for arm in arms)
+def _foreseeable(task_plans: Sequence[MethodTaskPlan]) -> bool:
+    return all(
+        task_plan.search.known_in_advance and task_plan.spec.early_stopping is None
+        for task_plan in task_plans
+    )

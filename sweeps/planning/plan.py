@@ -180,15 +180,14 @@ class MethodTaskPlan:
         from safesweep.trainables.tasks.registry import get_task
 
         resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
+        task = get_task(self.task)
         return identity.config_id(
             self.algorithm,
             config,
-            self.task,
+            task.identity,
             self.dataset_id,
             self.spec.steps if steps is None else steps,
-            resolved.cost_limit_in_identity(
-                self.spec.cost_limit_of(self.task), get_task(self.task).cost_limits
-            ),
+            resolved.cost_limit_in_identity(self.spec.cost_limit_of(self.task), task.cost_limits),
         )
 
     @cached_property
@@ -319,17 +318,17 @@ class _History:
 
     def __init__(
         self,
-        arm: MethodTaskPlan,
+        task_plan: MethodTaskPlan,
         space: SearchSpace,
         run_ids: Sequence[str],
         known_configs: Mapping[str, Config],
     ) -> None:
-        self.arm = arm
+        self.task_plan = task_plan
         identifiers = dict.fromkeys(run.rsplit("-", 1)[0] for run in run_ids)
-        budgets = [arm.spec.steps, *(arm.shorter.budgets if arm.shorter else ())]
-        names = set(arm.spec.resolve(arm.algorithm, {}))
+        budgets = [task_plan.spec.steps, *(task_plan.shorter.budgets if task_plan.shorter else ())]
+        names = set(task_plan.spec.resolve(task_plan.algorithm, {}))
         self.left = {
-            arm.config_id(known_configs[identifier]): known_configs[identifier]
+            task_plan.config_id(known_configs[identifier]): known_configs[identifier]
             for identifier in identifiers
             # A sweep's other methods have other hyperparameters.
             if set(known_configs.get(identifier, ())) == names
@@ -339,26 +338,26 @@ class _History:
 
     def adopt(self, config: Config) -> Config | None:
         """The configuration to take instead of `config`, or None to take it."""
-        identifier = self.arm.config_id(config)
+        identifier = self.task_plan.config_id(config)
         if identifier in self.suggested:
             self.left.pop(identifier, None)
             return None
         while self.left:
             other = self.left.pop(next(iter(self.left)))
-            if all(other != runs[0].config for runs in self.arm.suggested):
+            if all(other != runs[0].config for runs in self.task_plan.suggested):
                 return other
         return None
 
     def _belongs(
         self, identifier: str, config: Config, space: SearchSpace, budgets: Collection[int]
     ) -> bool:
-        if all(self.arm.config_id(config, steps) != identifier for steps in budgets):
+        if all(self.task_plan.config_id(config, steps) != identifier for steps in budgets):
             return False
         try:
             point = space.active(config)
         except KeyError:
             return False
-        resolved = self.arm.spec.resolve(self.arm.algorithm, point)
+        resolved = self.task_plan.spec.resolve(self.task_plan.algorithm, point)
         return space.contains(point) and resolved == config
 
 
@@ -388,7 +387,7 @@ def mean_scores(results: Collection[RunOutcome]) -> dict[str, float]:
     }
 
 
-def make_arms(
+def make_task_plans(
     spec: SweepSpec,
     dataset_id: Callable[[str], str],
     store: Mapping[str, RunOutcome] | None = None,
@@ -401,11 +400,11 @@ def make_arms(
     `kept` is of the store in which shorter trials may lie.
     """
 
-    def arm(task: str, algorithm: str) -> MethodTaskPlan:
+    def task_plan(task: str, algorithm: str) -> MethodTaskPlan:
         identifier = dataset_id(task)
         shorter = ShorterTrials(kept, spec, algorithm, identifier) if kept else None
         return MethodTaskPlan(
             spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
         )
 
-    return [arm(task, algorithm) for task in spec.tasks for algorithm in spec.algorithms]
+    return [task_plan(task, algorithm) for task in spec.tasks for algorithm in spec.algorithms]

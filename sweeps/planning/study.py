@@ -44,10 +44,10 @@ class StudyJournal:
     the identity as attributes. A suggestion whose runs have not all ended is RUNNING.
     """
 
-    def __init__(self, arms: Sequence[MethodTaskPlan]) -> None:
+    def __init__(self, task_plans: Sequence[MethodTaskPlan]) -> None:
         self._journal = _Journal()
         storage = JournalStorage(self._journal)
-        self._studies = [_ArmStudy(arm, storage) for arm in arms]
+        self._studies = [_TaskStudy(task_plan, storage) for task_plan in task_plans]
 
     def content(self) -> bytes:
         """The file, brought up to date with the searches."""
@@ -69,14 +69,14 @@ class _Journal(BaseJournalBackend):
         self.lines.extend(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
 
 
-class _ArmStudy:
-    def __init__(self, arm: MethodTaskPlan, storage: JournalStorage) -> None:
-        self._arm, self._storage = arm, storage
+class _TaskStudy:
+    def __init__(self, task_plan: MethodTaskPlan, storage: JournalStorage) -> None:
+        self._task_plan, self._storage = task_plan, storage
         logging.set_verbosity(logging.WARNING)
-        self._goals = arm.search.goals
+        self._goals = task_plan.search.goals
         self._study: Study = create_study(
             storage=storage,
-            study_name=study_name(arm.spec.name, arm.algorithm, arm.task),
+            study_name=study_name(task_plan.spec.name, task_plan.algorithm, task_plan.task),
             directions=[direction for _, direction in self._goals],
             sampler=RandomSampler(seed=0),
         )
@@ -89,12 +89,12 @@ class _ArmStudy:
 
     def update(self) -> None:
         """Add new suggestions, and end those whose results have come."""
-        for index in range(self._added, len(self._arm.suggested)):
+        for index in range(self._added, len(self._task_plan.suggested)):
             self._add(index)
-        self._added = len(self._arm.suggested)
+        self._added = len(self._task_plan.suggested)
         waiting = []
         for index in self._open:
-            outcome = self._arm.outcome(index)
+            outcome = self._task_plan.outcome(index)
             if outcome is None:
                 waiting.append(index)
             else:
@@ -102,8 +102,8 @@ class _ArmStudy:
         self._open = waiting
 
     def _add(self, index: int) -> None:
-        runs = self._arm.suggested[index]
-        space = self._arm.search.space
+        runs = self._task_plan.suggested[index]
+        space = self._task_plan.search.space
         parameters = space.active(runs[0].config)
         distributions: dict[str, BaseDistribution] = {
             name: space.entries[name].distribution for name in parameters
@@ -125,8 +125,8 @@ class _ArmStudy:
         if outcome.status == "failed":
             self._study.tell(trial, state=TrialState.FAIL)
             return
-        runs = self._arm.suggested[index]
-        scores = mean_scores([self._arm.outcomes[run.run_id] for run in runs])
+        runs = self._task_plan.suggested[index]
+        scores = mean_scores([self._task_plan.outcomes[run.run_id] for run in runs])
         for name, score in scores.items():
             trial.set_user_attr(name, score)
         for name, excess in (outcome.constraints or {}).items():
@@ -134,7 +134,7 @@ class _ArmStudy:
         values = [scores[name] for name, _ in self._goals]
         if outcome.status == "pruned":
             if len(values) == 1:  # Optuna takes no intermediate values of several goals.
-                trial.report(values[0], self._arm.spec.steps)
+                trial.report(values[0], self._task_plan.spec.steps)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, values)

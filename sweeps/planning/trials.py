@@ -31,7 +31,7 @@ class PlannedRun:
 class PlannedTrial:
     """One population: runs of one method on one dataset that agree in every static field.
 
-    `halvings` counts how often it was halved because memory had run out.
+    `memory_splits` counts how often it was halved because memory had run out.
 
     With early stopping it is trained from rung to rung: at the step `since` the runs in `stop` (by
     run_id, with the reason) end, and the others train on to the step `until`, or to their end.
@@ -40,7 +40,7 @@ class PlannedTrial:
     algorithm: str
     task: str
     runs: tuple[PlannedRun, ...]
-    halvings: int = 0
+    memory_splits: int = 0
     since: int = 0
     until: int | None = None
     stop: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -55,13 +55,13 @@ class PlannedTrial:
     def going(self) -> "PlannedTrial":
         """The population that is left when the runs in `stop` have ended."""
         runs = tuple(run for run in self.runs if run.run_id not in self.stop)
-        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+        return PlannedTrial(self.algorithm, self.task, runs, self.memory_splits)
 
     @property
     def stopping(self) -> "PlannedTrial":
         """The runs in `stop`."""
         runs = tuple(run for run in self.runs if run.run_id in self.stop)
-        return PlannedTrial(self.algorithm, self.task, runs, self.halvings)
+        return PlannedTrial(self.algorithm, self.task, runs, self.memory_splits)
 
     def steps_to(self, step: int) -> int:
         """Gradient steps of all runs until the trial is at `step`, or where it pauses before."""
@@ -103,7 +103,7 @@ class PlannedTrial:
             device="auto" if gpu else "cpu",
             compiled=spec.compiled,
             run_ids=[run.run_id for run in self.runs],
-            halvings=self.halvings,
+            memory_splits=self.memory_splits,
             continue_from=None
             if shorter is None
             else ContinuedTrial(shorter.trial_id, tuple(shorter.run_ids)),
@@ -131,7 +131,9 @@ class PlannedTrial:
         else:
             middle = (len(self.runs) + 1) // 2
         one, other = (
-            replace(self, runs=runs, halvings=self.halvings + 1, continuation=NOTHING_SHORTER)
+            replace(
+                self, runs=runs, memory_splits=self.memory_splits + 1, continuation=NOTHING_SHORTER
+            )
             for runs in (self.runs[:middle], self.runs[middle:])
         )
         return one, other

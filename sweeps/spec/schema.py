@@ -35,6 +35,13 @@ def sweep_file_schema() -> JsonSchema:
     episodes = definitions["EvaluateOptions"]["properties"]["episodes"]["anyOf"]
     episodes[-1] |= {"propertyNames": task, "additionalProperties": episodes[0]}
     definitions["SearchOptions"]["allOf"] = _search_rules()
+    own = definitions.pop("MethodOptions")
+    properties["methods"] = {
+        "description": properties["methods"]["description"],
+        "type": "object",
+        "properties": {name: _own_settings(own, name) for name in ALGORITHMS},
+        "additionalProperties": False,
+    }
     schema["allOf"] = []
     for name, method in ALGORITHMS.items():
         fields = method.config_class.describe()
@@ -55,6 +62,19 @@ def sweep_file_schema() -> JsonSchema:
             }
         )
     return schema
+
+
+def _own_settings(section: JsonSchema, name: str) -> JsonSchema:
+    """The section of one method, with its hyperparameters."""
+    places = {"fixed": "values", "space": "space"}
+    fields = {
+        key: {
+            "description": section["properties"][key]["description"],
+            "$ref": f"#/$defs/{name}.{places[key]}",
+        }
+        for key in places
+    }
+    return {**section, "properties": fields}
 
 
 def _tidy(node: Any) -> None:

@@ -131,6 +131,15 @@ class ResourceOptions(Section):
     """The share of a GPU, where there is one."""
 
 
+class MethodOptions(Section):
+    """What one method of a sweep has of its own."""
+
+    fixed: Annotated[dict[str, Any], _or_empty(dict[str, Any])] = {}
+    """Hyperparameters that its runs share, beside those of all methods or instead of them."""
+    space: dict[str, Any] | None = None
+    """Its hyperparameters that vary, instead of the space of all methods."""
+
+
 class EarlyStoppingOptions(Section):
     """How configurations are given up: successive halving at the rungs `min_steps`, `min_steps` *
     `reduction`, and so on, after each of which one configuration in `reduction` goes on."""
@@ -181,6 +190,8 @@ class SweepSpec(Section, validate_default=True):
     """How configurations are chosen."""
     fixed: Annotated[dict[str, Any], _or_empty(dict[str, Any])] = {}
     """Hyperparameters that all runs share, and their values."""
+    methods: Annotated[dict[str, MethodOptions], _or_empty(dict[str, MethodOptions])] = {}
+    """Of several methods: {method: {fixed, space}}, what each has of its own."""
     space: dict[str, Any] | None = None
     """Hyperparameters that vary: a list of choices, or {low, high, log} (default: the space that is
     registered for the method)."""
@@ -288,15 +299,38 @@ class SweepSpec(Section, validate_default=True):
         problems.check()
         return fixed
 
+    @field_validator("methods")
+    @classmethod
+    def _own_settings_of_methods_of_the_sweep(
+        cls, methods: dict[str, MethodOptions], info: ValidationInfo
+    ) -> dict[str, MethodOptions]:
+        problems, algorithms = Problems(), info.data.get("algorithms")
+        for algorithm, own in methods.items():
+            if algorithms is None:
+                break
+            if algorithm not in algorithms:
+                problems.add(
+                    f"methods.{algorithm}: is not a method of the sweep, which has "
+                    f"{listed(algorithms)}"
+                )
+                continue
+            with problems.collected(f"methods.{algorithm}."):
+                MethodSpace(algorithm, own.fixed).check_fixed()
+        problems.check()
+        return methods
+
     @field_validator("space")
     @classmethod
     def _searchable_in_every_method(
         cls, space: dict[str, Any] | None, info: ValidationInfo
     ) -> dict[str, Any] | None:
         problems, valid = Problems(), info.data
+        if "methods" not in valid:
+            return space
         for algorithm in valid.get("algorithms", ()):
-            method = MethodSpace(algorithm, valid.get("fixed", {}), space)
-            with problems.collected():
+            own = valid["methods"].get(algorithm, MethodOptions())
+            method = _method_space(algorithm, valid.get("fixed", {}), own, space)
+            with problems.collected("" if own.space is None else f"methods.{algorithm}."):
                 if method.space and "fixed" in valid and "search" in valid:
                     method.check_search(valid["search"].method, valid["search"].points or ())
         problems.check()
@@ -324,15 +358,18 @@ class SweepSpec(Section, validate_default=True):
         cls, options: EarlyStoppingOptions | None, info: ValidationInfo
     ) -> EarlyStoppingOptions | None:
         valid = info.data
-        needed = {"algorithms", "tasks", "steps", "fixed", "space", "evaluate"}
+        needed = {"algorithms", "tasks", "steps", "fixed", "methods", "space", "evaluate"}
         if options is None or not needed <= set(valid):
             return options
         # A rung is an evaluation of a policy that has been trained.
         steps, every = valid["steps"], valid["evaluate"].every
         prepared = max(
-            MethodSpace(algorithm, valid["fixed"], valid["space"]).steps_without_policy(
-                valid["tasks"][0], steps
-            )
+            _method_space(
+                algorithm,
+                valid["fixed"],
+                valid["methods"].get(algorithm, MethodOptions()),
+                valid["space"],
+            ).steps_without_policy(valid["tasks"][0], steps)
             for algorithm in valid["algorithms"]
         )
         min_steps = options.min_steps
@@ -387,7 +424,10 @@ class SweepSpec(Section, validate_default=True):
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
         unsaid = [key for key in ("space", "early_stopping") if content[key] is None]
-        unsaid += [] if self.plugins else ["plugins"]
+        unsaid += [key for key in ("plugins", "methods") if not content[key]]
+        for own in content["methods"].values():
+            if own["space"] is None:
+                del own["space"]
         return {key: content[key] for key in content if key not in unsaid} | {"search": search}
 
     def to_yaml(self) -> str:
@@ -498,7 +538,34 @@ class SweepSpec(Section, validate_default=True):
 
     @cached_property
     def _methods(self) -> dict[str, MethodSpace]:
-        return {name: MethodSpace(name, self.fixed, self.space) for name in self.algorithms}
+        return {
+            name: _method_space(
+                name, self.fixed, self.methods.get(name, MethodOptions()), self.space
+            )
+            for name in self.algorithms
+        }
+
+
+def _method_space(
+    algorithm: str,
+    fixed: Mapping[str, Any],
+    own: MethodOptions,
+    space: Mapping[str, Any] | None,
+) -> MethodSpace:
+    """A method's hyperparameters in a sweep: what it has of its own goes before what all share,
+    and leaves the space that all share."""
+    spellings = {
+        spelling
+        for field in MethodSpace(algorithm, {}).config_class.describe()
+        if own.fixed.keys() & {field["name"], field["alias"]}
+        for spelling in (field["name"], field["alias"])
+    }
+
+    def without_own(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key not in spellings}
+
+    given = without_own(space) if own.space is None and space is not None else own.space
+    return MethodSpace(algorithm, {**without_own(fixed), **own.fixed}, given)
 
 
 def _load_plugins(value: object) -> None:

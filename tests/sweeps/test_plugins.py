@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,10 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.plugins import plugins_forgotten_after
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.cli import main
+from safesweep.sweeps.execution import ray_tune
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from tests.conftest import WriteSweep
+from tests.sweeps.commands.test_reproduce import SMOKE, write_smoke
 
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example_plugin.py"
 CONTENT = {
@@ -154,6 +158,88 @@ def test_a_plugin_reaches_the_nodes_of_a_cluster(tmp_path: Path) -> None:
     assert chosen.returncode == 0, chosen.stderr
     shown = command("show", "outside", "--storage", str(storage))
     assert shown.returncode == 0 and "plugins: [mine.py]" in shown.stdout
+
+
+RULE_THAT_RAISES = """
+def mine(candidates, settings):
+    return candidates["no_such_column"]
+RULES = {"mine": mine}
+"""
+
+
+@pytest.mark.parametrize("words", [["select"], ["report", "first", "--output", "page.html"],
+                                   ["confirm", "--sweep", "first", "--episodes", "2"]])  # fmt: skip
+def test_a_rule_that_raises_is_named_with_its_plugin_and_line(
+    words: list[str],
+    write_sweep: WriteSweep,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(configs=[{"feasibility_expectile": level} for level in (0.6, 0.9)])
+    Path("mine.py").write_text(RULE_THAT_RAISES)
+    options = ["--rule", "mine", "--plugin", "mine.py", "--storage", str(tmp_path / "store")]
+    assert main([*words, *options]) == 2
+    out, err = capsys.readouterr()
+    said = "safesweep: rule 'mine' of the plugin mine.py, line 3: KeyError: 'no_such_column'\n"
+    assert (out, err) == ("", said)
+    assert not Path("page.html").exists()
+
+
+ABLATIONS_THAT_FAIL = """
+from dataclasses import replace
+from safesweep.analysis.ablations.flrp import TABLE_8
+
+def collect(store, names):
+    raise RuntimeError("cannot read what I need")
+
+def sweeps(**changed):
+    theirs = TABLE_8.sweeps.items()
+    return {scale: tuple({**sweep, **changed} for sweep in some) for scale, some in theirs}
+
+ABLATIONS = {
+    "own-raising": replace(TABLE_8, id="own-raising", collect=collect),
+    "own-drawing": replace(TABLE_8, id="own-drawing", draw=lambda results, published: None),
+    "own-refused": replace(TABLE_8, id="own-refused", sweeps=sweeps(name="own", steps="many")),
+}
+"""
+
+
+def test_an_ablation_that_raises_keeps_no_other_from_being_reproduced(
+    write_sweep: WriteSweep,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def run_sweeps(specs: list[dict[str, Any]], *_: Any) -> list[None]:
+        asked.extend(spec["name"] for spec in specs)
+        write_smoke(write_sweep, tmp_path / "store")
+        return [None]
+
+    monkeypatch.setattr(ray_tune, "run_sweeps", run_sweeps)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(ABLATIONS_THAT_FAIL)
+    options = ["--scale", "smoke", "--plugin", "mine.py", "--storage", str(tmp_path / "store")]
+    failing = ["own-raising", "own-drawing", "own-refused"]
+    assert main(["reproduce", *failing, "flrp-table8", *options]) == 1
+    assert asked == [SMOKE["name"]]
+    out, err = capsys.readouterr()
+    of = "of the plugin mine.py"
+    assert err.splitlines()[:3] == [
+        f"ablation 'own-raising' {of}, line 6: RuntimeError: cannot read what I need",
+        f"ablation 'own-drawing' {of}: TypeError: <lambda>() takes 2 positional arguments but 3 "
+        "were given",
+        f"ablation 'own-refused' {of}: steps: 'many' is not allowed; it must be a whole number "
+        ">= 1",
+    ]
+    assert "flrp-table8-smoke.png" in out
+    assert main(["reproduce", "own-raising", "--figure-only", *options]) == 2
+    err = capsys.readouterr().err
+    said = f"ablation 'own-raising' {of}, line 6: RuntimeError: cannot read what I need"
+    assert err == f"safesweep: {said}\n"
 
 
 def test_a_sweep_loads_what_it_names_before_it_is_checked() -> None:

@@ -144,7 +144,7 @@ def _evaluate(
             observation_dim=task.observation_dim,
             action_dim=task.action_dim,
             horizon=task.horizon,
-            reward_scale=task.horizon / (task.max_return - task.min_return),
+            reward_scale=task.unit_scale,
             cost_limit=cost_limit,
             cost_limits=task.cost_limits,
         ),

@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.store.identity import trial_id
+from safesweep.trainables.store.older_names import RENAMED_COLUMNS, with_current_names
 from safesweep.trainables.store.schema import (
     HYPERPARAMETERS_KEY,
     SCHEMA_VERSION,
@@ -271,8 +272,9 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
         with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
             waiting: list[pa.Table] = []
             for source in sources:
-                waiting.append(_conformed(pq.ParquetFile(source.path).read(), schema))
-                if sum(part.num_rows for part in waiting) >= ROWS_PER_GROUP:
+                part = with_current_names(table, pq.ParquetFile(source.path).read())
+                waiting.append(_conformed(part, schema))
+                if sum(each.num_rows for each in waiting) >= ROWS_PER_GROUP:
                     rows += _write_groups(writer, waiting)
             rows += _write_groups(writer, waiting)
         stream.flush()
@@ -293,12 +295,13 @@ def _merged_schema(table: str, sources: Sequence[_Source]) -> tuple[pa.Schema, d
     """The table's own columns, then what the parts add, by name; and the types of the
     hyperparameters that the parts speak of."""
     columns = {name: ARROW_TYPES[kind] for name, kind in TABLES[table].items()}
+    renamed = RENAMED_COLUMNS.get(table, {})
     added: dict[str, pa.DataType] = {}
     types: dict[str, pa.DataType] = {}
     for source in sources:
         schema = pq.read_schema(source.path)
         for field in schema:
-            if field.name not in columns:
+            if field.name not in columns and field.name not in renamed:
                 added[field.name] = common_type(added.get(field.name), field.type)
         for name, kind in hyperparameter_types(schema).items():
             types[name] = common_type(types.get(name), kind)

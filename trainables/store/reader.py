@@ -25,6 +25,13 @@ from safesweep.search_spaces.validation import InvalidInput, did_you_mean, requi
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
+from safesweep.trainables.store.older_names import (
+    RENAMED_COLUMNS,
+    TABLES_WITH_OLDER_NAMES,
+    may_have_older_names,
+    with_current_names,
+    with_older_metrics,
+)
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import (
     ARROW_TYPES,
@@ -323,9 +330,13 @@ class StoreReader:
     ) -> pandas.DataFrame:
         dataset = self._dataset(table)
         types = self._hyperparameter_types(self._parts(table)) if table == "runs" else {}
+        stored_names = dataset.schema.names
+        renamed = {
+            new: old for old, new in RENAMED_COLUMNS.get(table, {}).items() if old in stored_names
+        }
         known = [
-            *dataset.schema.names,
-            *(name for name in types if name not in dataset.schema.names),
+            *(name for name in stored_names if name not in renamed.values()),
+            *(name for name in types if name not in stored_names),
         ]
         names = None if columns is None else matching_columns(columns, known)
         condition: ds.Expression | None = None
@@ -336,27 +347,39 @@ class StoreReader:
             require_choice("filter", column, known)
             if column == "sweep" and table != "sweeps":
                 term = self._membership(wanted)
-            elif column in types:
+            elif column in types or column in renamed:
                 later[column] = wanted
                 continue
             else:
                 values = as_list(wanted)
+                if (table, column) == ("metrics", "name"):
+                    values = with_older_metrics(values)
                 # Of no values Arrow cannot tell the type.
                 kind = None if values else dataset.schema.field(column).type
                 term = ds.field(column).isin(pa.array(values, kind))
             condition = term if condition is None else condition & term
-        if not types:
-            return _frame_of(dataset.to_table(columns=names, filter=condition))
-        chosen = names or known
-        wanted_types = {name: types[name] for name in types if name in {*chosen, *later}}
-        stored = [name for name in dataset.schema.names if name in {*chosen, *wanted_types}]
+        if not types and not renamed:
+            rows = dataset.to_table(columns=names, filter=condition)
+            older = self.has_older_names(table)
+            return _frame_of(with_current_names(table, rows) if older else rows)
+        chosen = known if names is None else names
+        needed = {*chosen, *later}
+        needed |= {old for new, old in renamed.items() if new in needed}
+        wanted_types = {name: types[name] for name in types if name in needed}
+        stored = [name for name in stored_names if name in needed]
         if wanted_types and "config" not in stored:
             stored.append("config")
-        rows = dataset.to_table(columns=stored, filter=condition)
+        rows = with_current_names(table, dataset.to_table(columns=stored, filter=condition))
         rows = _with_hyperparameters(rows, wanted_types)
         for column, wanted in later.items():
             rows = rows.filter(pc.is_in(rows[column], value_set=pa.array(as_list(wanted))))
         return _frame_of(rows.select(chosen))
+
+    def has_older_names(self, table: str) -> bool:
+        """Whether a part of a table was written when columns or metrics had other names."""
+        if table not in TABLES_WITH_OLDER_NAMES:
+            return False
+        return any(may_have_older_names(self._footer(part)) for part in self._parts(table))
 
     def _hyperparameter_types(self, parts: Sequence[Part]) -> dict[str, pa.DataType]:
         """The columns `hp_<name>` of `runs` with their types, by name; what the parts say of their

@@ -7,7 +7,7 @@ method to method, are rows of a table of their own. What reads through `safeswee
 them as typed columns `hp_<name>` of `runs` nevertheless.
 """
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
 together, by the names of their columns: one that a part lacks is null there.
 
@@ -20,6 +20,8 @@ together, by the names of their columns: one that a part lacks is null there.
    Adds hyperparameters, instead of a column `hp_<name>` of runs for each.
    Adds runs.evaluation_count and the other counts: how many rows of a run there are to be.
    Adds measurements, which were text files (`points/<name>.csv`) before.
+5: runs.memory_splits was runs.halvings, and the metric true_infeasible_recall was
+   true_doomed_recognised (`trainables.store.older_names`).
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -49,7 +51,7 @@ TABLES: dict[str, dict[str, str]] = {
         "evaluate_seconds": "float64",
         "device": "string",
         "population": "int64",
-        "halvings": "int64",
+        "memory_splits": "int64",
         "dataset_id": "string",
         "code_version": "string",
         "started_at": "timestamp[us, tz=UTC]",

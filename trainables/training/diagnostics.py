@@ -46,7 +46,7 @@ def feasibility_diagnostics(
 
     `feasible_*`: against the steps of the dataset's zero-cost trajectories (FLRP table 8), on at
     most 20,000 evenly spaced steps. `true_*`: on a task whose feasible set is known, against it on
-    a grid of states; `true_doomed_recognised` is the specificity over the states that are
+    a grid of states; `true_infeasible_recall` is the specificity over the states that are
     infeasible though outside every obstacle.
     """
     chosen = np.linspace(0, len(dataset.observations) - 1, DATASET_STATES).astype(int)
@@ -73,6 +73,6 @@ def _true_rates(population: Population, known: KnownFeasibility) -> list[dict[st
     for member in range(population.size):
         predicted = values[member] <= 0
         row = {f"true_{k}": v for k, v in classification_rates(predicted, known.feasible).items()}
-        row["true_doomed_recognised"] = float((~predicted)[known.doomed].mean())
+        row["true_infeasible_recall"] = float((~predicted)[known.doomed].mean())
         rates.append(row)
     return rates

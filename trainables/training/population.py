@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import is_large, matmul_precision
+from safesweep.trainables.components.schedules import cosine
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.method import (
     LastStep,
@@ -76,7 +77,7 @@ def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec
         observation_dim=dataset.observations.shape[1],
         action_dim=dataset.actions.shape[1],
         horizon=task.horizon,
-        reward_scale=task.horizon / (task.max_return - task.min_return),
+        reward_scale=task.unit_scale,
         cost_limit=cost_limit,
         cost_limits=task.cost_limits,
     )
@@ -222,7 +223,7 @@ class Population:
         first = block * BLOCK_STEPS + steps.start
         taken = torch.arange(first, first + len(steps), dtype=torch.float32, device=self.device)
         length = None
-        if self.configs[0].trains_to_budget:
+        if self.configs[0].looks_at_budget:
             end = next(end for _, begin, end in self._boundaries if begin == start)
             length = torch.tensor(float(end - start), device=self.device)
         return [Progress(step, length) for step in taken]
@@ -326,9 +327,13 @@ class Population:
         gradients = gradients_of(losses, networks)
         with torch.no_grad():
             chosen = self._optimization(phase, members, progress)
-            rate: Any = hp.learning_rate
+            factor = self._schedule(progress)
+            rate: Any = hp.learning_rate if factor is None else hp.learning_rate * factor
             if chosen.learning_rates:
-                rate = one_a_leaf(chosen.learning_rates, trained, rate)
+                own_rates = chosen.learning_rates
+                if factor is not None:
+                    own_rates = {name: own * factor for name, own in own_rates.items()}
+                rate = one_a_leaf(own_rates, trained, rate)
             if chosen.gradient_norms:
                 gradients = clipped(gradients, trained, chosen.gradient_norms)
             if chosen.weight_decays:
@@ -341,6 +346,13 @@ class Population:
             for name, value in moved.items():
                 state["moving"][name].copy_(value)
         return {name: value.detach() for name, value in metrics.items()}
+
+    def _schedule(self, progress: Progress) -> Tensor | None:
+        """What multiplies every learning rate in this step; None where nothing does."""
+        if self.method.static.learning_rate_schedule == "constant":
+            return None
+        assert progress.steps is not None
+        return cosine(progress.step, progress.steps)
 
     def _optimization(self, phase: Phase, members: "Members", progress: Progress) -> Optimization:
         """How the networks of each member move."""

@@ -50,7 +50,7 @@ class TrialRequest:
         device: auto, cpu or cuda.
         compiled: whether to compile the gradient step, where members step together.
         run_ids: what the plan calls the runs; None where nobody planned them.
-        halvings: how often the population was halved for lack of memory, for the record.
+        memory_splits: how often the population was halved for lack of memory, for the record.
         continue_from: a shorter trial of the store that this one carries on
             (`trainables.training.continuation`). Its rows up to its end become rows of these runs.
         until: the evaluation step at which the trial pauses; at its end when None.
@@ -72,7 +72,7 @@ class TrialRequest:
     device: str = "auto"
     compiled: bool = False
     run_ids: Sequence[str] | None = None
-    halvings: int = 0
+    memory_splits: int = 0
     continue_from: ContinuedTrial | None = None
     until: int | None = None
     stop: Mapping[str, str] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class TrialRequest:
         for name in ("steps", "evaluate_every", "episodes", "until", "threads"):
             if name in given:
                 values[name] = _whole_number(name, given[name], 1)
-        for name in ("halvings", "stop_at"):
+        for name in ("memory_splits", "stop_at"):
             if name in given:
                 values[name] = _whole_number(name, given[name], 0)
         if "cost_limit" in given:

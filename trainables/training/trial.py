@@ -67,7 +67,7 @@ class Trial:
                 f"dataset: holds transitions of {dataset.task}, and cannot be used for {task.name}"
             )
         self.request, self.task, self.dataset, self.writer = request, task, dataset, writer
-        self.algorithm, self.halvings = request.algorithm, request.halvings
+        self.algorithm, self.memory_splits = request.algorithm, request.memory_splits
         self.steps, self.episodes = request.steps, request.episodes
         self.cost_limit = task.limit_or_own(request.cost_limit)
         self.rungs = evaluation_steps(self.steps, request.evaluate_every or self.steps)
@@ -76,7 +76,7 @@ class Trial:
             identity.config_id(
                 self.algorithm,
                 c.to_dict(),
-                task.name,
+                task.identity,
                 dataset.dataset_id,
                 self.steps,
                 c.cost_limit_in_identity(self.cost_limit, task.cost_limits),
@@ -222,7 +222,7 @@ class Trial:
                     "evaluate_seconds": self.seconds["evaluate"],
                     "device": str(self.population.device),
                     "population": self.population.size,
-                    "halvings": self.halvings,
+                    "memory_splits": self.memory_splits,
                     "dataset_id": self.dataset.dataset_id,
                     "code_version": identity.code_version(),
                     "started_at": self.started_at,

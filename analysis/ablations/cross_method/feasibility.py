@@ -16,7 +16,7 @@ from safesweep.analysis.ablations.safefql.comparisons import (
 )
 
 RECALL, PRECISION = "true_recall", "true_precision"
-SPECIFICITY, DOOMED = "true_specificity", "true_doomed_recognised"
+SPECIFICITY, DOOMED = "true_specificity", "true_infeasible_recall"
 
 _FLRP, _FLRP_COST = "FLRP", "FLRP, cost value"
 _R2PAC, _R2PAC_REACH = "R2PAC", "R2PAC, feasibility"

@@ -35,7 +35,7 @@ LABELS = {
     "true_recall": "feasible states\nrecognised, share",
     "true_precision": "declared states that\nare feasible, share",
     "true_specificity": "infeasible states\nrecognised, share",
-    "true_doomed_recognised": "doomed states\nrecognised, share",
+    "true_infeasible_recall": "doomed states\nrecognised, share",
     "success_rate": "success, % of\nepisodes",
 }
 NEVER_NEGATIVE = (COST, "cost_return_mean", LATENCY, STEP_TIME)

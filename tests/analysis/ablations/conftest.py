@@ -22,7 +22,7 @@ from safesweep.trainables.tasks.registry import get_task
 
 METRICS = (
     "reward_q_mean", "safety_q_mean", "feasible_recall", "feasible_precision",
-    "true_recall", "true_precision", "true_specificity", "true_doomed_recognised",
+    "true_recall", "true_precision", "true_specificity", "true_infeasible_recall",
 )  # fmt: skip
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas
 import pytest
@@ -13,6 +15,7 @@ from safesweep.analysis.selection.choice import select
 from safesweep.analysis.selection.rules import (
     RULES,
     Criterion,
+    Rule,
     RuleOptions,
     RuleVerdict,
     register_rule,
@@ -136,6 +139,55 @@ def test_a_user_registers_a_rule_with_one_function() -> None:
             register_rule("test_fewest_letters")(RULES["min_cost"])
     finally:
         del RULES["test_fewest_letters"]
+
+
+def unsound(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
+    raise KeyError("no_such_column")
+
+
+def verdict_of(**changed: Any) -> Rule:
+    """A rule that calls everything safe, but for what is changed in its verdict."""
+
+    def rule(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
+        zeros = np.zeros(len(candidates))
+        fields = {"safe": zeros == 0, "criteria": (Criterion("nothing", zeros),), **changed}
+        return RuleVerdict(**fields)
+
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (unsound, "rule 'own': KeyError: 'no_such_column'"),
+        (lambda candidates, settings: None, "must return a RuleVerdict, not None"),
+        (lambda candidates: None, "TypeError: .* positional argument"),
+        (verdict_of(safe=[True] * 4), r"safe must be an array of truth values, not \[True"),
+        (verdict_of(safe=np.ones(4)), r"safe must be an array of truth values, not array\(\[1"),
+        (verdict_of(safe=np.ones(3, bool)), r"safe has the shape \(3,\), not one .* 4 candidates"),
+        (verdict_of(criteria=()), r"criteria must be a tuple of at least one Criterion, not \(\)"),
+        (verdict_of(criteria=(3,)), "criteria holds 3, which is no Criterion"),
+        (
+            verdict_of(criteria=(Criterion("size", np.zeros((4, 2))),)),
+            r"criterion 'size' has the shape \(4, 2\)",
+        ),
+        (
+            verdict_of(criteria=(Criterion("name", np.array(["a"] * 4)),)),
+            "criterion 'name' must be an array of numbers",
+        ),
+        (verdict_of(bound=np.zeros(2)), r"bound has the shape \(2,\)"),
+        (verdict_of(cost=3.0), "cost must be an array of numbers, not 3.0"),
+        (verdict_of(remark="good"), "remark must be a function of a position, not 'good'"),
+        (verdict_of(remark=lambda position: 1 / 0), "ZeroDivisionError"),
+    ],
+)
+def test_a_rule_that_gives_no_verdict_is_named_in_one_line(
+    rule: Rule, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "own", rule)
+    with pytest.raises(InvalidInput, match=message) as raised:
+        choose(GRADED, "own")
+    assert str(raised.value).startswith("rule 'own'") and "\n" not in str(raised.value)
 
 
 def test_every_rule_documents_its_source_and_failure_case() -> None:

@@ -119,7 +119,7 @@ def stand_in_trainable() -> type[Any]:
                         "trial_id": plan["trial_id"],
                         "status": "completed",
                         "population": len(plan["seeds"]),
-                        "halvings": plan["halvings"],
+                        "memory_splits": plan["memory_splits"],
                         "config": config,
                     }
                 )
@@ -312,12 +312,12 @@ def test_populations_that_do_not_fit_are_halved_and_the_rows_say_so(
     # Six runs: halved to one configuration each; three of LARGE to two and one, two to one each.
     large = runs[runs["hp_feasibility_expectile"] == LARGE]
     assert list(large["population"]) == [1, 1, 1]
-    assert list(large["halvings"]) == [3, 3, 2]
+    assert list(large["memory_splits"]) == [3, 3, 2]
     fitting = runs[runs["hp_feasibility_expectile"] == 0.7]
-    assert list(zip(fitting["population"], fitting["halvings"], strict=True)) == [(3, 1)] * 3
+    assert list(zip(fitting["population"], fitting["memory_splits"], strict=True)) == [(3, 1)] * 3
     hopeless = runs[runs["hp_feasibility_expectile"] == TOO_LARGE]
     assert list(hopeless["population"]) == [1, 1, 1]
-    assert list(hopeless["halvings"]) == [2, 2, 1]
+    assert list(hopeless["memory_splits"]) == [2, 2, 1]
     assert set(hopeless["error"]) == {"MemoryError: no room for 1"}
 
 
@@ -364,7 +364,7 @@ def test_halved_populations_have_the_results_of_whole_ones(
         assert summary.completed == 8
         runs = ResultStore(storage).runs()
         assert set(runs["population"]) == ({4} if name == "whole" else {2})
-        assert set(runs["halvings"]) == ({0} if name == "whole" else {1})
+        assert set(runs["memory_splits"]) == ({0} if name == "whole" else {1})
         found = ResultStore(storage).evaluations().drop(columns="act_latency_ms")
         frames.append(found.sort_values(["run_id", "step"], ignore_index=True))
         assert not list(storage.glob("heartbeats/*"))
@@ -375,8 +375,8 @@ def test_halved_populations_have_the_results_of_whole_ones(
 @pytest.mark.ray
 def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
     def write_failed(sweep: str, levels: list[float]) -> None:
-        arm = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).arms[0]
-        trials = iter(arm.next_trial, None)
+        task_plan = make_plan(spec(levels), str(tmp_path / "none"), {TASK: "data"}).task_plans[0]
+        trials = iter(task_plan.next_trial, None)
         rows = [
             {
                 "run_id": run.run_id,
@@ -444,7 +444,7 @@ def test_an_error_of_ours_is_not_lost_in_tune(
 
 def test_plan_of_a_store_that_does_not_exist(tmp_path: Path) -> None:
     plan = make_plan(spec(), str(tmp_path / "store"), {TASK: "data"})
-    assert plan.previous is None and len(plan.arms) == 1
+    assert plan.previous is None and len(plan.task_plans) == 1
     assert not (tmp_path / "store").exists()
 
 

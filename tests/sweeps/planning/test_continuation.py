@@ -30,8 +30,8 @@ def spec(steps: int, **changes: Any) -> SweepSpec:
 
 
 def planned(example: SweepSpec, store: Path) -> list[PlannedTrial]:
-    arm = make_plan(example, str(store), {TASK: "data"}).arms[0]
-    return list(iter(arm.next_trial, None))  # type: ignore[arg-type]
+    task_plan = make_plan(example, str(store), {TASK: "data"}).task_plans[0]
+    return list(iter(task_plan.next_trial, None))  # type: ignore[arg-type]
 
 
 def finish(example: SweepSpec, store: Path, **changes: Any) -> None:
@@ -44,10 +44,10 @@ def finish(example: SweepSpec, store: Path, **changes: Any) -> None:
         for trial in trials:
             write(writer, trial, example, **changes)
             written.add(trial.trial_id)
-        arm = make_plan(example, str(store), {TASK: "data"}).arms[0]
-        assert arm.search is not None
-        arm.next_trial()
-        run_ids = arm.run_ids
+        task_plan = make_plan(example, str(store), {TASK: "data"}).task_plans[0]
+        assert task_plan.search is not None
+        task_plan.next_trial()
+        run_ids = task_plan.run_ids
         writer.write_sweep(example.to_yaml(), run_ids, "completed")
 
 
@@ -100,7 +100,7 @@ def test_a_longer_sweep_carries_every_configuration_of_an_adaptive_search_on(
     tmp_path: Path,
 ) -> None:
     finish(spec(20), tmp_path)
-    short = make_plan(spec(20), str(tmp_path), {TASK: "data"}).arms[0]
+    short = make_plan(spec(20), str(tmp_path), {TASK: "data"}).task_plans[0]
     assert short.next_trial() is None and len(short.suggested) == 6
     longer = spec(50)
     carried = {}
@@ -110,7 +110,7 @@ def test_a_longer_sweep_carries_every_configuration_of_an_adaptive_search_on(
             carried[trial.trial_id] = trial.continuation.trial.run_ids
             write(ResultWriter(str(tmp_path), "example"), trial, longer)
     assert sorted(run for runs in carried.values() for run in runs) == sorted(short.run_ids)
-    long = make_plan(longer, str(tmp_path), {TASK: "data"}).arms[0]
+    long = make_plan(longer, str(tmp_path), {TASK: "data"}).task_plans[0]
     assert long.next_trial() is None
     assert [runs[0].config for runs in long.suggested] == [r[0].config for r in short.suggested]
     assert not set(long.run_ids) & set(short.run_ids)

@@ -160,7 +160,7 @@ def rising(run: PlannedRun, step: int) -> tuple[float, float]:
 
 @dataclass
 class Cluster:
-    """Trains by made-up curves what an arm hands out, and remembers it as a store does."""
+    """Trains by made-up curves what a plan hands out, and remembers it as a store does."""
 
     curve: Curve = rising
     slots: int = 2
@@ -182,10 +182,10 @@ class Cluster:
         last = at[max(at)] if at else {}
         return RunOutcome(run.run_id, status, trial.trial_id, "example", last, step, at)
 
-    def train(self, arm: MethodTaskPlan, trial: PlannedTrial) -> None:
+    def train(self, task_plan: MethodTaskPlan, trial: PlannedTrial) -> None:
         """What a worker and the launch do with one trial."""
         if self.fails(trial):
-            arm.record([replace(self.outcome(run, "failed", 0, trial), scores={})
+            task_plan.record([replace(self.outcome(run, "failed", 0, trial), scores={})
                         for run in trial.runs])  # fmt: skip
             return
         found = []
@@ -207,27 +207,27 @@ class Cluster:
             found.append(replace(outcome, steps=self.reached[run.run_id]))
         self.rows |= {row.run_id: row for row in found if row.status != "paused"}
         if trial.until and going.runs:
-            arm.wait(going)
-        arm.record(found)
+            task_plan.wait(going)
+        task_plan.record(found)
 
-    def run(self, arm: MethodTaskPlan, stop_after: int | None = None) -> None:
+    def run(self, task_plan: MethodTaskPlan, stop_after: int | None = None) -> None:
         """Train everything, the later of `slots` trials first; or so many trials."""
         running: list[PlannedTrial] = []
         done = 0
-        while not arm.exhausted or running:
-            while len(running) < self.slots and (trial := arm.next_trial()) is not None:
+        while not task_plan.exhausted or running:
+            while len(running) < self.slots and (trial := task_plan.next_trial()) is not None:
                 running.append(trial)
-            assert running, "the arm waits for nothing"
+            assert running, "the task_plan waits for nothing"
             if stop_after is not None and done >= stop_after:
                 return
-            self.train(arm, running.pop())
+            self.train(task_plan, running.pop())
             done += 1
 
     def statuses(self) -> dict[str, tuple[str, int]]:
         return {run: (row.status, row.steps) for run, row in self.rows.items()}
 
 
-def make_arm(example: SweepSpec, cluster: Cluster | None = None) -> MethodTaskPlan:
+def make_task_plan(example: SweepSpec, cluster: Cluster | None = None) -> MethodTaskPlan:
     rows = cluster.rows if cluster else {}
     return MethodTaskPlan(example, "lspc", TASK, "data", rows)
 
@@ -249,18 +249,18 @@ def test_the_best_safe_configuration_is_kept_for_less_than_two_fifths(
     configs_per_trial: int, slots: int
 ) -> None:
     example = spec(configs_per_trial=configs_per_trial)
-    arm, cluster = make_arm(example), Cluster(slots=slots)
-    cluster.run(arm)
+    task_plan, cluster = make_task_plan(example), Cluster(slots=slots)
+    cluster.run(task_plan)
     full = 9 * 2 * STEPS
     assert cluster.steps == pytest.approx(expected_share(example, 9) * full)
     assert cluster.steps <= 0.4 * full
     by_config = {runs[0].config_id: {cluster.rows[run.run_id].status for run in runs}
-                 for runs in arm.suggested}  # fmt: skip
+                 for runs in task_plan.suggested}  # fmt: skip
     (survivor,) = [name for name, found in by_config.items() if found == {"completed"}]
-    assert survivor == best_safe(example, arm.suggested, rising)
+    assert survivor == best_safe(example, task_plan.suggested, rising)
     assert sum(found == {"stopped"} for found in by_config.values()) == 8
     assert sorted(row.steps for row in cluster.rows.values()) == [100] * 12 + [300] * 4 + [900] * 2
-    best = arm.best_safe()
+    best = task_plan.best_safe()
     assert best is not None and best[0] == survivor
 
 
@@ -274,47 +274,47 @@ def test_a_killed_sweep_decides_the_same(
 ) -> None:
     example = spec(configs_per_trial=configs_per_trial)
     undisturbed = Cluster()
-    undisturbed.run(make_arm(example))
+    undisturbed.run(make_task_plan(example))
     disturbed = Cluster(slots=slots)
-    disturbed.run(make_arm(example), stop_after)
-    disturbed.run(make_arm(example, disturbed))
+    disturbed.run(make_task_plan(example), stop_after)
+    disturbed.run(make_task_plan(example, disturbed))
     assert disturbed.statuses() == undisturbed.statuses()
     assert disturbed.steps == undisturbed.steps
 
 
 def test_what_is_done_is_not_done_again() -> None:
     cluster = Cluster()
-    cluster.run(make_arm(spec()))
-    again = make_arm(spec(), cluster)
+    cluster.run(make_task_plan(spec()))
+    again = make_task_plan(spec(), cluster)
     assert again.exhausted and again.next_trial() is None
     assert set(again.skipped) == set(again.run_ids) == set(cluster.rows)
 
 
 def test_without_early_stopping_the_stopped_runs_are_trained_to_their_end() -> None:
     cluster = Cluster()
-    cluster.run(make_arm(spec(configs_per_trial=4)))
+    cluster.run(make_task_plan(spec(configs_per_trial=4)))
     stopped = {run: row for run, row in cluster.rows.items() if row.status == "stopped"}
-    arm = make_arm(spec(configs_per_trial=4, early_stopping=None), cluster)
-    planned = list(iter(arm.next_trial, None))
+    task_plan = make_task_plan(spec(configs_per_trial=4, early_stopping=None), cluster)
+    planned = list(iter(task_plan.next_trial, None))
     # Each in the trial that it was stopped in, which has its checkpoint.
     for trial in planned:
         assert {stopped[run.run_id].trial_id for run in trial.runs} == {trial.trial_id}
     assert {run.run_id for trial in planned for run in trial.runs} == set(stopped)
-    assert len(arm.skipped) == 2
+    assert len(task_plan.skipped) == 2
     for trial in planned:
-        cluster.train(arm, trial)
+        cluster.train(task_plan, trial)
     assert set(cluster.statuses().values()) == {("completed", STEPS)}
     assert cluster.steps == 9 * 2 * STEPS
 
 
 def test_a_gentler_halving_continues_what_a_harsher_one_stopped() -> None:
     cluster = Cluster()
-    cluster.run(make_arm(spec(configs_per_trial=3)))
+    cluster.run(make_task_plan(spec(configs_per_trial=3)))
     gentle = {"method": "halving", "reduction": 2, "min_steps": 100}
-    again = make_arm(spec(configs_per_trial=3, early_stopping=gentle), cluster)
+    again = make_task_plan(spec(configs_per_trial=3, early_stopping=gentle), cluster)
     cluster.run(again)
     fresh = Cluster()
-    fresh.run(make_arm(spec(configs_per_trial=3, early_stopping=gentle)))
+    fresh.run(make_task_plan(spec(configs_per_trial=3, early_stopping=gentle)))
     assert {run: status for run, (status, _) in cluster.statuses().items()} == {
         run: status for run, (status, _) in fresh.statuses().items()
     }
@@ -324,17 +324,17 @@ def test_a_gentler_halving_continues_what_a_harsher_one_stopped() -> None:
 
 def test_a_lost_seed_stops_its_configuration() -> None:
     example = spec()
-    arm = make_arm(example)
-    arm.exhausted  # noqa: B018 - it asks for the suggestions
-    best = best_safe(example, arm.suggested, rising)
-    lost = next(runs[1].run_id for runs in arm.suggested if runs[0].config_id == best)
+    task_plan = make_task_plan(example)
+    task_plan.exhausted  # noqa: B018 - it asks for the suggestions
+    best = best_safe(example, task_plan.suggested, rising)
+    lost = next(runs[1].run_id for runs in task_plan.suggested if runs[0].config_id == best)
     cluster = Cluster(diverges_at={lost: 50})
     reasons: dict[str, str] = {}
     trials: list[PlannedTrial] = []
-    while (trial := arm.next_trial()) is not None:
+    while (trial := task_plan.next_trial()) is not None:
         trials.append(trial)
         reasons |= trial.stop
-        cluster.train(arm, trial)
+        cluster.train(task_plan, trial)
     other = lost.rsplit("-", 1)[0] + "-0"
     assert reasons[other] == "its configuration had lost a seed by step 100"
     ranked = [reason for reason in reasons.values() if reason.startswith("rank")]
@@ -352,12 +352,12 @@ def test_a_trial_that_failed_holds_nobody_up_and_is_judged_when_it_is_tried_agai
         return trial.runs[0].config_id in unlucky
 
     cluster = Cluster(fails=fails)
-    cluster.run(make_arm(example))
+    cluster.run(make_task_plan(example))
     assert len(cluster.rows) == 16
     cluster.fails = lambda trial: False
-    cluster.run(make_arm(example, cluster))
+    cluster.run(make_task_plan(example, cluster))
     fresh = Cluster()
-    fresh.run(make_arm(example))
+    fresh.run(make_task_plan(example))
     assert {run: row.status for run, row in cluster.rows.items()} == {
         run: row.status for run, row in fresh.rows.items()
     }
@@ -365,10 +365,10 @@ def test_a_trial_that_failed_holds_nobody_up_and_is_judged_when_it_is_tried_agai
 
 def test_runs_that_were_trained_to_the_end_before_are_not_stopped() -> None:
     whole = Cluster()
-    whole.run(make_arm(spec(early_stopping=None)))
-    arm = make_arm(spec(), whole)
-    assert arm.exhausted
-    assert {arm.outcomes[run].status for run in arm.run_ids} == {"completed"}
+    whole.run(make_task_plan(spec(early_stopping=None)))
+    task_plan = make_task_plan(spec(), whole)
+    assert task_plan.exhausted
+    assert {task_plan.outcomes[run].status for run in task_plan.run_ids} == {"completed"}
 
 
 def tpe(num_configs: int = 11) -> SweepSpec:
@@ -380,29 +380,29 @@ def tpe(num_configs: int = 11) -> SweepSpec:
 
 
 def test_an_adaptive_search_halves_brackets_of_suggestions_in_a_row() -> None:
-    arm, cluster = make_arm(tpe()), Cluster()
-    cluster.run(arm)
-    assert [bracket.size for bracket in arm.brackets] == [4, 4, 3]
+    task_plan, cluster = make_task_plan(tpe()), Cluster()
+    cluster.run(task_plan)
+    assert [bracket.size for bracket in task_plan.brackets] == [4, 4, 3]
     for start, size in ((0, 4), (4, 4), (8, 3)):
-        groups = arm.suggested[start : start + size]
+        groups = task_plan.suggested[start : start + size]
         found = [cluster.rows[runs[0].run_id].status for runs in groups]
         assert sorted(found) == ["completed"] + ["stopped"] * (size - 1)
     assert cluster.steps == pytest.approx(expected_share(tpe(), 11) * 11 * 2 * STEPS)
     # The search is told that they were pruned, and at which step.
-    trials = arm.search.study.trials  # type: ignore[attr-defined]
+    trials = task_plan.search.study.trials  # type: ignore[attr-defined]
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert pruned and all(set(trial.intermediate_values) == {100} for trial in pruned)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
 def test_a_killed_adaptive_search_suggests_and_stops_the_same(stop_after: int) -> None:
-    undisturbed, arm = Cluster(), make_arm(tpe())
-    undisturbed.run(arm)
+    undisturbed, task_plan = Cluster(), make_task_plan(tpe())
+    undisturbed.run(task_plan)
     disturbed = Cluster()
-    disturbed.run(make_arm(tpe()), stop_after)
-    resumed = make_arm(tpe(), disturbed)
+    disturbed.run(make_task_plan(tpe()), stop_after)
+    resumed = make_task_plan(tpe(), disturbed)
     disturbed.run(resumed)
-    assert resumed.run_ids == arm.run_ids
+    assert resumed.run_ids == task_plan.run_ids
     assert disturbed.statuses() == undisturbed.statuses()
 
 
@@ -412,5 +412,5 @@ def test_one_configuration_alone_is_never_stopped() -> None:
         tpe(1).model_copy(update={"population": 1}),
     ):
         cluster = Cluster()
-        cluster.run(make_arm(example))
+        cluster.run(make_task_plan(example))
         assert set(cluster.statuses().values()) == {("completed", STEPS)}

@@ -126,14 +126,14 @@ def test_nsga2_shows_reward_and_cost(tmp_path: Path) -> None:
     assert all(trial.constraints["normalized_cost"] <= 0 for trial in study.best_trials)
 
 
-def test_every_arm_has_a_study_grids_too(tmp_path: Path) -> None:
+def test_every_task_plan_has_a_study_grids_too(tmp_path: Path) -> None:
     space = {"learning_rate": [1e-3, 1e-4]}
     example = spec(algorithm=["flrp", "bc"], space=space, search={"method": "grid"})
-    arms = [MethodTaskPlan(example, name, TASK, "data") for name in example.algorithms]
-    for planned in arms:
+    task_plans = [MethodTaskPlan(example, name, TASK, "data") for name in example.algorithms]
+    for planned in task_plans:
         while (trial := planned.next_trial()) is not None:
             planned.record(ended(run.run_id, 0.5) for run in trial.runs)
-    content = StudyJournal(arms).content()
+    content = StudyJournal(task_plans).content()
     for name in example.algorithms:
         study = load(content, tmp_path, study_name("example", name, TASK))
         assert [trial.params for trial in study.trials] == [

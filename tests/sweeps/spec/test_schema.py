@@ -76,6 +76,7 @@ def test_a_complete_file_is_valid(algorithm: str) -> None:
         {"evaluate": {"episodes": {"BoatNavigation": 3}}},
         {"configs_per_trial": "auto", "compile": "auto", "early_stopping": None},
         {"fixed": {"T": 2, "lambda_r": 1}},
+        {"methods": {"flrp": {"fixed": {"T": 2}, "space": {"tau_h": [0.8]}}}},
     ],
 )  # fmt: skip
 def test_what_the_loader_takes_the_schema_takes(changes: dict[str, Any]) -> None:
@@ -114,6 +115,10 @@ def test_what_the_loader_takes_the_schema_takes(changes: dict[str, Any]) -> None
         {"fixed": {"tau_r": 1.2}},
         {"fixed": {"prior": False}},
         {"fixed": ["prior"]},
+        {"methods": {"flrpp": {}}},
+        {"methods": {"flrp": {"fixd": {}}}},
+        {"methods": {"flrp": {"fixed": {"hiden_dim": 8}}}},
+        {"methods": {"flrp": {"space": {"tau_h": 0.9}}}},
         {"space": {"tauh": [0.9]}},
         {"space": {"tau_h": 0.9}},
         {"space": {"tau_h": []}},

@@ -162,6 +162,60 @@ def test_the_nearest_valid_name_is_given(changes: dict[str, Any], hint: str) -> 
     assert problem_of(**changes).rpartition("did you mean ")[2].startswith(hint)
 
 
+OWN = {"algorithm": ["flrp", "lspc"], "space": {"learning_rate": [1e-3]}}
+
+
+def test_a_method_has_settings_of_its_own_before_those_of_all() -> None:
+    content = {
+        **BASE,
+        **OWN,
+        "fixed": {"hidden_dim": 8, "latent_dim": 2},
+        "methods": {
+            "flrp": {"fixed": {"T": 1, "latent_dim": 4}, "space": {"tau_h": [0.7, 0.9]}},
+            "lspc": {"fixed": {"epsilon": 0.6}},
+        },
+    }
+    spec = SweepSpec.from_mapping(content)
+    assert list(spec.space_for("flrp").entries) == ["feasibility_expectile"]
+    assert list(spec.space_for("lspc").entries) == ["learning_rate"]
+    flrp, lspc = spec.resolve("flrp", {}), spec.resolve("lspc", {})
+    assert (flrp["hidden_dim"], flrp["latent_dim"], flrp["refinement_steps"]) == (8, 4, 1)
+    assert (lspc["hidden_dim"], lspc["latent_dim"], lspc["restriction"]) == (8, 2, 0.6)
+    assert SweepSpec.from_mapping(spec.to_mapping()) == spec
+    assert "methods" not in SweepSpec.from_mapping(BASE).to_mapping()
+
+
+def test_what_a_method_has_of_its_own_goes_before_the_same_under_another_name() -> None:
+    own = {"flrp": {"fixed": {"feasibility_expectile": 0.8, "learning_rate": 3e-3}}}
+    content = {**BASE, **OWN, "algorithm": "flrp", "fixed": {"tau_h": 0.7}, "methods": own}
+    spec = SweepSpec.from_mapping(content)
+    assert spec.resolve("flrp", {})["feasibility_expectile"] == 0.8
+    # What it fixes it does not search.
+    assert not spec.space_for("flrp").entries
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"r2pac": {}}, "methods.r2pac: is not a method of the sweep, which has flrp, lspc"),
+        ({"flrp": {"fixd": {}}}, "methods.flrp.fixd: unknown key; allowed: fixed, space"),
+        ({"flrp": 3}, "methods.flrp: must hold keys and values (fixed, space), not 3"),
+        ({"flrp": {"fixed": {"T": 999}}}, "methods.flrp.fixed.T: 999 is not allowed"),
+        ({"lspc": {"fixed": {"tau_h": 0.9}}}, "methods.lspc.fixed.tau_h: not a hyperparameter"),
+        ({"flrp": {"space": {"tau_h": [1.2]}}}, "methods.flrp.space.tau_h: 1.2 is not allowed"),
+        (
+            {"flrp": {"fixed": {"T": 1}, "space": {"refinement_steps": [1]}}},
+            "methods.flrp.space.refinement_steps: refinement_steps is given twice (also fixed.T)",
+        ),
+        ({3: {}}, "methods: the key 3 is not text"),
+    ],
+)
+def test_what_is_wrong_with_a_methods_own_settings_is_named(
+    methods: dict[Any, Any], message: str
+) -> None:
+    assert problem_of(**OWN, methods=methods).startswith(message)
+
+
 def pointed(*points: Any, num_configs: int = 3, **changes: Any) -> dict[str, Any]:
     search = {"method": "random", "num_configs": num_configs, "points": list(points)}
     return {"search": search, "space": {"tau_h": {"low": 0.6, "high": 0.8}, "T": [0, 3]}, **changes}

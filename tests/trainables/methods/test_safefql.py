@@ -219,3 +219,45 @@ def test_a_trained_critic_covers_the_boats_true_infeasible_set(boat_task: Task) 
         cut = float(calibrated_threshold(drawn, weights, torch.tensor(level)))
         covered.append((values[0] > cut).mean())
     assert np.mean(covered) >= 1 - level
+
+
+def test_the_safety_term_may_be_divided_by_the_reward_values_size() -> None:
+    """As the public code does with the whole of its objective."""
+    method, state, hp = method_and_state(safety_weight=3.0, normalize_safety=True)
+    constant_critic(state, "reward_q", -4.0)
+    constant_critic(state, "safety_q", 0.5)
+    _, metrics = actor_metrics(method, state, hp)
+    assert float(metrics["loss/safety"]) == pytest.approx(3.0 * 0.5 / 4.0, rel=1e-5)
+
+
+def test_critics_may_have_sizes_and_a_batch_of_their_own() -> None:
+    settings = {"critic_hidden_dim": 4, "critic_hidden_layers": 3, "critic_batch_size": 5}
+    method, state, hp = method_and_state(layer_norm="after_activation", **settings)
+    assert [layer["weight"].shape for layer in state["params"]["safety_v"]] == [
+        (3, 4), (4, 4), (4, 4), (4, 1),
+    ]  # fmt: skip
+    assert "scale_after" in state["params"]["reward_q"][0]
+    assert "scale_after" not in state["params"]["actor"][0]
+    assert state["params"]["actor"][0]["weight"].shape == (5, 16)
+    rng = torch.Generator().manual_seed(0)
+    batch = {
+        "observations": torch.randn(BATCH, 3, generator=rng),
+        "next_observations": torch.randn(BATCH, 3, generator=rng),
+        "actions": torch.rand(BATCH, 2, generator=rng),
+        "rewards": torch.rand(BATCH, generator=rng),
+        "costs": torch.zeros(BATCH),
+        "terminals": torch.zeros(BATCH),
+    }
+    noise = {**start(), "time": torch.rand(BATCH, generator=rng)}
+
+    def losses() -> dict[str, float]:
+        outputs = method.critic_loss(step_inputs(state["params"], state, batch, hp, noise))
+        return {name: float(value) for name, value in outputs.metrics.items()}
+
+    before = losses()
+    batch = {**batch, "rewards": torch.where(torch.arange(BATCH) < 5, batch["rewards"], 9.0)}
+    assert losses() == before
+    batch = {**batch, "actions": torch.where(torch.arange(BATCH)[:, None] < 5, batch["actions"], 0)}
+    after = losses()
+    assert after["loss/teacher"] != before["loss/teacher"]
+    assert after["loss/reward_q"] == before["loss/reward_q"]

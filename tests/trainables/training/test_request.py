@@ -11,7 +11,7 @@ from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 WHOLE = TrialRequest(
     algorithm="lspc", task="CarRun", configs=({"xi": 0.1}, {"xi": 0.2}), seeds=(3, 4), steps=100,
     evaluate_every=50, episodes=7, cost_limit=5.0, device="cpu", compiled=True,
-    run_ids=("a-3", "b-4"), halvings=2, continue_from=ContinuedTrial("t", ("c-3", "d-4")),
+    run_ids=("a-3", "b-4"), memory_splits=2, continue_from=ContinuedTrial("t", ("c-3", "d-4")),
     until=50, stop={"a-3": "behind"}, stop_at=50, storage="store", sweep="one", threads=2, gpu=0.5,
     plugins=("module", ("name", "content")),
 )  # fmt: skip
