@@ -481,6 +481,10 @@ class Method:
         and what else the method keeps."""
         raise _abstract(self, "init")
 
+    def begin(self, state: State, hp: Hyperparameters) -> State:
+        """A fresh state as the batched hyperparameters would have it; pure, called once."""
+        return state
+
     def noise(self, phase: str) -> dict[str, Noise]:
         """What the losses of `phase` need."""
         return {}
@@ -541,6 +545,12 @@ class Method:
     ) -> Tensor | None:
         """V_h [E], feasible where <= 0; None for a method that has no such critic."""
         return None
+
+    def feasible_pairs(self, state: State, data: Batch, hp: Hyperparameters) -> Tensor | None:
+        """Whether the method learns from each pair [N] of `data` as from a feasible one; None for a
+        method that does not tell pairs apart so. By default, as `feasibility_value` says."""
+        value = self.feasibility_value(state, data["observations"], hp)
+        return None if value is None else value <= 0
 
     def diagnose(
         self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch

@@ -206,6 +206,8 @@ class Trial:
             elif self.run_ids[member] in stopped:
                 status, steps = "stopped", self.population.step
                 reason = stopped[self.run_ids[member]]
+            else:
+                reason = self.population.degenerations[member]
             rows.append(
                 {
                     "run_id": self.run_ids[member],
