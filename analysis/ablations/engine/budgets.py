@@ -72,8 +72,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # On the boats with steps of 0.005 s a perfect critic of what the costs alone tell calls all
 # directions the same in nearly every place (`python -m tests.benchmarks.boat_resolution`). A chunk
-# of ten steps differs more; a shorter horizon, and sharper weights on what difference there is, help
-# the others. docs/boat.md has what each lacks.
+# of ten steps differs more; a shorter horizon, and sharper weights on what difference there is,
+# help the others. docs/boat.md has what each lacks.
 SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "flrp": {
         "discount": 0.97,
