@@ -63,7 +63,8 @@ def make_report(
         configurations=_table(configurations),
         failures=_table(
             runs.loc[
-                runs["status"].isin(["diverged", "failed", "stopped", "incomplete"]),
+                runs["status"].isin(["diverged", "failed", "stopped", "incomplete"])
+                | runs["error"].notna(),
                 ["run_id", "task", "status", "steps", "error"],
             ].sort_values("run_id")
         ),

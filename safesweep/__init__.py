@@ -130,8 +130,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'safesweep' has no attribute {name!r}")
-    if name == "SEARCH_SPACES":
-        import_module("safesweep.search_spaces.plugins").load_installed_plugins()
+    import_module("safesweep.search_spaces.plugins").load_installed_plugins()
     return getattr(import_module(f"safesweep.{_HOMES[name]}"), name)
 
 

@@ -340,6 +340,9 @@ def _print_readable(reproduction: "Reproduction") -> None:
     if reproduction.missing:
         count, first = len(reproduction.missing), reproduction.missing[0]
         say(f"{ablation.id}: {count} runs are not completed, the first: {first}")
+    if reproduction.degenerate:
+        count, first = len(reproduction.degenerate), reproduction.degenerate[0]
+        say(f"{ablation.id}: {count} runs degenerated, the first: {first} (`show` says how)")
     for path in reproduction.paths:
         print(path)
 

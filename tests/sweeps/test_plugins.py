@@ -180,6 +180,61 @@ def test_a_plugin_reaches_the_nodes_of_a_cluster(tmp_path: Path) -> None:
     assert shown.returncode == 0 and "plugins: [mine.py]" in shown.stdout
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_packages_and_modules_are_plugins_on_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is installed, an entry point and named by nobody; the other is a module that the sweep
+    names. Both stand on the path of every node, as what is installed does, and not in its folder.
+    """
+    from tests.sweeps.test_cluster import start_cluster
+
+    packages = tmp_path / "site-packages"
+    distribution = packages / "outside-1.0.dist-info"
+    distribution.mkdir(parents=True)
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[safesweep.plugins]\nx = installed_corridor\n")
+    text = EXAMPLE.read_text()
+    (packages / "installed_corridor.py").write_text(text)
+    for theirs, own in (
+        ("td3bc_cost", "named_method"), ("Corridor-v0", "Named-v0"), ('"corridor"', '"named"'),
+        ("median_cost_safe", "named_rule"), ("json_lines", "named_lines"),
+        ("events/", "named_events/"),
+    ):  # fmt: skip
+        text = text.replace(theirs, own)
+    (packages / "named_corridor.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    storage = tmp_path / "store"
+    installed = write_sweep_file(tmp_path)
+    named = {"name": "named", "algorithm": "named_method", "tasks": ["Named-v0"]}
+    by_name = write_sweep_file(tmp_path, "named.yaml", plugins=["named_corridor"], **named)
+    cluster = start_cluster(2, num_cpus=1)
+    try:
+        for sweep in (installed, by_name):
+            options = ["--storage", str(storage), "--address", cluster.address]
+            done = command("run", sweep, *options)
+            assert done.returncode == 0, done.stderr
+    finally:
+        cluster.shutdown()
+    store = ResultStore(str(storage))
+    for sweep, algorithm, needs in (
+        ("outside", "td3bc_cost", ()),
+        ("named", "named_method", ("--plugin", "named_corridor")),
+    ):
+        runs = store.runs(sweep=sweep)
+        assert runs["status"].tolist() == ["completed"] * 4
+        assert set(runs["algorithm"]) == {algorithm}
+        rule = "median_cost_safe" if not needs else "named_rule"
+        options = ["--sweep", sweep, "--rule", rule, "--storage", str(storage)]
+        assert command("select", *options, *needs).returncode == 0
+    # What is installed is everywhere: its observers see the trials of both sweeps.
+    assert len(list((storage / "events").iterdir())) == 4
+    assert len(list((storage / "named_events").iterdir())) == 2
+    specs = [yaml.safe_load(spec).get("plugins") for spec in store.sweeps()["spec"]]
+    assert sorted(specs, key=str) == [None, ["named_corridor"]]
+
+
 RULE_THAT_RAISES = """
 def mine(candidates, settings):
     return candidates["no_such_column"]
