@@ -11,12 +11,12 @@ from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from safesweep.analysis.figures import BLUE, COLUMN_INCHES, GREY, ORANGE, figure_style
+from safesweep.analysis.figures import COLUMN_INCHES, GREY, figure_style, styles_of
+from safesweep.analysis.plots.sweep_results import KEYS, summarize
 from safesweep.analysis.selection.choice import Choice
-from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
+from safesweep.analysis.store.reader import ResultStore, with_incomplete
 from safesweep.search_spaces.validation import InvalidInput, is_missing
 
-KEYS = ["algorithm", "task", "policy", "config_id"]
 STATUSES = ("completed", "stopped", "diverged", "failed", "incomplete")
 
 
@@ -63,28 +63,12 @@ def make_report(
         configurations=_table(configurations),
         failures=_table(
             runs.loc[
-                runs["status"].isin(["diverged", "failed", "stopped", "incomplete"]),
+                runs["status"].isin(["diverged", "failed", "stopped", "incomplete"])
+                | runs["error"].notna(),
                 ["run_id", "task", "status", "steps", "error"],
             ].sort_values("run_id")
         ),
     )
-
-
-def summarize(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a configuration and policy: means and deviations over seeds, and what varies of its
-    hyperparameters; per task the cheaper first."""
-    grouped = evaluations.groupby(KEYS, sort=False)
-    rows = grouped.agg(
-        seeds=("seed", "nunique"),
-        reward=("normalized_reward", "mean"),
-        reward_deviation=("normalized_reward", "std"),
-        cost=("normalized_cost", "mean"),
-        cost_deviation=("normalized_cost", "std"),
-    ).reset_index()
-    names = [name for name in hyperparameter_columns(runs) if runs[name].nunique(dropna=False) > 1]
-    values = runs.drop_duplicates("config_id").set_index("config_id")[names]
-    joined = rows.join(values, on="config_id")
-    return joined.sort_values(["task", "algorithm", "policy", "cost"], ignore_index=True)
 
 
 def _choice(row: Mapping[Any, Any], configurations: pandas.DataFrame) -> dict[str, Any]:
@@ -128,25 +112,33 @@ def _draw(
     configurations: pandas.DataFrame,
     chosen: set[tuple[str, ...]],
 ) -> None:
-    """Reward against cost: every run small, every configuration's mean large, the limit drawn.
+    """Reward against cost: every run small, every configuration's mean large, the chosen ones
+    ringed, the limit drawn. Each policy has a style of its own where there are several.
 
     `chosen` are values of `KEYS`: of a configuration one policy may be chosen and another not.
     """
-    axes.plot(
-        evaluations["normalized_cost"], evaluations["normalized_reward"],
-        linestyle="none", marker=".", markersize=3, color=GREY, alpha=0.5, label="a run",
-    )  # fmt: skip
-    rows_by_key = configurations[KEYS].itertuples(index=False, name=None)
-    picked = np.array([key in chosen for key in rows_by_key], bool)
-    for rows, color, marker, label in (
-        (configurations[~picked], BLUE, "o", "mean of a configuration"),
-        (configurations[picked], ORANGE, "D", "the chosen one"),
-    ):
-        if len(rows):
-            axes.plot(
-                rows["cost"], rows["reward"],
-                linestyle="none", marker=marker, color=color, label=label,
-            )  # fmt: skip
+    policies = sorted(configurations["policy"].unique())
+    several = len(policies) > 1
+    for policy, style in styles_of(policies).items():
+        runs = evaluations[evaluations["policy"] == policy]
+        axes.plot(
+            runs["normalized_cost"], runs["normalized_reward"], linestyle="none", marker=".",
+            markersize=3, color=style.color if several else GREY, alpha=0.5,
+            label="" if several else "a run",
+        )  # fmt: skip
+        rows = configurations[configurations["policy"] == policy]
+        axes.plot(
+            rows["cost"], rows["reward"], linestyle="none", color=style.color,
+            marker=style.marker, label=f"{policy}, mean" if several else "mean of a configuration",
+        )  # fmt: skip
+    picked = [key in chosen for key in configurations[KEYS].itertuples(index=False, name=None)]
+    rows = configurations[np.array(picked, bool)]
+    if len(rows):
+        axes.plot(
+            rows["cost"], rows["reward"], linestyle="none", marker="o", markersize=9,
+            color="black", markerfacecolor="none",
+            label="the chosen ones" if len(rows) > 1 else "the chosen one",
+        )  # fmt: skip
     axes.axvline(1.0, color="black", linewidth=0.9, linestyle="--", label="limit")
     axes.set_xlabel("normalized cost")
     axes.set_ylabel("normalized reward")

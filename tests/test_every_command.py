@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 import pytest
 
-from safesweep.analysis.report import KEYS
+from safesweep.analysis.plots.sweep_results import KEYS
 from safesweep.analysis.selection.choice import select
 from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.statistics import rows_of_choice

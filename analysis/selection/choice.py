@@ -17,6 +17,7 @@ Choosing the best of many on the evaluations that it is then reported on is opti
 every rule: the more candidates, the more so.
 """
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -221,6 +222,12 @@ class Choice:
     incomplete: pandas.DataFrame
     judged: pandas.DataFrame
     options: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        shown: str = self.chosen.dropna(axis="columns", how="all").to_html(
+            index=False, float_format="{:.3g}".format
+        )
+        return f"<p>The choice {html.escape(str(self.goal))}, by {self.options['rule']}.</p>{shown}"
 
     def in_order(self, first: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The row of one choice, then what the rule chooses without it, and so on."""

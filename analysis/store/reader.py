@@ -1,6 +1,7 @@
 """A result store as analysis sees it: its tables, and SQL over them that only reads."""
 
 import contextlib
+import html
 import re
 from collections.abc import Iterator, Sequence
 
@@ -86,6 +87,17 @@ class ResultStore(StoreReader):
                 one line.
         """
         return self._while_parts_move(lambda: self._answer(query))
+
+    def _repr_html_(self) -> str:
+        sweeps = self.sweeps(["sweep", "status", "created_at", "run_ids"])
+        ended = self.run_states()
+        runs = sweeps["run_ids"].map(len)
+        completed = set(ended.loc[ended["status"] == "completed", "run_id"])
+        shown: str = sweeps.assign(
+            runs=runs,
+            completed=[sum(run in completed for run in ids) for ids in sweeps["run_ids"]],
+        )[["sweep", "status", "runs", "completed", "created_at"]].to_html(index=False)
+        return f"<p>Results in {html.escape(self.uri)}</p>{shown}"
 
     def _answer(self, query: str) -> pandas.DataFrame:
         named = [table for table in VIEWS if re.search(rf"\b{table}\b", query, re.IGNORECASE)]

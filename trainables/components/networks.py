@@ -64,6 +64,13 @@ def init_mlp(
     return layers
 
 
+def constant_output(layers: Layers, value: Tensor) -> Layers:
+    """The same perceptron with a last layer that gives `value` [] whatever goes in."""
+    last = {**layers[-1], "weight": torch.zeros_like(layers[-1]["weight"])}
+    last["bias"] = torch.zeros_like(last["bias"]) + value
+    return [*layers[:-1], last]
+
+
 def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Scale and shift of a layer norm that changes nothing but mean and variance yet."""
     return {"scale": torch.ones(*stack, width), "shift": torch.zeros(*stack, width)}

@@ -248,13 +248,31 @@ class ProblemSpec:
 class Phase:
     """A stretch of training: its part of the gradient steps, and the networks that it trains.
 
-    `concludes` says that `Method.finish_phase` has something to do when it ends.
+    `concludes` says that `Method.finish_phase` has something to do when it ends. `every` has the
+    networks that move in every so many-th gradient step alone, as TD3's actor in every second
+    (Fujimoto et al., 2018): in between, their moments and slow copies rest as well.
+
+    Raises:
+        ValueError: `every` has a network that the phase does not train, or no whole number.
     """
 
     name: str
     share: float
     trains: tuple[str, ...]
     concludes: bool = False
+    every: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for network, steps in self.every.items():
+            if network not in self.trains or not isinstance(steps, int) or steps < 1:
+                raise ValueError(
+                    f"every: {network!r}: {steps!r} is not allowed; it must be a whole number >= 1 "
+                    f"for one of {', '.join(self.trains)}"
+                )
+
+    def moving(self, taken: int) -> tuple[str, ...]:
+        """The networks that move in the gradient step after `taken` ones."""
+        return tuple(n for n in self.trains if (taken + 1) % self.every.get(n, 1) == 0)
 
 
 @dataclass(frozen=True)
@@ -463,6 +481,10 @@ class Method:
         and what else the method keeps."""
         raise _abstract(self, "init")
 
+    def begin(self, state: State, hp: Hyperparameters) -> State:
+        """A fresh state as the batched hyperparameters would have it; pure, called once."""
+        return state
+
     def noise(self, phase: str) -> dict[str, Noise]:
         """What the losses of `phase` need."""
         return {}
@@ -523,6 +545,12 @@ class Method:
     ) -> Tensor | None:
         """V_h [E], feasible where <= 0; None for a method that has no such critic."""
         return None
+
+    def feasible_pairs(self, state: State, data: Batch, hp: Hyperparameters) -> Tensor | None:
+        """Whether the method learns from each pair [N] of `data` as from a feasible one; None for a
+        method that does not tell pairs apart so. By default, as `feasibility_value` says."""
+        value = self.feasibility_value(state, data["observations"], hp)
+        return None if value is None else value <= 0
 
     def diagnose(
         self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch

@@ -7,6 +7,7 @@ resumed without generator state.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from safesweep.trainables.training.acting import Policy, Watched, draw_noise, ov
 from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.optimizer import (
     adam_,
+    adam_of_some_,
     clipped,
     decay_,
     differentiable,
@@ -53,9 +55,15 @@ from safesweep.trainables.training.request import TrialRequest
 
 BLOCK_STEPS = 32
 DIVERGENCE_BOUND = 1e12
+EMPTY_SHARE = 0.01
+"""Below it a feasible set counts as empty."""
+DEGENERATION_PAIRS = 4000
 CHEAP_TO_ACT = 200e6
 """Floating-point operations of all policies for one observation each, some milliseconds' work."""
 STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
+
+
+_log = logging.getLogger("safesweep")
 
 
 def seeded_generator(seed: int, stream: str, *index: int) -> torch.Generator:
@@ -149,10 +157,15 @@ class Population:
         )
         states = [self.method.init(seeded_generator(seed, "init")) for seed in self.seeds]
         self.state = tree_map(lambda *leaves: torch.stack(leaves).to(self.device), *states)
+        if type(self.method).begin is not Method.begin:
+            begun = over_members(self.method.begin, self.size)(self.state, self.hp)
+            # Training writes into the state: no two entries may share memory.
+            self.state = tree_map(_copy, begun)
         self.optimizers = {
             phase.name: init_adam(self._trained(phase)) for phase in self.method.phases
         }
         self.diverged_at: list[int | None] = [None] * self.size
+        self.degenerations: list[str | None] = [None] * self.size
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_steps = 0
         self._known_flops: dict[tuple[str, int], int] = {}
@@ -179,8 +192,10 @@ class Population:
             block, offset = divmod(self.step - start, BLOCK_STEPS)
             stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
             self._run_block(phase, start, block, offset, stop - self.step)
-            if stop == end and phase.concludes:
-                self._finish_phase(phase)
+            if stop == end:
+                if phase.concludes:
+                    self._finish_phase(phase)
+                self._note_empty_feasible_sets(phase)
         self.step = max(self.step, until)
 
     def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
@@ -310,7 +325,11 @@ class Population:
         lifted = loss if members.size is None else over_members(loss, members.size)
         with matmul_precision(self.device.type, self.method.static.matmul_precision):
             losses, metrics, moved = lifted(params, state, batch, hp, noise)
-        gradients = gradients_of(losses, networks)
+        moving = phase.moving(members.optimizer["count"]) if phase.every else phase.trains
+        trained = {name: trained[name] for name in moving}
+        gradients = (
+            gradients_of(losses, {name: networks[name] for name in moving}) if moving else []
+        )
         with torch.no_grad():
             chosen = self._optimization(phase, members, progress)
             factor = self._schedule(progress)
@@ -324,7 +343,10 @@ class Population:
                 gradients = clipped(gradients, trained, chosen.gradient_norms)
             if chosen.weight_decays:
                 decay_(trained, rate, chosen.weight_decays)
-            adam_(trained, gradients, members.optimizer, rate)
+            if phase.every:
+                adam_of_some_(trained, gradients, members.optimizer, rate, phase.every)
+            else:
+                adam_(trained, gradients, members.optimizer, rate)
             for name, target in state.get("target", {}).items():
                 if name in trained:
                     own = chosen.target_rates.get(name)
@@ -362,6 +384,42 @@ class Population:
 
         with torch.no_grad():
             self.state = over_members(finish, self.size)(self.state, self.hp)
+
+    def _note_empty_feasible_sets(self, phase: Phase) -> None:
+        """Say once of which members hardly any pair of the data is feasible: what they learn from
+        feasible pairs alone, they do not learn."""
+        count = len(self.data["observations"])
+        chosen = torch.linspace(0, count - 1, min(count, DEGENERATION_PAIRS)).long()
+        some = {name: column[chosen.to(self.device)] for name, column in self.data.items()}
+        one = {name: column[:1] for name, column in some.items()}
+        first, probe = (tree_map(lambda leaf: leaf[0], whole) for whole in (self.state, self.hp))
+        with torch.no_grad():
+            if self.method.feasible_pairs(first, one, probe) is None:
+                return
+
+            def share(state: Any, hp: Any) -> Tensor:
+                feasible = self.method.feasible_pairs(state, some, hp)
+                assert feasible is not None
+                return feasible.float().mean()
+
+            shares = over_members(share, self.size)(self.state, self.hp).tolist()
+        safe = float(some["safe_episodes"].mean())
+        fresh = []
+        for member, value in enumerate(shares):
+            if value < EMPTY_SHARE and self.active[member] and not self.degenerations[member]:
+                fresh.append(self.seeds[member])
+                self.degenerations[member] = (
+                    f"degenerate: at the end of phase {phase.name} (step {self.step}) "
+                    f"{value:.2%} of the data's pairs are feasible by its critic; "
+                    f"{safe:.0%} lie in episodes without cost"
+                )
+        if fresh:
+            _log.warning(
+                "%s on %s: hardly any pair of the data is feasible at the end of phase %s, for %d "
+                "of %d runs (seeds %s)",
+                self.method.name, self.task.name, phase.name, len(fresh), self.size,
+                ", ".join(map(str, sorted(set(fresh)))),
+            )  # fmt: skip
 
     def freeze_diverged(
         self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int
@@ -533,6 +591,7 @@ class Population:
             "optimizers": self.optimizers,
             "step": self.step,
             "diverged_at": list(self.diverged_at),
+            "degenerations": list(self.degenerations),
             "metric_sums": self._metric_sums,
             "metric_steps": self._metric_steps,
         }
@@ -544,6 +603,8 @@ class Population:
             (saved["state"], saved["optimizers"]),
         )
         self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
+        # Checkpoints of older versions have none.
+        self.degenerations = list(saved.get("degenerations", [None] * self.size))
         self._metric_sums, self._metric_steps = (dict(saved["metric_sums"]), saved["metric_steps"])
 
     def part(self, members: Sequence[int]) -> Self:
@@ -557,6 +618,7 @@ class Population:
         part.configs = [self.configs[member] for member in members]
         part.seeds = [self.seeds[member] for member in members]
         part.diverged_at = [self.diverged_at[member] for member in members]
+        part.degenerations = [self.degenerations[member] for member in members]
         part.hp, part.state, part.optimizers, part._metric_sums = tree_map(
             pick, (self.hp, self.state, self.optimizers, self._metric_sums)
         )

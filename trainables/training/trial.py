@@ -206,6 +206,8 @@ class Trial:
             elif self.run_ids[member] in stopped:
                 status, steps = "stopped", self.population.step
                 reason = stopped[self.run_ids[member]]
+            else:
+                reason = self.population.degenerations[member]
             rows.append(
                 {
                     "run_id": self.run_ids[member],
@@ -321,6 +323,7 @@ class Trial:
             "run_ids": self.run_ids,
             "step": self.population.step,
             "steps": self.steps,
+            "seconds": (self.seconds["train"] + self.seconds["evaluate"]) * self.population.size,
             "waiting": waiting,
             "host": socket.gethostname(),
             "process": os.getpid(),

@@ -101,8 +101,8 @@ RESULTS = settings_ablation(
     draw_by_task(
         "SafeFQL, results",
         (RAW_REWARD, RAW_COST),
-        note="Returns of an episode, as in the authors' scripts. Their boat also starts where the "
-        "obstacles cannot be avoided any more; ours does not.",
+        note="Returns of an episode, as in the authors' scripts. On the boat all starts are "
+        "feasible, theirs and ours.",
     ),
     (
         within_limit("safe", "SafeFQL with calibration is within the limit.", [CALIBRATED]),

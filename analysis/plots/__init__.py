@@ -1,0 +1,1 @@
+"""Pictures of a sweep: what they show (`sweep_results`, `measures`) and how (`figures`)."""
