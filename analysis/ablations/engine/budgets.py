@@ -10,13 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safesweep.analysis.published import load_hyperparameters
+from safesweep.trainables.methods.paper_settings import PROTOCOLS, printed_settings
 from safesweep.trainables.tasks.registry import TASKS
 
 SEEDS = {"smoke": [0, 1], "small": [0, 1, 2], "paper": [0, 1, 2]}
 # For claims that the three seeds of the small scale leave undecided or have decided wrongly.
 MORE_SEEDS = {"small": list(range(12))}
-PAPER_STEPS = 1_000_000
 
 # Evaluations of a run, evenly spaced over its steps, and episodes in each. They are no part of a
 # run's identity: figures of training curves need several, and whoever trains a run first decides.
@@ -105,7 +104,8 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 
 
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
-    """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
+    """The hyperparameters of a method at a scale on all tasks; at paper scale none, since papers
+    print them by task (`task_settings`)."""
     if scale == "smoke":
         return {**SMOKE_COMMON, **SMOKE.get(algorithm, {})}
     return dict(SMALL.get(algorithm, SMALL_COMMON)) if scale == "small" else {}
@@ -116,31 +116,36 @@ def method_steps(scale: str, algorithm: str, task: str) -> int:
     if scale == "smoke":
         return SMOKE_STEPS
     if scale == "paper":
-        return PAPER_STEPS
+        return PROTOCOLS[algorithm].steps
     on_boats = SMALL_STEPS_ON_BOATS if TASKS[task].suite == "boat" else {}
     return on_boats.get(algorithm, SMALL_STEPS.get(algorithm, SMALL_STEPS_COMMON))
 
 
 def task_settings(scale: str, algorithm: str, task: str) -> dict[str, Any]:
-    """What is set for one task: at paper scale LSPC's epsilon on Bullet and mask on MetaDrive
-    (A.3) and R2PAC's alpha and C (table 5), at small scale our choice for the boats."""
+    """What is set for one task: at paper scale all that its paper prints, or its authors' code has
+    where the paper is silent; at small scale our choice for the boats."""
     if scale == "small" and TASKS[task].suite == "boat":
         return dict(SMALL_ON_BOATS.get(algorithm, {}))
-    if scale != "paper":
-        return {}
-    if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
-        return {"restriction": 0.6, "safe_restriction": 0.6}
-    if algorithm == "lspc" and TASKS[task].suite == "metadrive":
-        return {"safety_mask": True}
-    if algorithm != "r2pac":
-        return {}
-    names = {"alpha": "quantile", "C_bar": "penalty"}
-    printed = load_hyperparameters("r2pac")
-    rows = printed[(printed["exhibit"] == "table5") & (printed["task"] == task)]
-    return {
-        names[parameter.split()[0]]: float(value)
-        for parameter, value in zip(rows["parameter"], rows["value"], strict=True)
-    }
+    return dict(printed_settings(algorithm, task).values) if scale == "paper" else {}
+
+
+def default_seeds(scale: str, paper: str) -> list[int]:
+    """The seeds of every configuration of a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return list(range(PROTOCOLS[paper].seeds))
+    return SEEDS[scale]
+
+
+def evaluation_episodes(scale: str, paper: str) -> int:
+    """Episodes of an evaluation in a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return PROTOCOLS[paper].episodes
+    return EPISODES[scale]
+
+
+def averaged_evaluations(scale: str, paper: str) -> int:
+    """The last so many evaluations of a run of which the mean counts."""
+    return PROTOCOLS[paper].averaged if scale == "paper" and paper in PROTOCOLS else 1
 
 
 def cost_limits(paper: str, task: str) -> tuple[float, ...]:
@@ -208,13 +213,13 @@ def make_sweeps(
             "tasks": members,
             "dataset": "fetch" if scale == "paper" and not boat else "collect",
             "search": search,
-            "seeds": list(seeds or SEEDS[scale]),
+            "seeds": list(seeds or default_seeds(scale, paper)),
             "space": {key: list(values) for key, values in space.items()},
             "fixed": {key: value for key, value in settings.items() if key not in space},
             "steps": budget,
             "evaluate": {
                 "every": max(1, budget // EVALUATIONS[scale]),
-                "episodes": EPISODES[scale],
+                "episodes": evaluation_episodes(scale, paper),
             },
             # Configurations that differ in batched fields only share one population.
             "configs_per_trial": max(1, math.prod(len(values) for values in space.values())),
