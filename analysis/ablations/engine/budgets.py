@@ -54,6 +54,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "q_temperature": 0.1,
         "v_temperature": 0.2,
         "latent_dim": 4,
+        "coupling_layers": 2,
         "shared_weight": 0.1,
         "pretrain_share": 0.6,
     },
@@ -94,7 +95,7 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
 }
 SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
 SMALL_STEPS = {
-    "flrp": 2500,
+    "flrp": 2000,
     "lspc": 2500,
     "r2pac": 2500,
     "flp": 3000,
@@ -114,11 +115,18 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 }
 
 
+# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so: all
+# ablations share it.
+EVALUATED: dict[str, dict[str, Any]] = {"flrp": {"evaluated_steps": "several"}}
+
+
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
-    """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
+    """The hyperparameters of a method at a scale; at paper scale those that change what is learned
+    are its defaults, the paper's own."""
+    evaluated = EVALUATED.get(algorithm, {})
     if scale == "smoke":
-        return {**SMOKE_COMMON, **SMOKE[algorithm]}
-    return dict(SMALL[algorithm]) if scale == "small" else {}
+        return {**SMOKE_COMMON, **SMOKE[algorithm], **evaluated}
+    return {**SMALL[algorithm], **evaluated} if scale == "small" else dict(evaluated)
 
 
 def method_steps(scale: str, algorithm: str, task: str) -> int:
