@@ -8,7 +8,6 @@ from scipy.special import gammaincinv
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-
 STATES_AT_ONCE = 8
 
 

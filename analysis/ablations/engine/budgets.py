@@ -115,8 +115,8 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 }
 
 
-# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so: all
-# ablations share it.
+# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so, to
+# be shared by all ablations.
 EVALUATED: dict[str, dict[str, Any]] = {"flrp": {"evaluated_steps": "several"}}
 
 
