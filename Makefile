@@ -38,7 +38,7 @@ types: setup
 
 # Three processes for two cores, because tests that start Ray mostly wait.
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 test-all: lint types
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85

@@ -25,7 +25,12 @@ from safesweep.analysis.claims import (
 )
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
+from safesweep.search_spaces.plugins import (
+    Entries,
+    extended_by_plugins,
+    fault,
+    load_installed_plugins,
+)
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.measurements.request import MeasurementRequest
 
@@ -99,6 +104,8 @@ def find_ablation(name: str) -> Ablation:
     Raises:
         InvalidInput: there is none; names the nearest.
     """
+    if name not in ABLATIONS:
+        load_installed_plugins()
     return ABLATIONS[require_choice("ablation", name, ABLATIONS)]
 
 

@@ -20,7 +20,8 @@ from safesweep.sweeps.execution.interruption import exit_code, termination_as_in
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "logs", "results", "plot", "confirm", "report", "store", "reproduce", "data", "catalog",
+    "run", "watch", "logs", "results", "plot", "confirm", "report", "store", "reproduce", "data",
+    "catalog",
 )  # fmt: skip
 
 
@@ -104,8 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        if arguments.plugin:
-            load_plugins(arguments.plugin)
+        load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))
         sys.stdout.flush()

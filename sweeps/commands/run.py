@@ -1,6 +1,7 @@
 """`safesweep run`: runs a sweep, or prints its plan."""
 
 import argparse
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def _count(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run or plan the sweep; returns the exit code."""
+    if sys.stderr.isatty():  # What follows loads torch, which takes seconds.
+        say(f"{arguments.spec}: reading the sweep")
     from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
     spec = SweepSpec.load(arguments.spec, arguments.override)
@@ -90,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume = "once it can, the same command resumes the sweep"
         raise StoreProblem(f"{problem}; {resume}") from problem
     print_table(summary_table(summary), arguments.format)
-    from safesweep.sweeps.execution.progress import duration
+    from safesweep.sweeps.execution.standing import duration
 
     say(
         f"{summary.sweep}: {summary.trials} trials in {duration(summary.seconds)}; "

@@ -8,13 +8,34 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from safesweep.sweeps.execution.standing import SweepStanding, TaskStanding, duration
 from safesweep.sweeps.output import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-LINE_INTERVAL_SECONDS = 5.0
+LINE_INTERVAL_SECONDS = 60.0
+DATA_INTERVAL_SECONDS = 5.0
+DRAWN_PER_SECOND = 1.0
+
+
+@dataclass
+class TaskTally(TaskStanding):
+    """A method on a task, with the work of this launch in gradient steps of runs."""
+
+    steps_to_do: float = 0.0
+    ended_steps: float = 0.0
+    running_steps: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, elapsed: float) -> None:
+        """Its rate so far, and what is left at that rate."""
+        steps = self.ended_steps + sum(self.running_steps.values())
+        left = max(0.0, self.steps_to_do - steps)
+        self.steps_per_second = steps / elapsed if steps and elapsed > 0 else None
+        self.seconds_left = left / self.steps_per_second if self.steps_per_second else None
+        if self.done >= self.planned:
+            self.steps_per_second = self.seconds_left = None
 
 
 @dataclass
@@ -32,6 +53,19 @@ class Tally:
     ended_steps: float = 0.0
     running_steps: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    tasks: list[TaskTally] = field(default_factory=list)
+
+    def standing(self) -> SweepStanding:
+        """What the live view draws of it now."""
+        elapsed = self.elapsed
+        for task in self.tasks:
+            task.measure(elapsed)
+        return SweepStanding(
+            self.sweep,
+            "running" if self.trials_running else "preparing",
+            list(self.tasks),
+            self.remaining_seconds(elapsed) if self.fraction < 1 else None,
+        )
 
     @property
     def elapsed(self) -> float:
@@ -84,7 +118,7 @@ class Progress:
             self._live = Live(
                 console=Console(file=sys.stderr),
                 get_renderable=self._draw,
-                refresh_per_second=2,
+                refresh_per_second=DRAWN_PER_SECOND,
                 transient=True,
             )
             self._live.start()
@@ -133,14 +167,8 @@ class Progress:
 
     def _draw(self) -> "RenderableType":
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
 
-        lines: list[RenderableType] = []
-        for tally in self._tallies:
-            lines.append(ProgressBar(total=1.0, completed=tally.fraction, width=40))
-            lines.append(Text(tally.line(tally.elapsed)))
-        return Group(*lines)
+        return Group(*(tally.standing() for tally in self._tallies))
 
 
 class DataProgress:
@@ -153,21 +181,19 @@ class DataProgress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last_line >= LINE_INTERVAL_SECONDS and total:
+        if now - self._last_line >= DATA_INTERVAL_SECONDS and total:
             self._last_line = now
             say(f"{self._task}: getting its data, {done / total:.0%}")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a reader says them: 12 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def describe_scores(scores: Mapping[str, float], objective: str, config_id: str) -> str:
-    """A configuration's means for the progress line."""
+def describe_best(
+    scores: Mapping[str, float], objective: str, settings: Mapping[str, object]
+) -> str:
+    """A configuration's means and what varies of it, as in `reward 0.512 at cost 0.40 with T=3`."""
     cost = scores.get("normalized_cost", float("nan"))
-    return f"{objective} {scores[objective]:.3f} at cost {cost:.2f} ({config_id})"
+    name = objective.removeprefix("normalized_").removesuffix("_return_mean")
+    shown = ", ".join(
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in settings.items()
+    )
+    return f"{name} {scores[objective]:.3f} at cost {cost:.2f}" + (shown and f" with {shown}")

@@ -152,6 +152,9 @@ def run_sweeps(
     require_possible(address, num_cpus, num_gpus)
     for spec in asked if len(asked) == 1 else ():
         require_not_running(storage, spec.name)
+    for spec in asked if progress else ():
+        methods, tasks = ", ".join(spec.algorithms), ", ".join(spec.tasks)
+        say(f"{spec.name}: preparing {methods} on {tasks}")
     queues: list[SweepScheduler] = []
     resources: dict[str, float] = {}
     try:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
 from safesweep.sweeps.execution.lease import Lease, refusal
-from safesweep.sweeps.execution.progress import Progress, Tally, describe_scores
+from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
+from safesweep.sweeps.execution.standing import planned_path
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.early_stopping import expected_share
 from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
@@ -172,6 +173,12 @@ class SweepRun:
         exhausted = [task_plan.exhausted for task_plan in plan.task_plans]
         self.exhausted = all(exhausted)
         self.tally = Tally(self.spec.name, self._steps_to_do())
+        self._task_tallies = {
+            id(task_plan): TaskTally(task_plan.algorithm, task_plan.task)
+            for task_plan in plan.task_plans
+        }
+        self.tally.tasks = list(self._task_tallies.values())
+        self._planned_written: list[int] | None = None
         self._count()
 
     @property
@@ -192,6 +199,7 @@ class SweepRun:
         """Say that it runs, in the store and in the progress."""
         self.writer.remove_stray_compacted()
         self.write_row("running", force=True)
+        self.write_planned()
         self.progress.add(self.tally)
 
     def interrupt(self) -> None:
@@ -248,6 +256,7 @@ class SweepRun:
                 self._forget_failures(task_plan, trial)
                 self._forget_stopped(task_plan, trial)
                 self.tally.trials_running += 1
+                self._task_tallies[id(task_plan)].running += len(trial.runs)
                 self.write_row("running")
                 return trial
         self.exhausted = all(task_plan.exhausted for task_plan in task_plans)
@@ -255,7 +264,10 @@ class SweepRun:
 
     def advanced(self, trial: PlannedTrial, step: int) -> None:
         """A running trial has reached `step`."""
-        self.tally.running_steps[trial.trial_id] = trial.steps_to(step)
+        steps = trial.steps_to(step)
+        self.tally.running_steps[trial.trial_id] = steps
+        task_tally = self._task_tallies[id(self._task_plan_of[trial.trial_id])]
+        task_tally.running_steps[trial.trial_id] = steps
         self.progress.update()
 
     def ended(
@@ -292,11 +304,18 @@ class SweepRun:
         task_plan.record(results.values())
         self.tally.trials_running -= 1
         self.tally.running_steps.pop(trial.trial_id, None)
-        self.tally.ended_steps += trial.steps_to(self.spec.steps)
+        steps = trial.steps_to(self.spec.steps)
+        self.tally.ended_steps += steps
         statuses = [results[run.run_id].status for run in trial.runs]
         self.tally.statuses.update(status for status in statuses if status != "paused")
+        task_tally = self._task_tallies[id(task_plan)]
+        task_tally.running -= len(trial.runs)
+        task_tally.running_steps.pop(trial.trial_id, None)
+        task_tally.ended_steps += steps
+        task_tally.statuses.update(status for status in statuses if status != "paused")
         self.write_studies()
         self._show(task_plan)
+        self.write_planned()
         if failure is not None and lost:
             self._tell(failed, failure)
         self.progress.update()
@@ -372,6 +391,9 @@ class SweepRun:
         self.exhausted = False
         self.tally.trials_running -= 1
         self.tally.running_steps.pop(trial.trial_id, None)
+        task_tally = self._task_tallies[id(task_plan)]
+        task_tally.running -= len(trial.runs)
+        task_tally.running_steps.pop(trial.trial_id, None)
         return True
 
     def write_row(self, status: str, force: bool = False) -> None:
@@ -387,6 +409,19 @@ class SweepRun:
         if force or len(run_ids) != self._row_length:
             self.writer.write_sweep(self.spec.to_yaml(), run_ids, status, self.created_at)
             self._row_written, self._row_length = now, len(run_ids)
+
+    def write_planned(self) -> None:
+        """Write how many runs each method has on each task, for who watches from the store; where
+        they have changed."""
+        planned = [task.planned for task in self.tally.tasks]
+        if planned == self._planned_written:
+            return
+        tasks = [
+            {"algorithm": task.algorithm, "task": task.task, "planned": task.planned}
+            for task in self.tally.tasks
+        ]
+        self.writer.write_bytes(planned_path(self.spec.name), json.dumps(tasks).encode())
+        self._planned_written = planned
 
     def write_studies(self, force: bool = False) -> None:
         """Write the searches as Optuna studies; between `force`d ones at most once in a while."""
@@ -418,6 +453,16 @@ class SweepRun:
         )
         self.tally.skipped = sum(len(task_plan.skipped) for task_plan in task_plans)
         for task_plan in task_plans:
+            task_tally = self._task_tallies[id(task_plan)]
+            task_tally.statuses = Counter(
+                task_plan.outcomes[run].status
+                for run in task_plan.run_ids
+                if run in task_plan.outcomes
+            )
+            runs = task_plan.configurations * len(self.spec.seeds) - len(task_plan.skipped)
+            share = expected_share(self.spec, task_plan.configurations)
+            task_tally.steps_to_do = runs * self.spec.steps * share
+        for task_plan in task_plans:
             self._show(task_plan)
 
     def _show(self, task_plan: MethodTaskPlan) -> None:
@@ -425,6 +470,8 @@ class SweepRun:
         queued = sum(other.queued for other in self.plan.task_plans)
         self.tally.trials_done = self.trials
         self.tally.trials_total = self.trials + self.tally.trials_running + queued
+        task_tally = self._task_tallies[id(task_plan)]
+        task_tally.planned = task_plan.configurations * len(self.spec.seeds)
         best = task_plan.best_safe()
         if best is not None:
             label = (
@@ -432,7 +479,8 @@ class SweepRun:
                 if len(self.spec.algorithms) == 1
                 else f"{task_plan.task} {task_plan.algorithm}"
             )
-            self.tally.best[label] = describe_scores(best[1], self.spec.maximize, best[0])
+            task_tally.best = describe_best(best[1], self.spec.maximize, task_plan.best_settings)
+            self.tally.best[label] = task_tally.best
 
     def _write_failure(self, trial: PlannedTrial, failure: Failure) -> None:
         from safesweep.trainables.store.identity import code_version

@@ -83,6 +83,7 @@ class MethodTaskPlan:
         self._recorded: set[str] = set()
         self._best: tuple[str, dict[str, float]] | None = None
         self._best_outcome: Outcome | None = None
+        self.best_settings: dict[str, Any] = {}
 
     @property
     def run_ids(self) -> list[str]:
@@ -306,6 +307,7 @@ class MethodTaskPlan:
                 if found is None or outcome.order < found.order:
                     means = mean_scores([self.outcomes[run.run_id] for run in runs])
                     self._best, self._best_outcome = (runs[0].config_id, means), outcome
+                    self.best_settings = self.search.space.active(runs[0].config)
 
 
 class _History:

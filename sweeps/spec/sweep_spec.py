@@ -574,8 +574,9 @@ def _load_plugins(value: object) -> None:
     Raises:
         InvalidInput: they are no names, or one cannot be loaded.
     """
-    from safesweep.search_spaces.plugins import load_plugin
+    from safesweep.search_spaces.plugins import load_installed_plugins, load_plugin
 
+    load_installed_plugins()
     if value is not None and value != () and value != []:
         _each("plugins", value, lambda name: load_plugin(name).source.name)
 

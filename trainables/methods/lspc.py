@@ -65,7 +65,8 @@ class LSPCConfig(ValueConfig, NetworkConfig):
 
     Where paper and public code differ or the paper is silent: rewards are not scaled and negative
     cost values are read as 0 (the public code's choices); time-outs are bootstrapped (ours; the
-    public code ends the episode there). On the Bullet tasks but AntRun the paper takes epsilon 0.6.
+    public code ends the episode there). On the Bullet tasks but AntRun the paper takes epsilon 0.6
+    for LSPC-O, and the public code for LSPC-S as well (`trainables.methods.paper_settings`).
     """
 
     batch_size: int = static(
@@ -114,6 +115,10 @@ class LSPCConfig(ValueConfig, NetworkConfig):
         "normal", "safe CVAE, or the converse", source="figure 5", choices=("normal", "converse")
     )
     clamp_costs: bool = static(True, "read negative cost values as 0", source="public code")
+    clamp_in_regression: bool = static(
+        False, "and inside V_c's own regression, where a negative value then learns nothing",
+        source="public code; left out by ours",
+    )  # fmt: skip
     done_signal: str = static(
         "terminals", "steps after which nothing follows",
         source="ours; public code: both", choices=("terminals", "terminals_and_timeouts"),
@@ -172,6 +177,8 @@ class LSPC(Method):
         cost = in_sample_critic("cost", params, target, batch, True, activation)
         judged, next_v = self.read_cost(cost.judged), self.read_cost(cost.next_v)
         cost = cost._replace(judged=judged, next_v=next_v)
+        if self.static.clamp_in_regression:
+            cost = cost._replace(v=functional.relu(cost.v))
         cost_weight, reward_weight = self.cost_weight(cost, hp), self.reward_weight(reward, hp)
         weights = (cost_weight, reward_weight)
         cvae_weight, encoder_weight = weights if self.static.role == "normal" else weights[::-1]
@@ -185,7 +192,7 @@ class LSPC(Method):
 
     def read_cost(self, value: Tensor) -> Tensor:
         """A cost value where it is used. The public code also clamps V_c inside its own
-        regression, where a negative one then has no gradient: that is not done here."""
+        regression, where a negative one then has no gradient: `clamp_in_regression`."""
         return functional.relu(value) if self.static.clamp_costs else value
 
     def critic_losses(

@@ -248,13 +248,31 @@ class ProblemSpec:
 class Phase:
     """A stretch of training: its part of the gradient steps, and the networks that it trains.
 
-    `concludes` says that `Method.finish_phase` has something to do when it ends.
+    `concludes` says that `Method.finish_phase` has something to do when it ends. `every` has the
+    networks that move in every so many-th gradient step alone, as TD3's actor in every second
+    (Fujimoto et al., 2018): in between, their moments and slow copies rest as well.
+
+    Raises:
+        ValueError: `every` has a network that the phase does not train, or no whole number.
     """
 
     name: str
     share: float
     trains: tuple[str, ...]
     concludes: bool = False
+    every: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for network, steps in self.every.items():
+            if network not in self.trains or not isinstance(steps, int) or steps < 1:
+                raise ValueError(
+                    f"every: {network!r}: {steps!r} is not allowed; it must be a whole number >= 1 "
+                    f"for one of {', '.join(self.trains)}"
+                )
+
+    def moving(self, taken: int) -> tuple[str, ...]:
+        """The networks that move in the gradient step after `taken` ones."""
+        return tuple(n for n in self.trains if (taken + 1) % self.every.get(n, 1) == 0)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,17 @@ the roles of distillation, gate and calibration. Completed by us:
   uses the calibrated threshold, and the guarantee is about the set: in a new episode with a
   violation, a random one of the states from which a violation follows within `calibration_window`
   steps is declared feasible with probability at most `conformal_level`
-  (`trainables.components.conformal`). The correction never loosens the nominal threshold 0.
+  (`trainables.components.conformal`).
+* The correction of the threshold (the paper's correction level, and the public code's
+  `safety_delta` with its sign changed) is never above 0. Where all that the critic calls feasible
+  misses fewer unsafe states than the level allows, a positive threshold would spend the rest of
+  the level on states that the critic itself says are lost. Whether it is below 0 depends on the
+  window: a critic sees the last steps before a violation however poor it is, and errs on those
+  further away. With a window of 10 the threshold stayed at 0 on the boats at every level, which
+  made calibration do nothing; with 50 it acts.
 * Held out are some of the episodes with violations. Where these are too few for the level (K of
-  them with (K + 1) delta < 1) there is no guarantee: the nominal threshold stays, and the metric
-  `calibrated` is 0.
+  them with (K + 1) times the level below 1) there is no guarantee: the nominal threshold stays, and
+  the metric `calibrated` is 0.
 * h(s) is +25 / -1 from the cost, as in the public code, or the exact margin; the text's words on
   the target, "the maximum of the immediate margin and the discounted future value", are read as
   the backup of the work it cites, (1 - gamma) h + gamma max(h, V'), which the public code has too.
@@ -121,15 +128,15 @@ class SafeFQLConfig(SafetySignalConfig, NetworkConfig):
         source="public code", low=0, high=65536,
     )  # fmt: skip
     conformal_level: float = batched(
-        0.1, "share of unsafe states that may be declared feasible", source="section 3; ours",
-        alias="delta", low=1e-4, high=0.5,
+        0.1, "share of unsafe states that may be declared feasible: conformal miscoverage",
+        source="section 3; value ours", low=1e-4, high=0.5,
     )  # fmt: skip
     calibration_episodes: int = static(
         40, "episodes with violations held out for calibration, at most a third of them",
         source="ours", low=1, high=100_000,
     )  # fmt: skip
     calibration_window: int = static(
-        10, "steps before a violation that count as unsafe", source="ours", low=0, high=10_000
+        50, "steps before a violation that count as unsafe", source="ours", low=0, high=10_000
     )
     critic_share: float = static(
         0.5, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95

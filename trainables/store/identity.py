@@ -39,7 +39,7 @@ _NETWORKS = {
 }
 ADDED_LATER_TO: dict[str, dict[str, object]] = {
     "flrp": {**_VALUES, "safety_margin": 0.0},
-    "lspc": {**_NETWORKS, "reward_scale": 1.0},
+    "lspc": {**_NETWORKS, "reward_scale": 1.0, "clamp_in_regression": False},
     "r2pac": {
         **_NETWORKS, "activation": "gelu", "reward_scaling": "normalized", "reward_scale": 1.0,
         "safety_margin": 0.0,

@@ -222,7 +222,7 @@ class StoreReader:
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
-        run_ids, step, steps, host, process, time`."""
+        run_ids, step, steps, seconds, host, process, time`."""
         selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
         beats = []
         with store_problems(self.uri, "read"):

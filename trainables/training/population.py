@@ -42,6 +42,7 @@ from safesweep.trainables.training.acting import Policy, Watched, draw_noise, ov
 from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.optimizer import (
     adam_,
+    adam_of_some_,
     clipped,
     decay_,
     differentiable,
@@ -324,7 +325,11 @@ class Population:
         lifted = loss if members.size is None else over_members(loss, members.size)
         with matmul_precision(self.device.type, self.method.static.matmul_precision):
             losses, metrics, moved = lifted(params, state, batch, hp, noise)
-        gradients = gradients_of(losses, networks)
+        moving = phase.moving(members.optimizer["count"]) if phase.every else phase.trains
+        trained = {name: trained[name] for name in moving}
+        gradients = (
+            gradients_of(losses, {name: networks[name] for name in moving}) if moving else []
+        )
         with torch.no_grad():
             chosen = self._optimization(phase, members, progress)
             factor = self._schedule(progress)
@@ -338,7 +343,10 @@ class Population:
                 gradients = clipped(gradients, trained, chosen.gradient_norms)
             if chosen.weight_decays:
                 decay_(trained, rate, chosen.weight_decays)
-            adam_(trained, gradients, members.optimizer, rate)
+            if phase.every:
+                adam_of_some_(trained, gradients, members.optimizer, rate, phase.every)
+            else:
+                adam_(trained, gradients, members.optimizer, rate)
             for name, target in state.get("target", {}).items():
                 if name in trained:
                     own = chosen.target_rates.get(name)

@@ -323,6 +323,7 @@ class Trial:
             "run_ids": self.run_ids,
             "step": self.population.step,
             "steps": self.steps,
+            "seconds": (self.seconds["train"] + self.seconds["evaluate"]) * self.population.size,
             "waiting": waiting,
             "host": socket.gethostname(),
             "process": os.getpid(),

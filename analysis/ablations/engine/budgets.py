@@ -71,9 +71,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "safefql": {**_FAST, "violation_signal": 1.0, "flow_steps": 5},
     "bc": {"hidden_dim": 64, "batch_size": 256},
 }
-# On the boats one action of 0.005 s changes a value less than so short a training resolves
-# (`python -m tests.benchmarks.boat_resolution`). A chunk of ten changes it ten times as much; a
-# shorter horizon, and sharper weights on what difference there is, help the others.
+# On the boats with steps of 0.005 s a perfect critic of what the costs alone tell calls all
+# directions the same in nearly every place (`python -m tests.benchmarks.boat_resolution`). A chunk
+# of ten steps differs more; a shorter horizon, and sharper weights on what difference there is,
+# help the others. docs/boat.md has what each lacks.
 SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "flrp": {
         "discount": 0.97,

@@ -7,9 +7,9 @@ from safesweep.sweeps.execution.progress import (
     DataProgress,
     Progress,
     Tally,
-    describe_scores,
-    duration,
+    describe_best,
 )
+from safesweep.sweeps.execution.standing import duration
 
 
 def test_time_left_follows_the_work_done() -> None:
@@ -24,12 +24,12 @@ def test_the_line_says_what_there_is() -> None:
     tally = Tally("example", 100.0, trials_done=1, trials_total=4, trials_running=2)
     tally.statuses = Counter(completed=3, failed=1, stopped=0)
     tally.skipped, tally.ended_steps = 2, 50.0
-    tally.best["BoatNavigation-v0"] = describe_scores(
-        {"normalized_reward": 0.51234, "normalized_cost": 0.4}, "normalized_reward", "abc"
+    tally.best["BoatNavigation-v0"] = describe_best(
+        {"normalized_reward": 0.51234, "normalized_cost": 0.4}, "normalized_reward", {"tau": 0.9}
     )
     assert tally.line(60.0) == (
         "example: 1/4 trials, 2 running, 3 completed, 1 failed, 2 already there, "
-        "best safe on BoatNavigation-v0: normalized_reward 0.512 at cost 0.40 (abc), "
+        "best safe on BoatNavigation-v0: reward 0.512 at cost 0.40 with tau=0.9, "
         "about 60 s left"
     )
 
@@ -110,6 +110,6 @@ def test_getting_data_is_reported_at_intervals(
 ) -> None:
     report = DataProgress("BoatNavigation-v0")
     report(1, 10)
-    monkeypatch.setattr(progress_module, "LINE_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(progress_module, "DATA_INTERVAL_SECONDS", 0.0)
     report(5, 10)
     assert capsys.readouterr().err == "BoatNavigation-v0: getting its data, 50%\n"

@@ -496,6 +496,15 @@ def test_shipped_files_are_valid(name: str) -> None:
     assert SweepSpec.load(name).name == name
 
 
+def test_the_coarse_boats_sweep_has_one_configuration_a_method_with_settings_of_its_own() -> None:
+    sweep = SweepSpec.load("boat-coarse")
+    assert set(sweep.algorithms) == {"safefql", "flp", "r2pac", "flrp", "lspc", "bc"}
+    for algorithm in sweep.algorithms:
+        assert list(sweep.space_for(algorithm).grid()) == [{}]
+        assert sweep.resolve(algorithm, {})["hidden_dim"] == 64
+    assert sweep.resolve("flp", {})["safety"] == "lagrangian"
+
+
 def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:
     path = tmp_path / "data.hdf5"
     path.write_bytes(b"")

@@ -197,7 +197,7 @@ def test_too_few_violations_leave_the_nominal_threshold_and_say_so(
 
 @pytest.mark.slow
 def test_a_trained_critic_covers_the_boats_true_infeasible_set(boat_task: Task) -> None:
-    """Coverage >= 1 - delta over 500 calibration draws, for V_h trained on a collected dataset."""
+    """Coverage >= 1 - level over 500 calibration draws, for V_h trained on a collected dataset."""
     from safesweep.trainables.data.sources import load_dataset
 
     config = SafeFQLConfig.resolve(
@@ -261,3 +261,33 @@ def test_critics_may_have_sizes_and_a_batch_of_their_own() -> None:
     after = losses()
     assert after["loss/teacher"] != before["loss/teacher"]
     assert after["loss/reward_q"] == before["loss/reward_q"]
+
+
+def test_calibration_acts_where_the_critic_is_too_hopeful_far_from_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A critic that sees violations up to 20 steps ahead. In the last 10 it is right, and there is
+    nothing to correct; of the 50 of the default the correction follows the level."""
+    episodes, length = 90, 80
+    ahead = torch.arange(length - 1, -1, -1).repeat(episodes).float()
+    data = {
+        "observations": ahead.unsqueeze(-1).expand(-1, 3),
+        "actions": torch.zeros(len(ahead), 2),
+        "rewards": torch.zeros(len(ahead)),
+        "costs": (ahead == 0).float(),
+        "terminals": torch.zeros(len(ahead)),
+        "timeouts": (ahead == 0).float(),
+    }
+
+    def threshold(**changes: Any) -> float:
+        method, state, hp = method_and_state(**changes)
+        monkeypatch.setattr(method, "nominal_value", lambda _, states: 1 - states[:, 0] / 20)
+        return float(method.finish_phase("critics", state, method.prepare(data), hp)["threshold"])
+
+    assert threshold(calibration_window=10) == 0.0
+    at = {level: threshold(conformal_level=level) for level in (0.05, 0.1, 0.2)}
+    # The level's share of the furthest of 51 steps, whose values fall by 1/20 each.
+    for level, found in at.items():
+        assert found == pytest.approx(1 - (50 - 51 * level) / 20, abs=0.2)
+    assert at[0.05] < at[0.1] < at[0.2] < 0
+    assert threshold() == at[0.1]

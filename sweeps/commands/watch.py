@@ -1,0 +1,97 @@
+"""`safesweep watch`: how a sweep stands, again and again, from its store alone."""
+
+import argparse
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from safesweep.search_spaces.validation import Problem
+from safesweep.sweeps.commands.results import add_storage_option, open_store
+from safesweep.sweeps.output import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safesweep.sweeps.execution.standing import SweepStanding
+
+INTERVAL_SECONDS = 5.0
+LINE_INTERVAL_SECONDS = 60.0
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `watch`."""
+    parser = commands.add_parser(
+        "watch",
+        help="follow a sweep that runs, here or elsewhere, from its store",
+        description="Shows how a sweep stands until it ends: a table that is drawn anew in a "
+        "terminal, else a line a minute. It reads the store and nothing else.",
+    )
+    parser.add_argument("sweep", help="name of the sweep")
+    parser.add_argument("--once", action="store_true", help="show it once and end")
+    add_storage_option(parser)
+    parser.set_defaults(handler=watch)
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Show the sweep until it has ended, or once.
+
+    Raises:
+        InvalidInput: no such store, or no such sweep in it, at the beginning. A store that goes
+            away later is said, and waited for.
+    """
+    if sys.stdout.isatty():
+        say(f"{arguments.sweep}: reading {arguments.storage}")
+    from safesweep.sweeps.execution.watching import SweepWatch
+
+    watched = SweepWatch(open_store(arguments), arguments.sweep)
+    standing = watched.standing()
+    if arguments.once or standing.state != "running":
+        _print_table(standing)
+        return 0
+    return follow(watched.standing, standing, INTERVAL_SECONDS)
+
+
+def follow(look: "Callable[[], SweepStanding]", standing: "SweepStanding", interval: float) -> int:
+    """Show what `look` says until the sweep runs no more."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if not console.is_terminal:
+        said = time.monotonic()
+        print(standing.line(), flush=True)
+        while standing.state == "running":
+            time.sleep(interval)
+            standing = _looked(look, standing)
+            if time.monotonic() - said >= LINE_INTERVAL_SECONDS or standing.state != "running":
+                said = time.monotonic()
+                print(standing.line(), flush=True)
+        return 0
+    with Live(standing, console=console, auto_refresh=False, transient=True) as live:
+        while standing.state == "running":
+            time.sleep(interval)
+            standing = _looked(look, standing)
+            live.update(standing, refresh=True)
+    _print_table(standing)
+    return 0
+
+
+def _looked(look: "Callable[[], SweepStanding]", last: "SweepStanding") -> "SweepStanding":
+    """How it stands; where the store cannot be read, how it stood, with a remark."""
+    try:
+        return look()
+    except (Problem, OSError) as problem:
+        moment = datetime.now().strftime("%H:%M:%S")
+        reason = " ".join(str(problem).split())
+        last.remark = f"the store cannot be read at {moment} ({reason}); looking again"
+        return last
+
+
+def _print_table(standing: "SweepStanding") -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # A pipe has no width; nothing is folded there.
+        console = Console(width=200)
+    console.print(standing)
