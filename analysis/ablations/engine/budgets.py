@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "q_temperature": 0.1,
         "v_temperature": 0.2,
         "latent_dim": 4,
+        "coupling_layers": 2,
         "shared_weight": 0.1,
         "pretrain_share": 0.6,
     },
@@ -88,7 +89,7 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "safefql": {"discount": 0.97, "safety_weight": 1000.0},
 }
 SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
-SMALL_STEPS = {"flp": 3000, "safefql": 3000, "bc": 2000}
+SMALL_STEPS = {"flrp": 2000, "flp": 3000, "safefql": 3000, "bc": 2000}
 SMALL_STEPS_COMMON = 2500
 
 # Seconds for 1,000 steps of one run. Below the paper's scale: on one core, with its share of the
@@ -103,12 +104,19 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 }
 
 
+# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so, to
+# be shared by all ablations.
+EVALUATED: dict[str, dict[str, Any]] = {"flrp": {"evaluated_steps": "several"}}
+
+
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
-    """The hyperparameters of a method at a scale on all tasks; at paper scale none, since papers
-    print them by task (`task_settings`)."""
+    """The hyperparameters of a method at a scale on all tasks; at paper scale only those that say
+    what is evaluated, since papers print the others by task (`task_settings`)."""
+    evaluated = EVALUATED.get(algorithm, {})
     if scale == "smoke":
-        return {**SMOKE_COMMON, **SMOKE.get(algorithm, {})}
-    return dict(SMALL.get(algorithm, SMALL_COMMON)) if scale == "small" else {}
+        return {**SMOKE_COMMON, **SMOKE.get(algorithm, {}), **evaluated}
+    small = SMALL.get(algorithm, SMALL_COMMON) if scale == "small" else {}
+    return {**small, **evaluated}
 
 
 def method_steps(scale: str, algorithm: str, task: str) -> int:
