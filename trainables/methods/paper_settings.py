@@ -87,6 +87,7 @@ _LSPC = Rows(
     },
     "table 2, A.3.1",
 )  # fmt: skip
+_LSPC_SIZE = Rows({"hidden_dim": 256}, "table 5 of FLRP")
 _LSPC_MASK = Rows({"safety_mask": True, "cost_threshold": 0.02}, "A.3", suites=("metadrive",))
 _SAFEFQL = (
     Rows(
@@ -130,6 +131,7 @@ PAPER: Mapping[str, Sequence[Rows]] = {
     ),
     "lspc": (
         _LSPC,
+        _LSPC_SIZE,
         Rows({"restriction": 0.6}, "A.3.1: LSPC-O on Bullet", suites=("bullet",), but=("AntRun",)),
         _LSPC_MASK,
     ),
@@ -176,6 +178,7 @@ PUBLIC: Mapping[str, Sequence[Rows]] = {
     **PAPER,
     "lspc": (
         _LSPC,
+        _LSPC_SIZE,
         Rows(
             {
                 "clamp_costs": True, "clamp_in_regression": True, "kl_reduction": "mean",

@@ -10,13 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safesweep.analysis.published import load_hyperparameters
+from safesweep.trainables.methods.paper_settings import PROTOCOLS, printed_settings
 from safesweep.trainables.tasks.registry import TASKS
 
 SEEDS = {"smoke": [0, 1], "small": [0, 1, 2], "paper": [0, 1, 2]}
 # For claims that the three seeds of the small scale leave undecided or have decided wrongly.
 MORE_SEEDS = {"small": list(range(12))}
-PAPER_STEPS = 1_000_000
 
 # Evaluations of a run, evenly spaced over its steps, and episodes in each. They are no part of a
 # run's identity: figures of training curves need several, and whoever trains a run first decides.
@@ -50,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "q_temperature": 0.1,
         "v_temperature": 0.2,
         "latent_dim": 4,
+        "coupling_layers": 2,
         "shared_weight": 0.1,
         "pretrain_share": 0.6,
     },
@@ -89,8 +89,9 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "safefql": {"discount": 0.97, "safety_weight": 1000.0},
 }
 SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
-SMALL_STEPS = {"flp": 3000, "safefql": 3000, "bc": 2000}
+SMALL_STEPS = {"flrp": 2000, "flp": 3000, "safefql": 3000, "bc": 2000}
 SMALL_STEPS_COMMON = 2500
+PAPER_STEPS_COMMON = 1_000_000
 
 # Seconds for 1,000 steps of one run. Below the paper's scale: on one core, with its share of the
 # evaluations, where a population holds the seeds of one configuration
@@ -104,11 +105,19 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 }
 
 
+# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so, to
+# be shared by all ablations.
+EVALUATED: dict[str, dict[str, Any]] = {"flrp": {"evaluated_steps": "several"}}
+
+
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
-    """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
+    """The hyperparameters of a method at a scale on all tasks; at paper scale only those that say
+    what is evaluated, since papers print the others by task (`task_settings`)."""
+    evaluated = EVALUATED.get(algorithm, {})
     if scale == "smoke":
-        return {**SMOKE_COMMON, **SMOKE.get(algorithm, {})}
-    return dict(SMALL.get(algorithm, SMALL_COMMON)) if scale == "small" else {}
+        return {**SMOKE_COMMON, **SMOKE.get(algorithm, {}), **evaluated}
+    small = SMALL.get(algorithm, SMALL_COMMON) if scale == "small" else {}
+    return {**small, **evaluated}
 
 
 def method_steps(scale: str, algorithm: str, task: str) -> int:
@@ -116,31 +125,37 @@ def method_steps(scale: str, algorithm: str, task: str) -> int:
     if scale == "smoke":
         return SMOKE_STEPS
     if scale == "paper":
-        return PAPER_STEPS
+        return PROTOCOLS[algorithm].steps if algorithm in PROTOCOLS else PAPER_STEPS_COMMON
     on_boats = SMALL_STEPS_ON_BOATS if TASKS[task].suite == "boat" else {}
     return on_boats.get(algorithm, SMALL_STEPS.get(algorithm, SMALL_STEPS_COMMON))
 
 
 def task_settings(scale: str, algorithm: str, task: str) -> dict[str, Any]:
-    """What is set for one task: at paper scale LSPC's epsilon on Bullet and mask on MetaDrive
-    (A.3) and R2PAC's alpha and C (table 5), at small scale our choice for the boats."""
+    """What is set for one task: at paper scale all that its paper prints, or its authors' code has
+    where the paper is silent; at small scale our choice for the boats."""
     if scale == "small" and TASKS[task].suite == "boat":
         return dict(SMALL_ON_BOATS.get(algorithm, {}))
-    if scale != "paper":
-        return {}
-    if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
-        return {"restriction": 0.6, "safe_restriction": 0.6}
-    if algorithm == "lspc" and TASKS[task].suite == "metadrive":
-        return {"safety_mask": True}
-    if algorithm != "r2pac":
-        return {}
-    names = {"alpha": "quantile", "C_bar": "penalty"}
-    printed = load_hyperparameters("r2pac")
-    rows = printed[(printed["exhibit"] == "table5") & (printed["task"] == task)]
-    return {
-        names[parameter.split()[0]]: float(value)
-        for parameter, value in zip(rows["parameter"], rows["value"], strict=True)
-    }
+    printed = scale == "paper" and algorithm in PROTOCOLS
+    return dict(printed_settings(algorithm, task).values) if printed else {}
+
+
+def default_seeds(scale: str, paper: str) -> list[int]:
+    """The seeds of every configuration of a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return list(range(PROTOCOLS[paper].seeds))
+    return SEEDS[scale]
+
+
+def evaluation_episodes(scale: str, paper: str) -> int:
+    """Episodes of an evaluation in a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return PROTOCOLS[paper].episodes
+    return EPISODES[scale]
+
+
+def averaged_evaluations(scale: str, paper: str) -> int:
+    """The last so many evaluations of a run of which the mean counts."""
+    return PROTOCOLS[paper].averaged if scale == "paper" and paper in PROTOCOLS else 1
 
 
 def cost_limits(paper: str, task: str) -> tuple[float, ...]:
@@ -208,13 +223,13 @@ def make_sweeps(
             "tasks": members,
             "dataset": "fetch" if scale == "paper" and not boat else "collect",
             "search": search,
-            "seeds": list(seeds or SEEDS[scale]),
+            "seeds": list(seeds or default_seeds(scale, paper)),
             "space": {key: list(values) for key, values in space.items()},
             "fixed": {key: value for key, value in settings.items() if key not in space},
             "steps": budget,
             "evaluate": {
                 "every": max(1, budget // EVALUATIONS[scale]),
-                "episodes": EPISODES[scale],
+                "episodes": evaluation_episodes(scale, paper),
             },
             # Configurations that differ in batched fields only share one population.
             "configs_per_trial": max(1, math.prod(len(values) for values in space.values())),
