@@ -25,10 +25,10 @@ FLRP_SPACE = SearchSpace(
             "v_temperature", low=0.5, high=50.0, log=True, source="T_v, eq. 11; table 6 prints 5"
         ),
         Hyperparameter(
-            "kl_coefficient", low=0.1, high=3.0, log=True, source="beta, eq. 11; not printed"
+            "kl_coefficient", low=0.01, high=1.0, log=True, source="beta, eq. 11; not printed"
         ),
         Hyperparameter(
-            "shaping_weight", low=1e-3, high=1.0, log=True, source="eq. 13, which has 1"
+            "shaping_weight", low=5e-4, high=1.0, log=True, source="eq. 13, which has 1"
         ),
         Hyperparameter(
             "reward_temperature",
@@ -92,8 +92,8 @@ FLRP_SPACE = SearchSpace(
         "target_update_rate": 0.001,
         "q_temperature": 3.0,
         "v_temperature": 5.0,
-        "kl_coefficient": 1.0,
-        "shaping_weight": 0.05,
+        "kl_coefficient": 0.1,
+        "shaping_weight": 0.005,
         "reward_temperature": 1 / 3,
         "entropy_weight": 0.1,
         "entropy_floor": 0.0,

@@ -101,6 +101,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
         scores: Callable[[Mapping[str, Any], int, int], tuple[float, list[float]]] = _scores,
         metrics: Callable[[Mapping[str, Any], int], Mapping[str, float]] | None = None,
         statuses: Mapping[int, str] | None = None,
+        errors: Mapping[int, str] | None = None,
         also: Sequence[str] = (),
         storage: Path | None = None,
     ) -> list[str]:
@@ -130,7 +131,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
                         "code_version": "0",
                         "started_at": moment,
                         "finished_at": moment,
-                        "error": _REASONS.get(status),
+                        "error": (errors or {}).get(seed, _REASONS.get(status)),
                         "config": dict(config),
                     }
                 )

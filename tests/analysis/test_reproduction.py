@@ -128,8 +128,8 @@ def test_an_ablation_is_drawn_compared_and_scored(small_store, tmp_path: Path) -
     assert len(data) == 15 * 5 + 15 * 2
     assert "loss/feasibility" not in set(data["metric"])
 
-    row = done.comparison.set_index(["task", "metric", "tau_h"]).loc[
-        ("OfflineCarRun-v0", "feasible_recall", 0.95)
+    row = done.comparison.set_index(["task", "metric", "setting"]).loc[
+        ("OfflineCarRun-v0", "feasible_recall", "0.95")
     ]
     assert row["ours"] == pytest.approx(0.8, abs=0.01)
     assert row["published"] == 0.85

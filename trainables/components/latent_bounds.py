@@ -8,6 +8,8 @@ from scipy.special import gammaincinv
 from torch import Tensor
 from torch.func import jacrev, vmap
 
+STATES_AT_ONCE = 8
+
 
 def pushed_divergence(
     move: Callable[..., Tensor],
@@ -40,7 +42,9 @@ def pushed_divergence(
         return ratio, sign
 
     draws = (bases,) if further is None else (bases, further)
-    ratios, signs = vmap(vmap(one, (None, *(0 for _ in draws))))(observations, *draws)
+    over_draws = vmap(one, (None, *(0 for _ in draws)))
+    # A few states at a time: a Jacobian a draw is much to hold for all members of a population.
+    ratios, signs = vmap(over_draws, chunk_size=STATES_AT_ONCE)(observations, *draws)
     return ratios.mean(-1), (signs < 0).float().mean()
 
 

@@ -115,9 +115,10 @@ def require_policy(method_class: type[Method], config: Mapping[str, Any], policy
     Raises:
         InvalidInput: it is not one of the method's.
     """
-    allowed = ", ".join(method_class.policies)
+    policies = (*method_class.policies, *method_class.further_policies)
+    allowed = ", ".join(policies)
     name, at, limit = policy.partition("@")
-    known = name in method_class.policies
+    known = name in policies
     if at:
         by_limit = method_class.config_class.resolve(dict(config)).acts_to_cost_limit
         known = known and by_limit and limit.replace(".", "", 1).isdecimal()

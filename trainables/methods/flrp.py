@@ -94,7 +94,8 @@ class FLRP(Method):
 
     name = "flrp"
     config_class = FLRPConfig
-    policies = ("flrp", *ACTING_STEPS)
+    policies = ("flrp",)
+    further_policies = tuple(ACTING_STEPS)
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "entropy_floor": 2.0,
         "violation_signal": 0.5,
@@ -109,8 +110,8 @@ class FLRP(Method):
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         super().__init__(config, spec)
-        if self.static.evaluated_steps == "trained":
-            self.evaluated_policies = ("flrp",)
+        if self.static.evaluated_steps == "several":
+            self.evaluated_policies = (*self.policies, *self.further_policies)
         self.schedule = self.schedule_of(self.static.refinement_steps)
 
     def schedule_of(self, steps: int) -> Schedule:

@@ -381,6 +381,8 @@ class Method:
     name: ClassVar[str]
     config_class: ClassVar[type[MethodConfig]]
     policies: ClassVar[tuple[str, ...]]
+    # Other ways in which a trained run can act, evaluated only where somebody asks for them.
+    further_policies: ClassVar[tuple[str, ...]] = ()
     # Settings under which every other hyperparameter matters from the first steps on: tests vary
     # each one from here.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {}

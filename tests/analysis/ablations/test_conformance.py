@@ -210,9 +210,10 @@ def test_it_is_drawn_compared_and_scored(
         drawn.append(ablation.draw(results, published, scale))
         return drawn[0]
 
-    def laid_out(figure: Figure, *_: object) -> list[Path]:
+    def laid_out(figure: Figure, folder: Path, *_: object) -> list[Path]:
         """In place of writing the images, which `test_figures` tests and takes twice as long."""
         figure.draw_without_rendering()
+        folder.mkdir()
         return []
 
     monkeypatch.setattr(reproduction, "save_figure", laid_out)

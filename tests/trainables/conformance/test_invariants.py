@@ -185,7 +185,8 @@ def test_every_hyperparameter_changes_the_result(
         population = build(name, boat_task, dataset, settings, [0] * len(changes), steps)
         population.advance(steps)
         states = np.repeat(observations, len(changes), axis=0)
-        actions = [population.policy(p, 64)(states, 0) for p in population.method.policies]
+        named = population.method.evaluated_policies
+        actions = [population.policy(p, 64)(states, 0) for p in named]
         return list(np.concatenate(actions, axis=1))
 
     # Hyperparameters that matter under the same settings are varied together.

@@ -1,12 +1,14 @@
+from pathlib import Path
+
 import pytest
 
+from safesweep.analysis.ablations.engine.ablation import SCALES
 from safesweep.analysis.ablations.engine.budgets import (
+    EVALUATED,
     SECONDS_PER_1000_STEPS,
-    SMALL,
     SMALL_ON_BOATS,
-    SMALL_STEPS,
+    SMALL_STEPS_COMMON,
     SMALL_STEPS_ON_BOATS,
-    SMOKE,
     configurations,
     cost_limits,
     describe_cost,
@@ -17,17 +19,31 @@ from safesweep.analysis.ablations.engine.budgets import (
     task_settings,
 )
 from safesweep.analysis.reproduction import ABLATIONS
+from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.identity import config_id
 
+EXAMPLE = Path(__file__).parents[3] / "plugins" / "example_plugin.py"
+
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_method_has_settings_that_it_knows(algorithm: str) -> None:
-    assert algorithm in SMOKE and algorithm in SMALL and algorithm in SMALL_STEPS
     for scale in ("smoke", "small", "paper"):
         ALGORITHMS[algorithm].config_class.resolve(method_settings(scale, algorithm))
-    assert method_settings("paper", algorithm) == {}
+    assert method_settings("paper", algorithm) == EVALUATED.get(algorithm, {})
+
+
+def test_a_method_from_outside_has_a_budget_at_every_scale() -> None:
+    with plugins_forgotten_after():
+        load_plugin(str(EXAMPLE))
+        for scale in SCALES:
+            (sweep,) = make_sweeps(
+                "own", scale, "own", "td3bc_cost", ["BoatNavigation-v0"],
+                {"cost_weight": [0.1, 1.0]}, {},
+            )  # fmt: skip
+            assert SweepSpec.from_mapping(sweep).algorithms == ("td3bc_cost",)
+            assert "on two cores" in describe_cost(scale, [sweep])
 
 
 def test_the_papers_limits() -> None:
@@ -80,7 +96,7 @@ def test_at_small_scale_the_boats_have_settings_and_steps_of_their_own() -> None
     assert (boats["fixed"]["chunk_length"], boats["steps"]) == (10, SMALL_STEPS_ON_BOATS["r2pac"])
     # What an ablation sets goes first.
     assert boats["fixed"]["penalty"] == 2.0
-    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS["r2pac"]
+    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS_COMMON
     for algorithm, values in SMALL_ON_BOATS.items():
         ALGORITHMS[algorithm].config_class.resolve(values)
 
