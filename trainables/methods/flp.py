@@ -145,7 +145,7 @@ class FLP(Method):
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **NETWORK_CONDITIONS,
         "multiplier_speed": {"safety": "lagrangian"},
-        "replay_capacity": {"online_share": 0.5, "replay_capacity": 20},
+        "replay_capacity": {"online_share": 0.5, "replay_capacity": 5},
     }
 
     @property
