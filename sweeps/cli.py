@@ -20,8 +20,8 @@ from safesweep.sweeps.execution.interruption import exit_code, termination_as_in
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "watch", "logs", "results", "plot", "confirm", "report", "store", "reproduce", "data",
-    "catalog",
+    "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "store",
+    "reproduce", "data", "catalog",
 )  # fmt: skip
 
 

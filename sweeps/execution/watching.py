@@ -28,13 +28,16 @@ _RUN_COLUMNS = (
 class SweepWatch:
     """Reads how a sweep stands again and again, each time only what is new.
 
+    Args:
+        find_best: whether to look for the best safe configurations.
+
     Raises:
         InvalidInput: the store does not know the sweep.
         StoreProblem: the store cannot be read; from both methods.
     """
 
-    def __init__(self, store: "ResultStore", sweep: str) -> None:
-        self._store, self._sweep = store, sweep
+    def __init__(self, store: "ResultStore", sweep: str, find_best: bool = True) -> None:
+        self._store, self._sweep, self._finds_best = store, sweep, find_best
         self._best: dict[tuple[str, str], str] = {}
         self._best_runs = -1
         self._best_due = float("-inf")
@@ -56,7 +59,8 @@ class SweepWatch:
                 training = [beat for beat in own if not beat.get("waiting")]
                 task.running = sum(len(beat["run_ids"]) for beat in training)
                 _measure(task, of_task, training, steps)
-        self._find_best(len(runs))
+        if self._finds_best:
+            self._find_best(len(runs))
         for task in tasks:
             task.best = self._best.get((task.algorithm, task.task), "")
         rate = sum(task.steps_per_second or 0.0 for task in tasks)

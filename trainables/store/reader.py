@@ -1,6 +1,7 @@
 """Reading the tables of a result store: Arrow and pandas, from whole parts only."""
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -219,6 +220,15 @@ class StoreReader:
                 kept = states[name].isin(as_list(wanted))
             states = states[kept]
         return states.reset_index(drop=True)
+
+    def state(self, tables: Iterable[str]) -> str:
+        """A digest of the parts of some tables: the same as long as none is added, replaced or
+        removed. Nothing is read but their names, lengths and times."""
+        return self._while_parts_move(
+            lambda: hashlib.sha256(
+                repr([self._parts(table) for table in tables]).encode()
+            ).hexdigest()
+        )
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,

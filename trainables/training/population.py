@@ -146,7 +146,9 @@ class Population:
         self.device = torch.device(pick_device(request.device))
         cost_limit = task.limit_or_own(request.cost_limit)
         self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
-        tensors = self.method.prepare(dataset_tensors(dataset))
+        columns = dataset_tensors(dataset)
+        self._safe_share = float(columns["safe_episodes"].mean())
+        tensors = self.method.prepare(columns)
         self.data = {name: column.to(self.device) for name, column in tensors.items()}
         self.training_rows = training_rows(tensors)
         self._sampling = sampling_bounds(tensors, self.training_rows)
@@ -433,7 +435,6 @@ class Population:
                 return feasible.float().mean()
 
             shares = over_members(share, self.size)(self.state, self.hp).tolist()
-        safe = float(some["safe_episodes"].mean())
         fresh = []
         for member, value in enumerate(shares):
             if value < EMPTY_SHARE and self.active[member] and not self.degenerations[member]:
@@ -441,7 +442,7 @@ class Population:
                 self.degenerations[member] = (
                     f"degenerate: at the end of phase {phase.name} (step {self.step}) "
                     f"{value:.2%} of the data's pairs are feasible by its critic; "
-                    f"{safe:.0%} lie in episodes without cost"
+                    f"{self._safe_share:.0%} lie in episodes without cost"
                 )
         if fresh:
             _log.warning(

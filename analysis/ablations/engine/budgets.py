@@ -91,6 +91,7 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
 SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
 SMALL_STEPS = {"flrp": 2000, "flp": 3000, "safefql": 3000, "bc": 2000}
 SMALL_STEPS_COMMON = 2500
+PAPER_STEPS_COMMON = 1_000_000
 
 # Seconds for 1,000 steps of one run. Below the paper's scale: on one core, with its share of the
 # evaluations, where a population holds the seeds of one configuration
@@ -124,7 +125,7 @@ def method_steps(scale: str, algorithm: str, task: str) -> int:
     if scale == "smoke":
         return SMOKE_STEPS
     if scale == "paper":
-        return PROTOCOLS[algorithm].steps
+        return PROTOCOLS[algorithm].steps if algorithm in PROTOCOLS else PAPER_STEPS_COMMON
     on_boats = SMALL_STEPS_ON_BOATS if TASKS[task].suite == "boat" else {}
     return on_boats.get(algorithm, SMALL_STEPS.get(algorithm, SMALL_STEPS_COMMON))
 
@@ -134,7 +135,8 @@ def task_settings(scale: str, algorithm: str, task: str) -> dict[str, Any]:
     where the paper is silent; at small scale our choice for the boats."""
     if scale == "small" and TASKS[task].suite == "boat":
         return dict(SMALL_ON_BOATS.get(algorithm, {}))
-    return dict(printed_settings(algorithm, task).values) if scale == "paper" else {}
+    printed = scale == "paper" and algorithm in PROTOCOLS
+    return dict(printed_settings(algorithm, task).values) if printed else {}
 
 
 def default_seeds(scale: str, paper: str) -> list[int]:

@@ -1,0 +1,1 @@
+"""Pages about results: what they say (`content`) and their HTML (`render`)."""

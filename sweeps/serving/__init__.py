@@ -1,0 +1,1 @@
+"""The pages of a store, served over HTTP: `safesweep serve`."""
