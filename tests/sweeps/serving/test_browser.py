@@ -170,10 +170,8 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     writer = ResultWriter(str(storage), "growing")
     writer.write_sweep(plan, [*run_ids, "more-0", "more-1"], "running")
     page = open_page(f"{address}/sweep/growing")
-    page.wait_for_function("document.getElementById('standing').innerText.includes('/22 runs')")
-    assert "nobody runs it" in page.locator("#standing").inner_text()
+    standing = page.locator("#standing")
+    playwright.expect(standing).to_contain_text("/22 runs", timeout=60_000)
+    playwright.expect(standing).to_contain_text("nobody runs it")
     writer.write_sweep(plan, run_ids, "completed")
-    page.wait_for_function(
-        "document.getElementById('standing').innerText.includes('completed, 20/20')",
-        timeout=60_000,
-    )
+    playwright.expect(standing).to_contain_text("completed, 20/20 runs", timeout=60_000)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.sweeps.cli import main
+from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.loggers.csv_files import OBSERVERS as CSV_OBSERVERS
 from safesweep.trainables.loggers.csv_files import CsvLog
 from safesweep.trainables.loggers.run_log import (
@@ -19,7 +21,12 @@ from safesweep.trainables.loggers.run_log import (
     LoggingObserver,
     values_by_step,
 )
+from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
+from safesweep.trainables.store.writer import ResultWriter
+from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.observers import ObservedTrial, TrialRows
+from safesweep.trainables.training.request import TrialRequest
+from safesweep.trainables.training.trial import Trial
 from tests.conftest import WriteSweep
 
 RUN = LoggedRun("abc-0", "first", "bc", "Task", 0, {"hidden_dim": 8})
@@ -134,8 +141,8 @@ def test_mlflow_reads_what_the_store_holds(
 
 
 def wandb_records(content: bytes) -> Iterator[bytes]:
-    """The records of a `.wandb` file: LevelDB's log format after a header of seven bytes, which has
-    blocks of 32 KiB, and before each piece a checksum, its length and whether more pieces follow."""
+    """The records of a `.wandb` file: LevelDB's log format after a header of seven bytes, with
+    blocks of 32 KiB, and before each piece a checksum, its length and whether more follow."""
     place, pieces = 7, b""
     while place + 7 <= len(content):
         if (left := 2**15 - place % 2**15) < 7:
@@ -237,6 +244,26 @@ def test_a_run_is_logged_while_it_trains_and_gone_on_with_after_its_worker_was_l
     assert csv_values(tmp_path / "abc-0") == {5: {"x": 5.0}}
 
 
+def test_what_is_logged_while_a_trial_trains_is_what_it_stores(
+    boat_datasets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    task = get_task("BoatNavigation-v0")
+    config = BehaviorCloningConfig.resolve({"hidden_dim": 8, "batch_size": 16})
+    request = TrialRequest("bc", task.name, [config.to_dict()] * 2, [0, 1], 8, 4, 2)
+    writer = ResultWriter(str(tmp_path / "store"), "first")
+    with plugins_forgotten_after():
+        load_plugin("safesweep.trainables.loggers.csv_files")
+        trained = Trial(request, task, read_dataset(boat_datasets[task.name], task), writer)
+        while not trained.done:
+            trained.advance()
+        assert trained.observers.problems == []
+    store = ResultStore(tmp_path / "store")
+    for run_id in trained.run_ids:
+        found = csv_values(tmp_path / "store" / "logged" / "csv" / run_id)
+        assert sorted(found) == [4, 8] and found == stored_values(store, run_id)
+
+
 def test_without_a_folder_of_this_machine_it_says_what_to_set() -> None:
     observer = CSV_OBSERVERS["csv"](None)
     with pytest.raises(ValueError, match=FOLDER_VARIABLE):
@@ -245,7 +272,6 @@ def test_without_a_folder_of_this_machine_it_says_what_to_set() -> None:
 
 @pytest.mark.parametrize("tool", ["csv_files", "tensorboard", "mlflow", "wandb"])
 def test_every_tool_is_a_plugin(tool: str) -> None:
-    from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
     from safesweep.trainables.training.observers import OBSERVERS
 
     with plugins_forgotten_after():
