@@ -26,8 +26,8 @@ DEMO_STORE := results/demo
 demo: setup
 	$(BIN)/safesweep run demo --storage $(DEMO_STORE)
 	$(BIN)/safesweep select --sweep demo --storage $(DEMO_STORE)
-	$(BIN)/safesweep reproduce flrp-table8 --sweep demo --storage $(DEMO_STORE)
-	@echo "store: $(DEMO_STORE)  figure: $(DEMO_STORE)/figures/flrp-table8/flrp-table8-demo.png"
+	$(BIN)/safesweep report demo --storage $(DEMO_STORE) --output $(DEMO_STORE)/demo.html
+	@echo "store: $(DEMO_STORE)  page with the figure: $(DEMO_STORE)/demo.html"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,7 +38,7 @@ types: setup
 
 # Three processes for two cores, because tests that start Ray mostly wait.
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 test-all: lint types
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,23 @@ from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import configurations
 from safesweep.analysis.ablations.flp import comparisons as flp
 from safesweep.analysis.ablations.safefql import comparisons as safefql
-from safesweep.analysis.claims import OUR_DATA, PRINT, RESULTS, VERDICTS, claim_verdicts, score
+from safesweep.analysis.claims import (
+    ALL_TASKS,
+    OUR_DATA,
+    PRINT,
+    RESULTS,
+    VERDICTS,
+    claim_verdicts,
+    score,
+)
 from safesweep.analysis.figures import save_figure
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
+from safesweep.search_spaces.plugins import (
+    Entries,
+    extended_by_plugins,
+    fault,
+    load_installed_plugins,
+)
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.measurements.request import MeasurementRequest
 
@@ -57,6 +70,8 @@ class Reproduction:
         comparison: ours beside the printed numbers.
         scorecard: one row per claim and task.
         missing: runs that the scale comprises and that are not completed.
+        degenerate: run_ids of runs that completed and degenerated; the remarks of claims that are
+            judged by them say so.
     """
 
     ablation: Ablation
@@ -65,6 +80,7 @@ class Reproduction:
     comparison: pandas.DataFrame
     scorecard: pandas.DataFrame
     missing: list[str]
+    degenerate: list[str] = field(default_factory=list)
 
 
 def register_ablation(ablation: Ablation) -> Ablation:
@@ -88,6 +104,8 @@ def find_ablation(name: str) -> Ablation:
     Raises:
         InvalidInput: there is none; names the nearest.
     """
+    if name not in ABLATIONS:
+        load_installed_plugins()
     return ABLATIONS[require_choice("ablation", name, ABLATIONS)]
 
 
@@ -158,6 +176,29 @@ def unmeasured_runs(store: ResultStore, request: MeasurementRequest) -> pandas.D
     measured = set(store.measurements(["run_id"], name=request.name)["run_id"])
     trials = set(runs.loc[~runs["run_id"].isin(measured), "trial_id"])
     return runs[runs["trial_id"].isin(trials)]
+
+
+def degenerate_runs(store: ResultStore, sweeps: Sequence[str]) -> pandas.DataFrame:
+    """The completed runs of some sweeps that degenerated: run_id, task, and how (`error`)."""
+    runs = store.runs(["run_id", "task", "error"], sweep=list(sweeps), status="completed")
+    return runs[runs["error"].notna()]
+
+
+def with_degenerate(scorecard: pandas.DataFrame, degenerate: pandas.DataFrame) -> pandas.DataFrame:
+    """A scorecard whose remarks say how many of the runs on a task degenerated; claims about print
+    are left alone."""
+    if degenerate.empty or scorecard.empty:
+        return scorecard
+    counts = degenerate["task"].value_counts()
+
+    def remark(row: Any) -> str:
+        count = sum(counts) if row["task"] == ALL_TASKS else int(counts.get(row["task"], 0))
+        if not count or row["about"] == PRINT:
+            return str(row["remark"])
+        said = f"{count} of its runs degenerated"
+        return f"{row['remark']}; {said}" if row["remark"] else said
+
+    return scorecard.assign(remark=scorecard.apply(remark, axis=1))
 
 
 def paper_scorecard(findings: pandas.DataFrame) -> pandas.DataFrame:
@@ -258,7 +299,9 @@ def reproduce(
         )
     published = ablation.published()
     comparison = ablation.compare(results, published)
-    scorecard = score(ablation.claims, results)
+    trained = sweeps or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
+    degenerate = degenerate_runs(store, [name for name in trained if name in known])
+    scorecard = with_degenerate(score(ablation.claims, results), degenerate)
     label = "+".join(sweeps) or scale
     name = f"{ablation.id}-{label}"
     figure = ablation.draw(results, published, " and ".join(sweeps) or scale)
@@ -267,4 +310,6 @@ def reproduce(
         path = folder / f"{name}-{kind}.csv"
         frame.to_csv(path, index=False, lineterminator="\n")
         paths.append(path)
-    return Reproduction(ablation, label, paths, comparison, scorecard, missing)
+    return Reproduction(
+        ablation, label, paths, comparison, scorecard, missing, list(degenerate["run_id"])
+    )

@@ -3,7 +3,8 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping, Sequence, Set
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from safesweep.search_spaces.validation import InvalidInput, is_missing
 from safesweep.trainables.tasks.registry import TASKS
 
 REMARKS = "remarks.csv"
-LARGEST_DATA = 1_000_000
-"""Bytes of a figure's data up to which a page has it beside the figure; the store keeps all."""
 TITLES = {
     "flrp": "FLRP",
     "lspc": "LSPC",
@@ -26,9 +25,6 @@ TITLES = {
     "safefql": "SafeFQL",
     "safesweep": "Beyond the papers",
 }
-DATA = {"": "figure", "-published": "beside the printed numbers", "-claims": "claims"}
-"""What the tables beside a figure hold, by the end of their name."""
-
 Remarks = Mapping[tuple[str, str], str]
 """Why a claim came out as it did, by ablation and claim."""
 
@@ -92,7 +88,7 @@ def write_page(
     folder: Path,
     command: str,
 ) -> list[Path]:
-    """Write `README.md` into `folder`, and each ablation's figure, comparison and claims beside it.
+    """Write `README.md` into `folder`, and each ablation's figure beside it.
 
     Args:
         done: what was reproduced, at one scale.
@@ -104,8 +100,7 @@ def write_page(
     paths = [folder / "README.md"]
     for entry in done:
         for path in entry.paths:
-            small = path.suffix == ".csv" and path.stat().st_size <= LARGEST_DATA
-            if path.suffix == ".png" or small:
+            if path.suffix == ".png":
                 paths.append(Path(shutil.copy(path, folder / path.name)))
     names = [
         str(sweep["name"]) for entry in done for sweep in entry.ablation.sweeps.get(entry.scale, ())
@@ -118,19 +113,38 @@ def write_page(
         f"Made by `{command}` from a store of {completed['run_id'].nunique():,} completed runs "
         f"(code {versions}). Digest of their results: `{digest}`."
     )
-    text = page_text(done, remarks, made, {path.name for path in paths})
-    paths[0].write_text(text, encoding="utf-8")
+    paths[0].write_text(page_text(done, remarks, made), encoding="utf-8")
     return paths
 
 
-def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str, there: Set[str]) -> str:
+def write_data(done: Sequence[Reproduction], path: Path) -> int:
+    """Write the tables of ablations into one archive (.zip): of each what its figure shows, ours
+    beside the printed numbers, and its claims. Returns how many. The same tables are the same file.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
+    tables = [table for entry in done for table in entry.paths if table.suffix == ".csv"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for table in tables:
+                # Without the clock, which would make the same tables another file.
+                entry_of_table = zipfile.ZipInfo(table.name)
+                entry_of_table.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry_of_table, table.read_bytes())
+    except OSError as problem:
+        raise InvalidInput(f"data: cannot write {str(path)!r}: {problem.strerror}") from None
+    return len(tables)
+
+
+def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str) -> str:
     """The page in Markdown.
 
     Args:
         done: what was reproduced, at one scale.
         remarks: what to say on claims.
         made: what the page was made from, in a sentence or two.
-        there: the names of the files beside it.
     """
     findings = all_findings(done)
     claims = claim_verdicts(findings)
@@ -139,6 +153,9 @@ def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str, there: 
         "",
         f"{made} {_HOW_JUDGED}",
         "",
+        f"The tables behind the figures, one archive: `safesweep reproduce all --scale "
+        f"{done[0].scale} --figure-only --data data.zip`, from the same store.",
+        "",
         *_table(paper_scorecard(findings)),
     ]
     for paper in dict.fromkeys(entry.ablation.paper for entry in done):
@@ -146,7 +163,7 @@ def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str, there: 
         for entry in done:
             if entry.ablation.paper == paper:
                 own = claims[claims["ablation"] == entry.ablation.id]
-                lines += ["", *_section(entry, own, remarks, there)]
+                lines += ["", *_section(entry, own, remarks)]
     return "\n".join(lines) + "\n"
 
 
@@ -160,15 +177,8 @@ _HOW_JUDGED = (
 )
 
 
-def _section(
-    entry: Reproduction, claims: pandas.DataFrame, remarks: Remarks, there: Set[str]
-) -> list[str]:
-    """A section of the page.
-
-    Args:
-        claims: those of the ablation, as from `claim_verdicts`.
-        there: the files beside the page.
-    """
+def _section(entry: Reproduction, claims: pandas.DataFrame, remarks: Remarks) -> list[str]:
+    """A section of the page; `claims` are those of the ablation, as from `claim_verdicts`."""
     ablation = entry.ablation
     name = f"{ablation.id}-{entry.scale}"
     rows = []
@@ -192,15 +202,7 @@ def _section(
         f"![{ablation.id}]({name}.png)",
         "",
         *_table(pandas.DataFrame(rows)),
-        "",
-        "Data: " + ", ".join(_linked(there, name, suffix) for suffix in DATA) + ".",
     ]
-
-
-def _linked(there: Set[str], name: str, suffix: str) -> str:
-    file = f"{name}{suffix}.csv"
-    what = DATA[suffix]
-    return f"[{what}]({file})" if file in there else f"{what} (in the store)"
 
 
 def _p_values(claim: Mapping[Any, Any]) -> str:

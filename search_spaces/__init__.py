@@ -30,8 +30,6 @@ def _accept(name: str, value: Any, plugin: Entries) -> SearchSpace:
     return value
 
 
-# Everything imports this package, most of it for the checks: what is installed waits until it is
-# asked for (`safesweep.SEARCH_SPACES`, or any other of the dictionaries).
-extended_by_plugins("SEARCH_SPACES", SEARCH_SPACES, _accept, at_once=False)
+extended_by_plugins("SEARCH_SPACES", SEARCH_SPACES, _accept)
 
 __all__ = ["SEARCH_SPACES", "Hyperparameter", "SearchSpace"]

@@ -28,6 +28,9 @@ FLRP_SPACE = SearchSpace(
             "kl_coefficient", low=0.01, high=1.0, log=True, source="beta, eq. 11; not printed"
         ),
         Hyperparameter(
+            "shaping_weight", low=5e-4, high=1.0, log=True, source="eq. 13, which has 1"
+        ),
+        Hyperparameter(
             "reward_temperature",
             low=0.05,
             high=2.0,
@@ -90,6 +93,7 @@ FLRP_SPACE = SearchSpace(
         "q_temperature": 3.0,
         "v_temperature": 5.0,
         "kl_coefficient": 0.1,
+        "shaping_weight": 0.005,
         "reward_temperature": 1 / 3,
         "entropy_weight": 0.1,
         "entropy_floor": 0.0,

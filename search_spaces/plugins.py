@@ -92,20 +92,16 @@ def extended_by_plugins(
     entries: dict[str, Any],
     accept: Accept,
     changed: Callable[[], None] = lambda: None,
-    at_once: bool = True,
 ) -> None:
     """Let plugins extend a dictionary of the product, those loaded before and later ones.
 
     Args:
         dictionary: its name, one of DICTIONARIES.
         changed: called after each extension.
-        at_once: whether what is installed is loaded now, if it has not been.
 
     Raises:
-        InvalidInput: a plugin that is loaded, or installed, does not fit.
+        InvalidInput: a plugin that is loaded does not fit.
     """
-    if at_once:
-        load_installed_plugins()
     with _LOCK:
         registry = _REGISTRIES[dictionary] = _Registry(entries, accept, changed)
         for plugin in _PLUGINS:
@@ -129,7 +125,9 @@ def load_plugin(name: str, text: str | None = None) -> Plugin:
 
 
 def load_plugins(plugins: Iterable[str | PluginSource]) -> None:
-    """Load several, given by name or as `plugin_sources` gives them; see `load_plugin`."""
+    """Load what is installed, and several that are given by name or as `plugin_sources` gives them;
+    see `load_plugin`."""
+    load_installed_plugins()
     for plugin in plugins:
         load_plugin(*([plugin] if isinstance(plugin, str) else plugin))
 
@@ -159,7 +157,8 @@ def plugins_forgotten_after() -> Iterator[None]:
 
 
 def load_installed_plugins() -> None:
-    """Load the plugins of installed packages, once.
+    """Load the plugins of installed packages, once: when something is looked up and not when a
+    dictionary is imported, in the midst of which a plugin could not import what it builds on.
 
     Raises:
         InvalidInput: one does not fit; names the package.

@@ -29,9 +29,9 @@ SAFEFQL_SPACE = SearchSpace(
         ),
         Hyperparameter("normalize_q", choices=(True, False), source="FQL; public code has both"),
         Hyperparameter(
-            "conformal_level", low=0.02, high=0.3, log=True, source="delta, section 3; not printed"
+            "conformal_level", low=0.02, high=0.3, log=True, source="section 3; not printed"
         ),
-        Hyperparameter("calibration_window", choices=(0, 5, 10, 25), source="ours"),
+        Hyperparameter("calibration_window", choices=(5, 10, 25, 50, 100), source="ours"),
         Hyperparameter("flow_steps", choices=(5, 10, 20), source="FQL has 10"),
         Hyperparameter(
             "safety_backup",
@@ -47,7 +47,7 @@ SAFEFQL_SPACE = SearchSpace(
         "safety_weight": 1.0,
         "normalize_q": True,
         "conformal_level": 0.1,
-        "calibration_window": 10,
+        "calibration_window": 50,
         "flow_steps": 10,
         "safety_backup": "reachability",
     },

@@ -105,8 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        if arguments.plugin:
-            load_plugins(arguments.plugin)
+        load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))
         sys.stdout.flush()

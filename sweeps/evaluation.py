@@ -11,14 +11,12 @@ the runs of the task that the store holds; else a default.
 
 import csv
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-import yaml
-
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.store.recorded_sweep import read_recorded_sweep
 
 NOISE_SHARE = 0.1
 """What episodes may add to the variance between seeds, as a share of it."""
@@ -54,7 +52,8 @@ def with_episodes(
     """
     if spec.evaluate_episodes is not None:
         return spec, []
-    begun = _as_begun(previous_spec)
+    recorded = read_recorded_sweep(previous_spec)
+    begun = recorded.episodes if recorded else {}
     chosen: dict[str, int] = {}
     lines = []
     for task in spec.tasks:
@@ -112,16 +111,6 @@ def _wanted(variance: Variance) -> float:
     if variance.between <= 0:
         return math.inf
     return float(math.ceil(variance.within / (NOISE_SHARE * variance.between)))
-
-
-def _as_begun(previous_spec: str | None) -> Mapping[str, int]:
-    """What an earlier launch recorded, by task."""
-    recorded = yaml.safe_load(previous_spec or "{}")
-    episodes = (recorded.get("evaluate") or {}).get("episodes")
-    if isinstance(episodes, dict):
-        return episodes
-    tasks = recorded.get("tasks") or []
-    return dict.fromkeys(tasks, episodes) if isinstance(episodes, int) else {}
 
 
 @cache

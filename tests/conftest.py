@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 
 from safesweep.trainables.store.identity import config_id, run_id, trial_id
 from safesweep.trainables.store.writer import ResultWriter
@@ -25,11 +26,12 @@ WriteSweep = Callable[..., list[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray begin first and stay in one process: they mostly wait, and the other
-    processes have all the rest (`--dist loadgroup`)."""
+    """The tests of a file stay in one process, which sets up what they share once. Those that start
+    Ray begin first and stay in one process: they mostly wait, and the others have all the rest
+    (`--dist loadgroup --no-loadscope-reorder`)."""
     for item in items:
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        started = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if started else item.nodeid.split("::")[0]))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
@@ -45,17 +47,31 @@ def _scores(config: Mapping[str, Any], seed: int, step: int) -> tuple[float, lis
     return 100 * level + seed, [20 * (level - 0.5) + episode for episode in (0.0, 1.0, 2.0, 3.0)]
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all processes of a test run share, filled by the first that asks for it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(folder.with_suffix(".lock")):
+        made = folder.with_suffix(".made")
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def boat_datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small dataset of each of the two boats, by task."""
-    return fixture_store.make_datasets(tmp_path_factory.mktemp("boats"))
+    folder = _made_once(tmp_path_factory, "boats", fixture_store.make_datasets)
+    return fixture_store.dataset_paths(folder)
 
 
 @pytest.fixture(scope="session")
 def full_store(tmp_path_factory: pytest.TempPathFactory, boat_datasets: dict[str, Path]) -> Path:
     """A store of everything that a store may hold (`tests.fixture_store`); not to be changed."""
-    folder = tmp_path_factory.mktemp("full") / "store"
-    return fixture_store.make_store(folder, boat_datasets)
+    return _made_once(
+        tmp_path_factory, "full", lambda folder: fixture_store.make_store(folder, boat_datasets)
+    )
 
 
 @pytest.fixture
@@ -85,6 +101,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
         scores: Callable[[Mapping[str, Any], int, int], tuple[float, list[float]]] = _scores,
         metrics: Callable[[Mapping[str, Any], int], Mapping[str, float]] | None = None,
         statuses: Mapping[int, str] | None = None,
+        errors: Mapping[int, str] | None = None,
         also: Sequence[str] = (),
         storage: Path | None = None,
     ) -> list[str]:
@@ -114,7 +131,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
                         "code_version": "0",
                         "started_at": moment,
                         "finished_at": moment,
-                        "error": _REASONS.get(status),
+                        "error": (errors or {}).get(seed, _REASONS.get(status)),
                         "config": dict(config),
                     }
                 )

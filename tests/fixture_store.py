@@ -6,6 +6,7 @@ without Ray.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
 from safesweep.trainables.store.imports import import_evaluations
 from safesweep.trainables.store.writer import ResultWriter
-from safesweep.trainables.tasks.registry import get_task
+from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.training.trial import Trial
 
 TASKS = ("BoatNavigation-v0", "BoatNavigationHard-v0")
@@ -61,12 +62,21 @@ SWEEPS: dict[str, dict[str, Any]] = {
 Ending = Callable[[Trial, int], None]
 
 
-def make_datasets(folder: Path, episodes: int = 3) -> dict[str, Path]:
+def dataset_paths(folder: Path) -> dict[str, Path]:
+    """Where `make_datasets` puts the dataset of each boat."""
+    return {task: folder / f"{task}.hdf5" for task in TASKS}
+
+
+def make_datasets(folder: Path) -> None:
     """A small dataset for each of the two boats."""
-    paths = {task: folder / f"{task}.hdf5" for task in TASKS}
-    for task, path in paths.items():
-        collect_dataset(get_task(task), episodes=episodes, path=path)
-    return paths
+    folder.mkdir(exist_ok=True)
+    for task, path in dataset_paths(folder).items():
+        collect_dataset(get_task(task), episodes=3, path=path)
+
+
+def short_task(name: str) -> Task:
+    """A task of short episodes, which otherwise most of a small training's time goes into."""
+    return replace(get_task(name), horizon=20)
 
 
 def make_store(storage: Path, paths: Mapping[str, Path]) -> Path:
@@ -148,9 +158,9 @@ def train_trial(
     dataset: Dataset,
     ending: Ending | None = None,
 ) -> None:
-    """Train one population, as a worker does."""
+    """Train one population, as a worker does, and evaluate it in short episodes."""
     request = planned.request(spec, writer.storage, gpu=0)
-    trial = Trial(request, get_task(planned.task), dataset, writer)
+    trial = Trial(request, short_task(planned.task), dataset, writer)
     while not trial.done:
         trial.advance()
         if ending is not None and not trial.done:

@@ -114,7 +114,8 @@ def test_more_seeds_join_the_old_rows(copy: Path, datasets: dict[str, Dataset]) 
     assert len(store.runs(sweep="bc-both")) == 12
     assert store.incomplete(thorough=True).empty
     columns = [name for name in before if name.startswith("hp_")]
-    assert [name for name in after if name.startswith("hp_")] == columns
+    # Methods may have had hyperparameters added since, which only the new rows have.
+    assert [name for name in after if name in columns] == columns
     # A configuration has the same values in the old layout and in the new one.
     assert after["memory_splits"].notna().sum() == len(after[after["sweep"] != "elsewhere"])
     assert len(store.runs(memory_splits=0, sweep="bc-both")) == 12

@@ -44,6 +44,13 @@ def answer(store: ResultStore, beginning: str) -> pandas.DataFrame:
     return store.sql(query)
 
 
+def test_examples_import_from_the_door() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    imported = [line for block in blocks for line in block.splitlines() if "import" in line]
+    assert any(line.startswith("from safesweep import") for line in imported)
+    assert not [line for line in imported if "safesweep." in line]
+
+
 def test_there_are_ten() -> None:
     assert len(QUESTIONS) == 10
 

@@ -58,7 +58,9 @@ def sweep_content(
     results = read_results(store, sweep, choice)
     runs = results.runs
     seconds = float(runs[["train_seconds", "evaluate_seconds"]].sum().sum())
-    troubled = runs[~runs["status"].isin(["completed"])].sort_values(["status", "run_id"])
+    # A run that completed may have something to say too: that its feasible set was empty.
+    troubled = runs[(runs["status"] != "completed") | runs["error"].notna()]
+    troubled = troubled.sort_values(["status", "run_id"])
     columns = ["run_id", "task", "seed", "status", "steps", "error", "traceback"]
     return {
         "kind": "sweep",

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import yaml
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
 from safesweep.trainables.store.reader import StoreReader
+from safesweep.trainables.store.recorded_sweep import read_recorded_sweep
 from safesweep.trainables.store.scores import CONSTRAINTS, OBJECTIVES
 
 MAXIMIZE = "normalized_reward"
@@ -67,16 +65,15 @@ def goal_of_sweep(store: StoreReader, sweep: str) -> SweepGoal | None:
         InvalidInput: the store does not know the sweep.
     """
     plans = store.sweeps(columns=["spec"], sweep=sweep)
-    content: Any = yaml.safe_load(plans.iloc[-1]["spec"]) if len(plans) else None
-    if not isinstance(content, Mapping) or not {"algorithm", "tasks"} <= set(content):
+    recorded = read_recorded_sweep(plans.iloc[-1]["spec"] if len(plans) else None)
+    if recorded is None:
         return None
-    objective = content.get("objective") or {}
-    limits = objective.get("subject_to", SUBJECT_TO) or {}
+    limits = recorded.objective.get("subject_to", SUBJECT_TO) or {}
     goal = Goal(
-        objective.get("maximize", MAXIMIZE), {name: float(value) for name, value in limits.items()}
+        recorded.objective.get("maximize", MAXIMIZE),
+        {name: float(value) for name, value in limits.items()},
     )
-    limit = content.get("cost_limit")
-    return SweepGoal(goal, None if limit is None else float(limit))
+    return SweepGoal(goal, recorded.cost_limit)
 
 
 def parse_limits(texts: list[str]) -> dict[str, float]:

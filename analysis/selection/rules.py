@@ -20,7 +20,12 @@ from safesweep.analysis.selection.bounds import (
     seeds_needed,
     violation_upper_bound,
 )
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins, fault
+from safesweep.search_spaces.plugins import (
+    Entries,
+    extended_by_plugins,
+    fault,
+    load_installed_plugins,
+)
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.store.scores import (
     rounded,
@@ -131,6 +136,8 @@ def find_rule(name: str) -> Rule:
     Raises:
         InvalidInput: there is none; names the nearest.
     """
+    if name not in RULES:
+        load_installed_plugins()
     try:
         return RULES[require_choice("rule", name, RULES)]
     except InvalidInput as problem:

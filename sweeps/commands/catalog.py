@@ -42,7 +42,7 @@ def print_algorithms(arguments: argparse.Namespace) -> int:
         {
             "algorithm": name,
             "description": (method.__doc__ or "").strip().splitlines()[0],
-            "policies": ", ".join(method.policies),
+            "policies": ", ".join((*method.policies, *method.further_policies)),
             "hyperparameters": len(method.config_class.field_names()),
             "searched": len(SEARCH_SPACES[name].entries) if name in SEARCH_SPACES else 0,
         }

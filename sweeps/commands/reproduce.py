@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice, shown
 from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -52,6 +52,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="also write one page of all figures and verdicts there, with the remarks on claims "
         "that it finds in FOLDER/remarks.csv",
     )
+    parser.add_argument(
+        "--data",
+        metavar="FILE.zip",
+        help="also write the tables behind the figures, the printed numbers beside ours, and the "
+        "claims, as CSV in one archive",
+    )
     parser.add_argument("--list", action="store_true", help="list the ablations and their claims")
     parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
     add_storage_option(parser)
@@ -71,6 +77,8 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     if not arguments.ids:
         raise InvalidInput("reproduce: name an ablation (--list shows them), or all")
     require_choice("scale", arguments.scale, SCALES)
+    if arguments.data and Path(arguments.data).suffix != ".zip":
+        raise InvalidInput(f"data: {shown(arguments.data)} is not allowed; it must end in .zip")
     names = list(ABLATIONS) if arguments.ids == ["all"] else arguments.ids
     ablations = [find_ablation(name) for name in names]
     try:
@@ -115,6 +123,11 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
         _report_scorecard(findings, arguments)
     if arguments.page:
         _write_page(done, store, remarks, arguments)
+    if arguments.data:
+        from safesweep.analysis.scorecard import write_data
+
+        count = write_data(done, Path(arguments.data).expanduser())
+        say(f"reproduce: {count} tables in {arguments.data}")
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
 
@@ -260,6 +273,8 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
         words.append("--figure-only")
     if arguments.page:
         words += ["--page", arguments.page]
+    if arguments.data:
+        words += ["--data", arguments.data]
     return shlex.join(words)
 
 
@@ -325,6 +340,9 @@ def _print_readable(reproduction: "Reproduction") -> None:
     if reproduction.missing:
         count, first = len(reproduction.missing), reproduction.missing[0]
         say(f"{ablation.id}: {count} runs are not completed, the first: {first}")
+    if reproduction.degenerate:
+        count, first = len(reproduction.degenerate), reproduction.degenerate[0]
+        say(f"{ablation.id}: {count} runs degenerated, the first: {first} (`show` says how)")
     for path in reproduction.paths:
         print(path)
 

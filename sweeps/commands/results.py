@@ -246,6 +246,10 @@ def print_sweep(arguments: argparse.Namespace) -> int:
         if not ended.empty:
             print()
             print_table(ended[columns].sort_values(["steps", "run_id"]))
+    degenerate = runs[(runs["status"] == "completed") & runs["error"].notna()]
+    if not degenerate.empty:
+        print(f"\n{len(degenerate):,} completed runs degenerated:")
+        print_table(degenerate[columns].sort_values(["steps", "run_id"]))
     return 0
 
 

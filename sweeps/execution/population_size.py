@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import yaml
-
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.store.recorded_sweep import read_recorded_sweep
 from safesweep.trainables.tasks.processors import usable_cpus
 
 if TYPE_CHECKING:
@@ -55,8 +54,10 @@ def calibrate(
 
 def as_begun(spec: SweepSpec, previous_spec: str | None) -> SweepSpec:
     """The sweep with the number that an earlier launch recorded; unchanged where none did."""
-    earlier = yaml.safe_load(previous_spec or "{}").get("configs_per_trial")
-    return _with(spec, earlier) if spec.auto_population and isinstance(earlier, int) else spec
+    recorded = read_recorded_sweep(previous_spec)
+    if recorded is None or recorded.configs_per_trial is None or not spec.auto_population:
+        return spec
+    return _with(spec, recorded.configs_per_trial)
 
 
 def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:

@@ -181,15 +181,14 @@ class MethodTaskPlan:
         from safesweep.trainables.tasks.registry import get_task
 
         resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
+        task = get_task(self.task)
         return identity.config_id(
             self.algorithm,
             config,
-            self.task,
+            task.identity,
             self.dataset_id,
             self.spec.steps if steps is None else steps,
-            resolved.cost_limit_in_identity(
-                self.spec.cost_limit_of(self.task), get_task(self.task).cost_limits
-            ),
+            resolved.cost_limit_in_identity(self.spec.cost_limit_of(self.task), task.cost_limits),
         )
 
     @cached_property

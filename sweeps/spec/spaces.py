@@ -2,7 +2,7 @@
 method's configuration and brought under its canonical names."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,15 @@ def method_class(algorithm: str) -> "type[Method]":
 class MethodSpace:
     """One method's hyperparameters in a sweep: what is fixed and what is searched.
 
-    `given` is the file's `space`, or None for the registered one. Nothing is checked before it is
+    `given` is the file's `space`, or None for the registered one; `settings` are what stands, by
+    full names, where the file says nothing, instead of defaults. Nothing is checked before it is
     asked for: `check_fixed` and `space` raise InvalidInput with all that is wrong.
     """
 
     algorithm: str
     fixed: Mapping[str, Any]
     given: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config_class(self) -> "type[MethodConfig]":
@@ -53,7 +55,7 @@ class MethodSpace:
             InvalidInput: a value that the method does not allow.
         """
         fixed = {self.config_class.canonical_name(key): value for key, value in self.fixed.items()}
-        return self.config_class.resolve({**fixed, **parameters}).to_dict()
+        return self.config_class.resolve({**self.settings, **fixed, **parameters}).to_dict()
 
     def check_fixed(self) -> None:
         """Raise an InvalidInput with whatever is wrong with the fixed values."""
@@ -78,7 +80,7 @@ class MethodSpace:
         for given in self.fixed:
             self._name(given, named, "fixed.")
         problems, entries = Problems(), []
-        description = {field["name"]: field for field in self.config_class.describe()}
+        description = {entry["name"]: entry for entry in self.config_class.describe()}
         for given, content in self.given.items():
             with problems.collected("space."):
                 name = self._name(given, named, "space.")
@@ -88,8 +90,8 @@ class MethodSpace:
                 entries.append(entry)
         problems.check()
         space = SearchSpace(self.algorithm, entries)
-        paper = self.config_class.resolve({}).to_dict()
-        start = {name: paper[name] for name in space.entries}
+        defaults = self.config_class.resolve(self.settings).to_dict()
+        start = {name: defaults[name] for name in space.entries}
         return SearchSpace(self.algorithm, entries, start) if space.contains(start) else space
 
     def check_search(self, method: str, points: Sequence[Mapping[str, Any]]) -> None:
@@ -189,13 +191,18 @@ class MethodSpace:
         if self.algorithm not in SEARCH_SPACES:
             raise InvalidInput(f"space: none is registered for {self.algorithm}; give one")
         fixed = {self.config_class.canonical_name(key) for key in self.fixed}
-        return _without_fixed(SEARCH_SPACES[self.algorithm], self.resolve({}), fixed)
+        registered = SEARCH_SPACES[self.algorithm]
+        return _without_fixed(registered, self.resolve({}), fixed, self.settings)
 
 
 def _without_fixed(
-    registered: SearchSpace, values: Mapping[str, Value], fixed: Collection[str]
+    registered: SearchSpace,
+    values: Mapping[str, Value],
+    fixed: Collection[str],
+    settings: Mapping[str, Value],
 ) -> SearchSpace:
-    """The registered space less the fixed entries and those that they switch off."""
+    """The registered space less the fixed entries and those that they switch off; it starts at the
+    settings where it holds them."""
     kept: dict[str, Hyperparameter] = {}
     for name, entry in registered.entries.items():
         parent = entry.when[0] if entry.when else None
@@ -207,6 +214,11 @@ def _without_fixed(
         elif parent is None or parent in kept:
             kept[name] = entry
     start = {name: value for name, value in registered.defaults.items() if name in kept}
+    start |= {
+        name: value
+        for name, value in settings.items()
+        if name in start and kept[name].contains(value)
+    }
     return SearchSpace(registered.algorithm, list(kept.values()), start)
 
 

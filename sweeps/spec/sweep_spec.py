@@ -188,6 +188,9 @@ class SweepSpec(Section, validate_default=True):
     """Configurations that share one population; auto: as many as train fastest."""
     search: Annotated[SearchOptions, _or_empty(SearchOptions)] = SearchOptions()
     """How configurations are chosen."""
+    settings: Literal["paper", "public"] | None = None
+    """What stands where neither fixed nor space says otherwise, instead of the methods' defaults:
+    what a method's paper prints for the task, or its authors' code has."""
     fixed: Annotated[dict[str, Any], _or_empty(dict[str, Any])] = {}
     """Hyperparameters that all runs share, and their values."""
     methods: Annotated[dict[str, MethodOptions], _or_empty(dict[str, MethodOptions])] = {}
@@ -289,6 +292,16 @@ class SweepSpec(Section, validate_default=True):
         problems.check()
         return search.model_copy(update={"parallel": parallel, "points": points or None})
 
+    @field_validator("settings")
+    @classmethod
+    def _one_for_all_tasks(cls, settings: str | None, info: ValidationInfo) -> str | None:
+        problems = Problems()
+        for algorithm in info.data.get("algorithms", ()):
+            with problems.collected():
+                printed_for_tasks(algorithm, info.data.get("tasks", ()), settings)
+        problems.check()
+        return settings
+
     @field_validator("fixed")
     @classmethod
     def _fixed_in_every_method(cls, fixed: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
@@ -329,7 +342,8 @@ class SweepSpec(Section, validate_default=True):
             return space
         for algorithm in valid.get("algorithms", ()):
             own = valid["methods"].get(algorithm, MethodOptions())
-            method = _method_space(algorithm, valid.get("fixed", {}), own, space)
+            printed = printed_for_tasks(algorithm, valid.get("tasks", ()), valid.get("settings"))
+            method = _method_space(algorithm, valid.get("fixed", {}), own, space, printed)
             with problems.collected("" if own.space is None else f"methods.{algorithm}."):
                 if method.space and "fixed" in valid and "search" in valid:
                     method.check_search(valid["search"].method, valid["search"].points or ())
@@ -369,6 +383,7 @@ class SweepSpec(Section, validate_default=True):
                 valid["fixed"],
                 valid["methods"].get(algorithm, MethodOptions()),
                 valid["space"],
+                printed_for_tasks(algorithm, valid["tasks"], valid.get("settings")),
             ).steps_without_policy(valid["tasks"][0], steps)
             for algorithm in valid["algorithms"]
         )
@@ -423,7 +438,7 @@ class SweepSpec(Section, validate_default=True):
         """The complete sweep file, defaults included; `from_mapping` reads it back."""
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
-        unsaid = [key for key in ("space", "early_stopping") if content[key] is None]
+        unsaid = [key for key in ("settings", "space", "early_stopping") if content[key] is None]
         unsaid += [key for key in ("plugins", "methods") if not content[key]]
         for own in content["methods"].values():
             if own["space"] is None:
@@ -540,7 +555,11 @@ class SweepSpec(Section, validate_default=True):
     def _methods(self) -> dict[str, MethodSpace]:
         return {
             name: _method_space(
-                name, self.fixed, self.methods.get(name, MethodOptions()), self.space
+                name,
+                self.fixed,
+                self.methods.get(name, MethodOptions()),
+                self.space,
+                printed_for_tasks(name, self.tasks, self.settings),
             )
             for name in self.algorithms
         }
@@ -551,6 +570,7 @@ def _method_space(
     fixed: Mapping[str, Any],
     own: MethodOptions,
     space: Mapping[str, Any] | None,
+    printed: Mapping[str, Any],
 ) -> MethodSpace:
     """A method's hyperparameters in a sweep: what it has of its own goes before what all share,
     and leaves the space that all share."""
@@ -565,7 +585,32 @@ def _method_space(
         return {key: value for key, value in values.items() if key not in spellings}
 
     given = without_own(space) if own.space is None and space is not None else own.space
-    return MethodSpace(algorithm, {**without_own(fixed), **own.fixed}, given)
+    return MethodSpace(algorithm, {**without_own(fixed), **own.fixed}, given, printed)
+
+
+def printed_for_tasks(
+    algorithm: str, tasks: Sequence[str], settings: str | None
+) -> Mapping[str, Any]:
+    """The printed settings of a method on the tasks of a sweep; nothing without `settings`.
+
+    Raises:
+        InvalidInput: nothing is known of the method, or tasks have different settings.
+    """
+    if settings is None or not tasks:
+        return {}
+    from safesweep.trainables.methods.paper_settings import printed_settings
+
+    first, *others = tasks
+    printed = printed_settings(algorithm, first, settings).values
+    for task in others:
+        own = printed_settings(algorithm, task, settings).values
+        names = sorted(n for n in printed.keys() | own.keys() if printed.get(n) != own.get(n))
+        if names:
+            raise InvalidInput(
+                f"settings: {settings!r} has another {', '.join(names)} of {algorithm} on {task} "
+                f"than on {first}; they need sweeps of their own"
+            )
+    return printed
 
 
 def _load_plugins(value: object) -> None:
@@ -574,8 +619,9 @@ def _load_plugins(value: object) -> None:
     Raises:
         InvalidInput: they are no names, or one cannot be loaded.
     """
-    from safesweep.search_spaces.plugins import load_plugin
+    from safesweep.search_spaces.plugins import load_installed_plugins, load_plugin
 
+    load_installed_plugins()
     if value is not None and value != () and value != []:
         _each("plugins", value, lambda name: load_plugin(name).source.name)
 

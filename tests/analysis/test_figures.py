@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
 from matplotlib.figure import Figure
@@ -8,6 +9,8 @@ from matplotlib.image import imread
 from safesweep.analysis.figures import (
     BLUE,
     METHOD_STYLES,
+    ORANGE,
+    PIXELS_PER_INCH,
     draw_published,
     draw_series,
     figure_style,
@@ -77,6 +80,20 @@ def test_a_figure_is_saved_with_its_data_and_the_command(tmp_path: Path) -> None
     assert b"safesweep reproduce x" in paths[0].read_bytes()
     assert "safesweep reproduce x" in paths[1].read_text()
     pandas.testing.assert_frame_equal(pandas.read_csv(paths[2]), RESULTS)
+
+
+def test_an_image_keeps_its_colours_in_a_palette(tmp_path: Path) -> None:
+    with figure_style():
+        figure = Figure(figsize=(2, 2))
+        axes = figure.subplots()
+        axes.imshow(np.linspace(0, 1, 64).reshape(8, 8), cmap="viridis")
+        axes.plot([0, 7], [0, 7], color=ORANGE, linewidth=0.5)
+    png = save_figure(figure, tmp_path, "name", RESULTS, "command")[0]
+    figure.savefig(tmp_path / "whole.png", dpi=PIXELS_PER_INCH)
+    found, whole = imread(png)[..., :3], imread(tmp_path / "whole.png")[..., :3]
+    assert np.abs(found - whole).max() <= 16 / 255
+    assert png.stat().st_size < (tmp_path / "whole.png").stat().st_size
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) <= 256
 
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:

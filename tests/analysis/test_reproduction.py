@@ -8,7 +8,7 @@ import pytest
 
 from safesweep.analysis.ablations.engine.ablation import SCALES
 from safesweep.analysis.ablations.flrp import EXPECTILES, TABLE_8
-from safesweep.analysis.claims import CONTRADICTED, NOT_TESTED, SUPPORTED
+from safesweep.analysis.claims import ALL_TASKS, CONTRADICTED, NOT_TESTED, SUPPORTED
 from safesweep.analysis.reproduction import (
     ABLATIONS,
     find_ablation,
@@ -16,6 +16,7 @@ from safesweep.analysis.reproduction import (
     register_ablation,
     reproduce,
     unmeasured_runs,
+    with_degenerate,
 )
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
@@ -127,8 +128,8 @@ def test_an_ablation_is_drawn_compared_and_scored(small_store, tmp_path: Path) -
     assert len(data) == 15 * 5 + 15 * 2
     assert "loss/feasibility" not in set(data["metric"])
 
-    row = done.comparison.set_index(["task", "metric", "tau_h"]).loc[
-        ("OfflineCarRun-v0", "feasible_recall", 0.95)
+    row = done.comparison.set_index(["task", "metric", "setting"]).loc[
+        ("OfflineCarRun-v0", "feasible_recall", "0.95")
     ]
     assert row["ours"] == pytest.approx(0.8, abs=0.01)
     assert row["published"] == 0.85
@@ -140,6 +141,23 @@ def test_an_ablation_is_drawn_compared_and_scored(small_store, tmp_path: Path) -
     assert verdicts["sharper-on-ant-circle"] == {NOT_TESTED}
     assert verdicts["printed-recall-rises"] == {SUPPORTED}
     assert verdicts["printed-ant-needs-more"] == {CONTRADICTED}
+
+
+def test_remarks_say_how_many_runs_degenerated() -> None:
+    card = pandas.DataFrame(
+        [
+            ("results", "BallRun", "0.1 against 0.2"),
+            ("results", "CarRun", ""),
+            ("results", ALL_TASKS, ""),
+            ("print", "BallRun", "as printed"),
+        ],
+        columns=["about", "task", "remark"],
+    )
+    degenerate = pandas.DataFrame({"run_id": ["a", "b"], "task": ["BallRun", "BallRun"]})
+    assert with_degenerate(card, degenerate)["remark"].tolist() == [
+        "0.1 against 0.2; 2 of its runs degenerated", "", "2 of its runs degenerated", "as printed",
+    ]  # fmt: skip
+    assert with_degenerate(card, degenerate[:0]) is card
 
 
 def test_a_store_without_any_run_of_the_scale_is_one_line(small_store, tmp_path: Path) -> None:

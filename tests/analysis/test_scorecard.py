@@ -1,14 +1,20 @@
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from safesweep.analysis import scorecard
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.ablations.flrp import TABLE_8
 from safesweep.analysis.reproduction import Reproduction, reproduce
-from safesweep.analysis.scorecard import load_remarks, store_digest, unexplained, write_page
+from safesweep.analysis.scorecard import (
+    load_remarks,
+    store_digest,
+    unexplained,
+    write_data,
+    write_page,
+)
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from tests.analysis.ablations.conftest import write_ablation  # noqa: F401
@@ -35,11 +41,7 @@ def test_the_page_holds_figure_claims_and_remarks(
     command = "safesweep reproduce x --page y"
     paths = write_page([entry], store, load_remarks(page), page, command)
     assert all(path.is_file() for path in paths)
-    assert {path.name for path in paths} >= {
-        "README.md",
-        "flrp-table8-smoke.png",
-        "flrp-table8-smoke-claims.csv",
-    }
+    assert {path.name for path in paths} == {"README.md", "flrp-table8-smoke.png"}
     text = paths[0].read_text(encoding="utf-8")
     assert "Made by `safesweep reproduce x --page y` from a store of 10 completed runs" in text
     assert "![flrp-table8](flrp-table8-smoke.png)" in text
@@ -50,18 +52,24 @@ def test_the_page_holds_figure_claims_and_remarks(
     assert f"`{first}`" in text
 
 
-def test_large_data_stays_in_the_store(
-    done: tuple[Reproduction, ResultStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tables_are_one_archive_and_not_beside_the_page(
+    done: tuple[Reproduction, ResultStore], tmp_path: Path
 ) -> None:
     entry, store = done
     page = tmp_path / "page"
-    sizes = {path.name: path.stat().st_size for path in entry.paths if path.suffix == ".csv"}
-    monkeypatch.setattr(scorecard, "LARGEST_DATA", sizes["flrp-table8-smoke.csv"] - 1)
-    paths = write_page([entry], store, {}, page, "the command")
-    text = paths[0].read_text(encoding="utf-8")
-    assert "Data: figure (in the store), " in text
-    assert "flrp-table8-smoke.csv" not in {path.name for path in paths}
-    assert (page / "flrp-table8-smoke.png").is_file()
+    write_page([entry], store, {}, page, "the command")
+    assert sorted(path.name for path in page.iterdir()) == ["README.md", "flrp-table8-smoke.png"]
+    assert "--scale smoke --figure-only --data data.zip" in (page / "README.md").read_text()
+    assert write_data([entry], tmp_path / "new" / "data.zip") == 3
+    with zipfile.ZipFile(tmp_path / "new" / "data.zip") as archive:
+        for path in entry.paths:
+            if path.suffix == ".csv":
+                assert archive.read(path.name) == path.read_bytes()
+        assert len(archive.namelist()) == 3
+    write_data([entry], tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "new" / "data.zip").read_bytes()
+    with pytest.raises(InvalidInput, match=r"data: cannot write .*page'"):
+        write_data([entry], page)
 
 
 def test_claims_without_support_need_a_remark(done: tuple[Reproduction, ResultStore]) -> None:

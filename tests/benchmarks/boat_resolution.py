@@ -1,95 +1,143 @@
-"""Why methods that act step by step are not safe on the boat at small scale.
+"""What a critic of safety must tell an actor on the boats, and which data and signals let it.
 
-    python -m tests.benchmarks.boat_resolution [--steps 2000 8000]
+    python -m tests.benchmarks.boat_resolution [--steps 6000] [--exact-only]
 
-A step of the boat lasts 0.005 s, so that the best and the worst direction differ little in value.
-Two measurements, against the true value V of the boat's feasible set:
+Two measurements:
 
-* Regret of the direction that a trained safety critic prefers, where directions matter: how much
-  worse V is after following it for 0.1 s than after the best, as a share of the difference between
-  best and worst: SafeFQL's and FLRP's Q_h, LSPC's Q_c, and R2PAC's of a chunk of ten steps in that
-  direction. Beside them the same of a perceptron that is told the true value of the next state,
-  with nothing to bootstrap.
-* Cost of SafeFQL's actor trained as always, but on V itself a little ahead in the place of Q_h.
+* What a *perfect* critic is worth, by its signal h: the discounted reachability value
+  V = (1 - gamma) h + gamma max(h, min_a V') by dynamic programming, nothing learned. Where
+  directions matter, how much worse the true value is after 0.1 s in the direction that the critic
+  prefers than in the best, as a share of the difference between best and worst (the regret), and in
+  what share of these places the critic calls all directions the same. And the cost of gating with
+  it, which is what SafeFQL's actor is taught: to the goal where Q_h of that is at most a threshold,
+  else in the direction of the lowest Q_h.
+* What the lengths of the data's actions do to learned ones, on the coarse boat: SafeFQL on the data
+  as it is collected, whose actions fill [-1, 1]^2, and on the same motion with actions of length 1.
+  The cosine between the direction that Q_h prefers and the best one, by the length of the actions
+  that it is asked about, and the cost of the actor.
 """
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from safesweep import TASKS, load_dataset
 from safesweep.trainables.components.critics import evaluate_ensemble
-from safesweep.trainables.components.networks import hidden_sizes, init_mlp
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.methods.safefql import SafeFQL
 from safesweep.trainables.tasks import boat
-from safesweep.trainables.training.optimizer import adam_, differentiable, gradients_of, init_adam
 from tests.trainables.populations import make_population
 
-TASK = "BoatNavigation-v0"
+Array = npt.NDArray[np.floating[Any]]
+
+BOATS = ("BoatNavigation-v0", "BoatNavigationCoarse-v0")
+RESOLUTION = 0.04
+LOOK_AHEAD = 0.1
+EPISODES = 300
+ANGLES = np.arange(16) * np.pi / 8
+DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+
 SEEDS = (0, 1, 2)
-COMMON = {
+SETTINGS: dict[str, Any] = {
     "hidden_dim": 64,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "target_update_rate": 0.02,
+    "discount": 0.97,
+    "violation_signal": 5.0,
+    "safety_weight": 3.0,
+    "distillation_weight": 0.01,
+    "flow_steps": 5,
 }
-SETTINGS = {**COMMON, "violation_signal": 1.0, "flow_steps": 5}
-# Method -> its critic of safety, the steps that it judges at once, and its settings.
-CRITICS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "safefql": ("safety_q", 1, {**SETTINGS, "critic_share": 0.95}),
-    "flrp": ("feasibility_q", 1, {**COMMON, "violation_signal": 1.0, "latent_dim": 4}),
-    "lspc": ("cost_q", 1, {**COMMON, "expectile": 0.9, "latent_dim": 4}),
-    "r2pac": (
-        "safety_q",
-        10,
-        {**COMMON, "hidden_layers": 2, "chunk_length": 10, "discount": 0.98, "critic_share": 0.95},
-    ),
-}
-LOOK_AHEAD = 0.1
-DIRECTIONS = np.stack(
-    [np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)], axis=1
+LENGTHS = (1.0, 0.6, 0.2)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """h, a discount, and the threshold of the gate.
+
+    `violation` is h where there is cost, beside -1 elsewhere; None for the distance into the
+    obstacle, in metres.
+    """
+
+    name: str
+    violation: float | None
+    discount: float
+    threshold: float = 0.0
+
+    def of(self, margins: Array) -> Array:
+        """h of states with these safety margins."""
+        return margins if self.violation is None else np.where(margins > 0, self.violation, -1.0)
+
+
+SIGNALS = (
+    Signal("+1/-1, discount 0.97", 1.0, 0.97),
+    Signal("+5/-1, discount 0.97", 5.0, 0.97),
+    Signal("+5/-1, discount 0.99", 5.0, 0.99),
+    Signal("+25/-1, discount 0.99", 25.0, 0.99),
+    Signal("margin, discount 0.99", None, 0.99),
+    Signal("margin, discount 0.99, threshold -0.05", None, 0.99, -0.05),
+    Signal("margin, discount 0.99, threshold -0.1", None, 0.99, -0.1),
 )
 
 
-def true_value(states: Tensor) -> Tensor:
-    """V at states [B, 2], differentiable: bilinear on the grid of the true feasible set."""
-    truth = boat.true_feasible_set(TASK)
-    table = torch.as_tensor(truth.value, dtype=torch.float32)
-    low = torch.as_tensor(boat.LOW, dtype=torch.float32)
-    high = torch.as_tensor(boat.HIGH, dtype=torch.float32)
-    last = torch.tensor([side - 1 for side in table.shape])
-    place = (states - low) / (high - low) * last
-    corner = torch.minimum(place.detach().floor().clamp(min=0), last - 1)
-    share = (place - corner).clamp(0, 1)
-    index = (corner[:, 0] * table.shape[1] + corner[:, 1]).long()
-    flat = table.reshape(-1)
-    left = torch.lerp(flat[index], flat[index + 1], share[:, 1])
-    right = torch.lerp(flat[index + table.shape[1]], flat[index + table.shape[1] + 1], share[:, 1])
-    return torch.lerp(left, right, share[:, 0])
+class ExactCritic:
+    """The value of a signal on a grid; an action is held for some steps, h is exact in each."""
+
+    def __init__(self, task: str, signal: Signal) -> None:
+        self._task, self._signal = task, signal
+        sailed = boat.boat_of(task)
+        self._time_step = sailed.time_step
+        held = round(sailed.decision_seconds / sailed.time_step)
+        self._x, self._y, points = boat._grid(RESOLUTION)
+        signals = np.empty((held, len(DIRECTIONS), len(points)))
+        ends = []
+        for number, direction in enumerate(DIRECTIONS):
+            states = points
+            for step in range(held):
+                signals[step, number] = signal.of(boat.safety_margin(states, task))
+                states = boat.advance(
+                    states, np.broadcast_to(direction, states.shape), self._time_step
+                )
+            ends.append(boat._bilinear(states, self._x, self._y))
+        self._value = signals[0, 0]
+        for _ in range(1000):
+            following = np.stack([(self._value[at] * by).sum(axis=1) for at, by in ends])
+            for h in signals[::-1]:
+                following = _backup(h, following, signal.discount)
+            updated = following.min(axis=0)
+            change = float(np.abs(updated - self._value).max())
+            self._value = updated
+            if change < 1e-5:
+                break
+
+    def after(self, states: Array, directions: Array) -> Array:
+        """Q_h(s, a): [..., 2] and unit directions [..., 2] -> [...]."""
+        h = self._signal.of(boat.safety_margin(states, self._task))
+        moved = boat.advance(states, directions, self._time_step)
+        corners, weights = boat._bilinear(moved.reshape(-1, 2), self._x, self._y)
+        following = (self._value[corners] * weights).sum(axis=1).reshape(h.shape)
+        return _backup(h, following, self._signal.discount)
+
+    def of_all_directions(self, states: Array) -> Array:
+        """Q_h of every direction: [n, 2] -> [n, 16]."""
+        shape = (len(states), *DIRECTIONS.shape)
+        return self.after(
+            np.broadcast_to(states[:, None], shape), np.broadcast_to(DIRECTIONS, shape)
+        )
 
 
-class TrulyInformedSafeFQL(SafeFQL):
-    """SafeFQL whose actor is told V, `LOOK_AHEAD` seconds after its action, less a margin."""
-
-    name = "safefql"
-    margin = 0.1
-
-    def action_safety(self, params: object, observations: Tensor, actions: Tensor) -> Tensor:
-        direction = actions / (actions.norm(dim=-1, keepdim=True) + 1e-6)
-        current = 2.0 - 0.5 * observations[:, 1].square()
-        drift = torch.stack([current, torch.zeros_like(current)], dim=-1)
-        return true_value(observations + LOOK_AHEAD * (direction + drift)) + self.margin
+def _backup(h: Array, following: Array, discount: float) -> Array:
+    return (1 - discount) * h + discount * np.maximum(h, following)
 
 
-def places_where_directions_matter() -> tuple[np.ndarray, np.ndarray]:
-    """States [n, 2] near the obstacles, and V [n, 16] after each direction."""
-    truth = boat.true_feasible_set(TASK)
+def places_where_directions_matter(task: str) -> tuple[Array, Array]:
+    """States [n, 2] near the obstacles, and the true value [n, 16] after each direction."""
+    truth = boat.true_feasible_set(task)
     states = np.random.default_rng(0).uniform(boat.LOW, boat.HIGH, (20_000, 2))
     value = truth.value_at(states)
     states = states[(value > -0.4) & (value < -0.02)]
@@ -104,99 +152,95 @@ def places_where_directions_matter() -> tuple[np.ndarray, np.ndarray]:
     return states[matters], after[matters]
 
 
-def regret(
-    layers: Sequence[dict[str, Tensor]], states: np.ndarray, after: np.ndarray, repeats: int = 1
-) -> float:
-    """Mean regret of the direction, kept for `repeats` steps, with the lowest value of an
-    ensemble's largest."""
-    observations = torch.as_tensor(states, dtype=torch.float32)
-    with torch.no_grad():
-        values = torch.stack(
-            [
-                evaluate_ensemble(
-                    list(layers),
-                    observations,
-                    torch.as_tensor(d, dtype=torch.float32).repeat(len(states), repeats),
-                ).amax(0)
-                for d in DIRECTIONS
-            ],
-            dim=1,
-        ).numpy()
+def regret(values: Array, after: Array) -> float:
+    """Mean regret of the direction of the lowest value, both [n, 16]."""
     chosen = after[np.arange(len(after)), values.argmin(1)]
     return float(((chosen - after.min(1)) / (after.max(1) - after.min(1))).mean())
 
 
-def trained_regret(dataset: Dataset, method: str, steps: Sequence[int]) -> list[float]:
-    """Regret of a method's critic of safety after each number of steps, mean of the seeds."""
-    critic, repeats, settings = CRITICS[method]
-    config = ALGORITHMS[method].config_class.resolve(settings)
+def gated_cost(task: str, critic: ExactCritic, threshold: float) -> float:
+    """Mean episode cost of heading for the goal where the critic allows it."""
+    boats = boat.BoatEnvironment(task, boat.spread_starts(EPISODES, 1, task))
+    total = np.zeros(EPISODES)
+    for _ in range(boat.boat_of(task).horizon):
+        states = boats.states
+        goal = boat.unit_actions(boat.GOAL - states)
+        safest = DIRECTIONS[critic.of_all_directions(states).argmin(1)]
+        allowed = critic.after(states, goal) <= threshold
+        _, _, costs = boats.step(np.where(allowed[:, None], goal, safest))
+        total += costs
+    return float(total.mean())
+
+
+def print_exact_critics(task: str) -> None:
+    """A line for each signal."""
+    states, after = places_where_directions_matter(task)
+    chance = ((after.mean(1) - after.min(1)) / (after.max(1) - after.min(1))).mean()
+    print(f"{task}: regret of a random direction {chance:.2f}; of perfect critics by their signal")
+    for signal in SIGNALS:
+        critic = ExactCritic(task, signal)
+        values = critic.of_all_directions(states)
+        spread = values.max(1) - values.min(1)
+        same = float((spread < 1e-3 * (values.max() - values.min())).mean())
+        cost = gated_cost(task, critic, signal.threshold)
+        print(
+            f"  {signal.name}: regret {regret(values, after):.2f}, all directions the same in "
+            f"{same:.0%}, cost of gating {cost:.2f}",
+            flush=True,
+        )
+
+
+def on_the_circle(dataset: Dataset) -> Dataset:
+    """The same motion with actions of length 1."""
+    return replace(dataset, actions=boat.unit_actions(dataset.actions).astype(np.float32))
+
+
+def print_learned_critics(dataset: Dataset, name: str, steps: int) -> None:
+    """Cosines of SafeFQL's critic by the length of actions, and the cost of its actor."""
+    task = TASKS[BOATS[1]]
+    config = ALGORITHMS["safefql"].config_class.resolve(SETTINGS)
     population = make_population(
-        ALGORITHMS[method], [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 2 * max(steps), 1.0
+        ALGORITHMS["safefql"], [config] * len(SEEDS), SEEDS, task, dataset, steps, task.cost_limit
     )
-    places, found = places_where_directions_matter(), []
-    for step in steps:
-        population.advance(step)
-        states = [population.member_state(member) for member in range(len(SEEDS))]
-        regrets = [regret(state["params"][critic], *places, repeats) for state in states]
-        found.append(float(np.mean(regrets)))
-    return found
-
-
-def told_regret(dataset: Dataset, steps: Sequence[int]) -> list[float]:
-    """The same of perceptrons of that size, fitted to a function of the next state's true V."""
-    truth = boat.true_feasible_set(TASK)
-    target = torch.as_tensor(
-        2 / (1 + np.exp(-8 * truth.value_at(dataset.next_observations))) - 1, dtype=torch.float32
-    )
-    pairs = [torch.as_tensor(column) for column in (dataset.observations, dataset.actions)]
-    places = places_where_directions_matter()
-    found = np.zeros((len(SEEDS), len(steps)))
-    for row, seed in enumerate(SEEDS):
-        generator = torch.Generator().manual_seed(seed)
-        networks = {"q": init_mlp(generator, hidden_sizes(4, 64, 2, 1), ensemble=2)}
-        optimizer = init_adam(networks)
-        for step in range(1, max(steps) + 1):
-            rows = torch.randint(len(target), (256,), generator=generator)
-            traced = differentiable(networks)
-            error = evaluate_ensemble(traced["q"], pairs[0][rows], pairs[1][rows]) - target[rows]
-            gradients = gradients_of(error.square().mean(-1).sum(), traced)
+    population.advance(steps)
+    states, after = places_where_directions_matter(task.name)
+    best = ANGLES[after.argmin(1)]
+    observations = torch.as_tensor(states, dtype=torch.float32)
+    cosines = np.empty((len(SEEDS), len(LENGTHS)))
+    for member in range(len(SEEDS)):
+        layers = population.member_state(member)["params"]["safety_q"]
+        for column, length in enumerate(LENGTHS):
+            asked = torch.as_tensor(length * DIRECTIONS, dtype=torch.float32)
             with torch.no_grad():
-                adam_(networks, gradients, optimizer, torch.tensor(1e-3))
-            if step in steps:
-                found[row, list(steps).index(step)] = regret(networks["q"], *places)
-    return [float(value) for value in found.mean(0)]
-
-
-def informed_cost(dataset: Dataset, safety_weight: float) -> list[float]:
-    """Cost of the actor that is told V, 100 episodes a seed."""
-    config = SafeFQL.config_class.resolve({**SETTINGS, "safety_weight": safety_weight})
-    population = make_population(
-        TrulyInformedSafeFQL, [config] * len(SEEDS), SEEDS, TASKS[TASK], dataset, 3000, 1.0
+                values = [
+                    evaluate_ensemble(layers, observations, one.repeat(len(states), 1)).amax(0)
+                    for one in asked
+                ]
+            preferred = ANGLES[torch.stack(values).argmin(0).numpy()]
+            cosines[member, column] = np.cos(preferred - best).mean()
+    costs = population.evaluate("safefql", EPISODES).cost_returns.mean(1)
+    shown = ", ".join(
+        f"{cosine:+.2f} at length {length:g}"
+        for cosine, length in zip(cosines.mean(0), LENGTHS, strict=True)
     )
-    population.advance(3000)
-    return [float(cost) for cost in population.evaluate("safefql", 100).cost_returns.mean(1)]
+    spread = ", ".join(f"{cost:.2f}" for cost in costs)
+    print(f"  actions {name}: cosine {shown}; the actor's cost {spread}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, nargs="+", default=[2000, 8000])
-    steps = sorted(parser.parse_args().steps)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--exact-only", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = load_dataset(TASK)
-    _, after = places_where_directions_matter()
-    chance = ((after.mean(1) - after.min(1)) / (after.max(1) - after.min(1))).mean()
-    print(f"regret of a random direction: {chance:.2f}")
-    critics = {f"the critic of {name}": trained_regret(dataset, name, steps) for name in CRITICS}
-    told = {"a perceptron that is told the true value": told_regret(dataset, steps)}
-    for name, found in (critics | told).items():
-        values = ", ".join(
-            f"{value:.2f} after {step:,} steps" for step, value in zip(steps, found, strict=True)
-        )
-        print(f"regret of {name}: {values}")
-    for weight in (1.0, 100.0):
-        costs = informed_cost(dataset, weight)
-        spread = ", ".join(f"{cost:.2f}" for cost in costs)
-        print(f"cost of an actor told V, safety_weight {weight:g}: {np.mean(costs):.2f} ({spread})")
+    for task in BOATS:
+        print_exact_critics(task)
+    if arguments.exact_only:
+        return
+    dataset = load_dataset(BOATS[1], "collect")
+    print(f"{BOATS[1]}: SafeFQL's critic after {arguments.steps:,} steps, by the data's actions")
+    print_learned_critics(dataset, "that fill the box", arguments.steps)
+    print_learned_critics(on_the_circle(dataset), "of length 1", arguments.steps)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.looking_cost [--runs 510]
 
-runs a sweep of a method that does nothing (`tests.benchmarks.sweep_overhead`), a trial each, with
-the live view in a terminal of 100 columns, `safesweep watch` in another one, and `safesweep serve`
+runs a sweep of a method that does nothing (`tests.benchmarks.sweep_overhead`), three runs a trial,
+with the live view in a terminal of 100 columns, `safesweep watch` in another one, and `safesweep serve`
 asked by a page every five seconds. Prints the CPU seconds that each took while the sweep ran, as a
 share of that time, what the terminal first showed and when, and its last picture. The live view's
 share is that of drawing, in the driver; the other two are whole processes after their start.
@@ -131,7 +131,8 @@ def main() -> None:
             used["watch"] = max(used["watch"], cpu_seconds(watch))
             screen = pyte.Screen(COLUMNS, LINES)
             pyte.ByteStream(screen).feed(bytes(seen))
-            shown = [line.rstrip() for line in screen.display if line.strip()] or shown
+            lines = [line.rstrip() for line in screen.display if line.strip()]
+            shown = lines if any("steps/s" in line for line in lines) else shown
         elapsed = time.perf_counter() - began
         serve.terminate()
         serve.wait()
@@ -146,7 +147,7 @@ def main() -> None:
             print(f"{name:12} {share:6.2%} of a core")
         print(f"{'together':12} {sum(shares.values()):6.2%} of a core")
         print(f"load of the machine {os.getloadavg()[0]:.1f}")
-        print("\n".join(["the live view near the end:", *shown]))
+        print("\n".join(["the live view:", *shown]))
         last = watched.decode(errors="replace").splitlines()[-8:]
         print("\n".join(["what watch said last:", *last]))
 

@@ -62,7 +62,7 @@ class CostTD3BC(Method):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("train", 1.0, ("actor", "reward_q", "cost_q")),)
+        return (Phase("train", 1.0, ("actor", "reward_q", "cost_q"), every={"actor": 2}),)
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim

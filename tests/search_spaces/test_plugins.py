@@ -122,6 +122,41 @@ def test_what_is_installed_is_loaded_by_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from safesweep import SEARCH_SPACES",
+        "from safesweep import RULES",
+        "from safesweep.analysis.store.reader import ResultStore",
+        "from safesweep.trainables.methods.registry import find_method as f; f('td3bc_cost')",
+        "from safesweep.trainables.tasks.registry import get_task as t; t('Corridor-v0')",
+        "from safesweep.analysis.selection.rules import find_rule as r; r('median_cost_safe')",
+        "from safesweep.sweeps.cli import main; assert main(['tasks']) == 0",
+    ],
+)
+def test_one_that_builds_on_everything_loads_whatever_is_imported_first(
+    tmp_path: Path, first: str
+) -> None:
+    """None is loaded in the midst of an import, in which it could not import the same module."""
+    write(tmp_path, EXAMPLE.read_text(), "installed_corridor.py")
+    distribution = tmp_path / "outside-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[safesweep.plugins]\nx = installed_corridor\n")
+    program = (
+        f"{first}\n"
+        "from safesweep import ALGORITHMS, OBSERVERS, RULES, SEARCH_SPACES, SUITES\n"
+        "assert 'td3bc_cost' in ALGORITHMS and 'td3bc_cost' in SEARCH_SPACES\n"
+        "assert 'corridor' in SUITES and 'median_cost_safe' in RULES\n"
+        "assert 'json_lines' in OBSERVERS\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_one_that_is_installed_and_broken_is_named_with_its_package(tmp_path: Path) -> None:
     write(tmp_path, "RULES = 3", "installed_rules.py")
     distribution = tmp_path / "outside-1.0.dist-info"

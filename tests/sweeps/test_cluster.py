@@ -193,10 +193,11 @@ def small_cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("configs", "steps", "kills"),
-    [(3, 1000, 3), pytest.param(12, 2000, 20, marks=pytest.mark.slow)],
+    [(3, 1000, 3), (12, 2000, 20)],
 )
 def test_a_sweep_survives_kills(
     small_cluster: Cluster, tmp_path: Path, configs: int, steps: int, kills: int

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas
@@ -17,6 +17,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.tasks.registry import get_task
+from tests.sweeps.drivers import local_session
 
 SPEC = """
 name: example
@@ -41,6 +42,13 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """A session of Ray with one CPU, for every sweep within."""
+    with local_session(num_cpus=1):
+        yield
+
+
 def evaluations(store: Path) -> pandas.DataFrame:
     frame = ResultStore(store).evaluations().drop(columns=["act_latency_ms", "run_status"])
     return frame.set_index(["run_id", "step", "policy"]).select_dtypes("number").sort_index()
@@ -48,14 +56,14 @@ def evaluations(store: Path) -> pandas.DataFrame:
 
 @pytest.mark.ray
 def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
-    tmp_path: Path, dataset: Path
+    one_cpu: None, tmp_path: Path, dataset: Path
 ) -> None:
     halved = SweepSpec.from_yaml(SPEC.format(dataset=dataset, steps=40, every=5))
     whole = SweepSpec.from_yaml(halved.to_yaml(), ["early_stopping=null"])
     full, stopped = tmp_path / "full", tmp_path / "stopped"
-    assert run_sweep(whole, str(full), num_cpus=1, progress=False).completed == 16
+    assert run_sweep(whole, str(full), progress=False).completed == 16
     # One CPU and three populations, all of which have to come to a rung.
-    summary = run_sweep(halved, str(stopped), num_cpus=1, progress=False)
+    summary = run_sweep(halved, str(stopped), progress=False)
     assert (summary.completed, summary.stopped, summary.exit_code) == (2, 14, 0)
     runs = ResultStore(stopped).runs().set_index("run_id")
     assert sorted(runs["steps"]) == [5] * 8 + [10] * 4 + [20] * 2 + [40] * 2
@@ -68,9 +76,9 @@ def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
     assert chosen["candidates"] == 1 and chosen["step"] == 40
     assert "7 left out: stopped early" in chosen["reason"]
     # The same sweep again does nothing; without early stopping it goes on where it was.
-    again = run_sweep(halved, str(stopped), num_cpus=1, progress=False)
+    again = run_sweep(halved, str(stopped), progress=False)
     assert (again.skipped, again.trials) == (16, 0)
-    continued = run_sweep(whole, str(stopped), num_cpus=1, progress=False)
+    continued = run_sweep(whole, str(stopped), progress=False)
     assert (continued.completed, continued.stopped, continued.skipped) == (16, 0, 2)
     runs = ResultStore(stopped).runs()
     assert runs["run_id"].is_unique and len(runs) == 16

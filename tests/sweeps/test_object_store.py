@@ -1,6 +1,7 @@
 """A store in an S3 bucket serves every command as a folder does."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def session(bucket: ObjectStore) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def local(session: None, spec: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the sweep comes to in a folder."""
+    storage = str(tmp_path_factory.mktemp("local") / "store")
+    assert main(["run", str(spec), "--storage", storage]) == 0
+    return storage
+
+
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     capsys.readouterr()
     assert main([*arguments, "--format", "json"]) == 0
@@ -43,11 +52,10 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 @pytest.mark.ray
 def test_every_command_on_a_bucket(
-    session: None, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    local: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage, local = f"s3://{BUCKET}/some/store", str(tmp_path / "local")
-    for place in (local, storage):
-        assert main(["run", str(spec), "--storage", place]) == 0
+    storage = f"s3://{BUCKET}/some/store"
+    assert main(["run", str(spec), "--storage", storage]) == 0
     assert_same(local, storage)
     names = files(storage)
     assert len([name for name in names if name.startswith("runs/")]) == 3
@@ -62,8 +70,10 @@ def test_every_command_on_a_bucket(
     )
     query = "SELECT count(*) AS n FROM episodes JOIN runs USING (run_id)"
     assert answer(capsys, "query", query, *in_bucket) == [{"n": 6 * 2 * 2}]
+    copied = str(tmp_path / "copied")  # Of what the other test compares with.
+    shutil.copytree(local, copied)
     confirm = ["confirm", "--sweep", "example", "--rule", "min_cost", "--episodes", "2"]
-    assert answer(capsys, *confirm, *in_bucket) == answer(capsys, *confirm, "--storage", local)
+    assert answer(capsys, *confirm, *in_bucket) == answer(capsys, *confirm, "--storage", copied)
 
     # What is lost is trained again, and nothing else is.
     writer = ResultWriter(storage, "example")
@@ -82,14 +92,12 @@ def test_every_command_on_a_bucket(
 @pytest.mark.ray
 def test_a_server_that_goes_away_ends_the_sweep_which_then_resumes(
     bucket: ObjectStore,
-    session: None,
+    local: str,
     spec: Path,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    storage, local = f"s3://{BUCKET}/interrupted", str(tmp_path / "local")
-    assert main(["run", str(spec), "--storage", local]) == 0
+    storage = f"s3://{BUCKET}/interrupted"
     read_trial = history.read_trial
 
     def then_stop(*arguments: Any) -> Any:

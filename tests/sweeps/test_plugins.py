@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,33 @@ def write_sweep_file(folder: Path, file: str = "sweep.yaml", **changed: object) 
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "safesweep", *arguments], capture_output=True, text=True
     )
 
 
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def safesweep(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process, which knows nothing afterwards of its plugins: exit code,
+    standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with plugins_forgotten_after():
+            code = main(list(arguments))
+        return (code, *capsys.readouterr())
+
+    return run
+
+
 @pytest.mark.ray
-def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_path: Path) -> None:
+def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(
+    safesweep: Run, tmp_path: Path
+) -> None:
     plugin, storage = tmp_path / "mine.py", str(tmp_path / "store")
     plugin.write_text(EXAMPLE.read_text())
     (tmp_path / "broken.py").write_text(BROKEN)
@@ -86,21 +106,21 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
     recorded = yaml.safe_load(store.sweeps().iloc[0]["spec"])
     assert recorded["plugins"] == [str(plugin), str(tmp_path / "broken.py")]
     again = write_sweep_file(tmp_path, "again.yaml", plugins=str(plugin))
-    done = command("run", again, "--storage", storage, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert {row["status"]: row["runs"] for row in json.loads(done.stdout)}["completed"] == 4
+    code, out, err = safesweep("run", again, "--storage", storage, "--format", "json")
+    assert code == 0, err
+    assert {row["status"]: row["runs"] for row in json.loads(out)}["completed"] == 4
 
     choice = ["--sweep", "outside", "--rule", "median_cost_safe", "--storage", storage]
-    done = command("select", *choice, "--plugin", str(plugin), "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["config_id"] in set(runs["config_id"])
-    done = command("show", "outside", "--plugin", str(plugin), "--storage", storage)
-    assert done.returncode == 0 and str(plugin) in done.stdout
-    confirmed = command(
+    code, out, err = safesweep("select", *choice, "--plugin", str(plugin), "--format", "json")
+    assert code == 0, err
+    assert json.loads(out)[0]["config_id"] in set(runs["config_id"])
+    code, out, err = safesweep("show", "outside", "--plugin", str(plugin), "--storage", storage)
+    assert code == 0 and str(plugin) in out
+    code, out, err = safesweep(
         "confirm", "--sweep", "outside", "--plugin", str(plugin), "--episodes", "2",
         "--storage", storage, "--format", "json",
     )  # fmt: skip
-    assert confirmed.returncode == 0, confirmed.stderr
+    assert code == 0, err
 
     # Without the plugin all that it left can be read, and one line says where it is needed.
     plugin.unlink()
@@ -109,8 +129,8 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
         ["list"], ["show", "outside"], ["select", "--sweep", "outside"], ["report", "outside",
         "--output", page], ["statistics", "--sweep", "outside"], ["query", "SELECT * FROM runs"],
     ):  # fmt: skip
-        done = command(*readable, "--storage", storage)
-        assert done.returncode == 0, (readable, done.stderr)
+        code, out, err = safesweep(*readable, "--storage", storage)
+        assert code == 0, (readable, err)
     for needs, said in (
         (["run", sweep], "algorithm: 'td3bc_cost' is not one of"),
         (["run", again], "safesweep: plugin: there is no file '"),
@@ -119,12 +139,12 @@ def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(tmp_pat
         (["space", "td3bc_cost"], "algorithm: 'td3bc_cost' is not one of"),
     ):
         option = [] if needs[0] == "space" else ["--storage", storage]
-        done = command(*needs, *option)
-        assert done.returncode == 2, (needs, done.stderr)
-        assert said in done.stderr and "plugin" in done.stderr
+        code, out, err = safesweep(*needs, *option)
+        assert code == 2, (needs, err)
+        assert said in err and "plugin" in err
         # `run` names the task as well, `confirm` what it is about to do.
         most = 2 if needs[0] in ("run", "confirm") else 1
-        assert len(done.stderr.strip().splitlines()) <= most and "Traceback" not in done.stderr
+        assert len(err.strip().splitlines()) <= most and "Traceback" not in err
 
 
 @pytest.mark.ray
@@ -158,6 +178,61 @@ def test_a_plugin_reaches_the_nodes_of_a_cluster(tmp_path: Path) -> None:
     assert chosen.returncode == 0, chosen.stderr
     shown = command("show", "outside", "--storage", str(storage))
     assert shown.returncode == 0 and "plugins: [mine.py]" in shown.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_packages_and_modules_are_plugins_on_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is installed, an entry point and named by nobody; the other is a module that the sweep
+    names. Both stand on the path of every node, as what is installed does, and not in its folder.
+    """
+    from tests.sweeps.test_cluster import start_cluster
+
+    packages = tmp_path / "site-packages"
+    distribution = packages / "outside-1.0.dist-info"
+    distribution.mkdir(parents=True)
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[safesweep.plugins]\nx = installed_corridor\n")
+    text = EXAMPLE.read_text()
+    (packages / "installed_corridor.py").write_text(text)
+    for theirs, own in (
+        ("td3bc_cost", "named_method"), ("Corridor-v0", "Named-v0"), ('"corridor"', '"named"'),
+        ("median_cost_safe", "named_rule"), ("json_lines", "named_lines"),
+        ("events/", "named_events/"),
+    ):  # fmt: skip
+        text = text.replace(theirs, own)
+    (packages / "named_corridor.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    storage = tmp_path / "store"
+    installed = write_sweep_file(tmp_path)
+    named = {"name": "named", "algorithm": "named_method", "tasks": ["Named-v0"]}
+    by_name = write_sweep_file(tmp_path, "named.yaml", plugins=["named_corridor"], **named)
+    cluster = start_cluster(2, num_cpus=1)
+    try:
+        for sweep in (installed, by_name):
+            options = ["--storage", str(storage), "--address", cluster.address]
+            done = command("run", sweep, *options)
+            assert done.returncode == 0, done.stderr
+    finally:
+        cluster.shutdown()
+    store = ResultStore(str(storage))
+    for sweep, algorithm, needs in (
+        ("outside", "td3bc_cost", ()),
+        ("named", "named_method", ("--plugin", "named_corridor")),
+    ):
+        runs = store.runs(sweep=sweep)
+        assert runs["status"].tolist() == ["completed"] * 4
+        assert set(runs["algorithm"]) == {algorithm}
+        rule = "median_cost_safe" if not needs else "named_rule"
+        options = ["--sweep", sweep, "--rule", rule, "--storage", str(storage)]
+        assert command("select", *options, *needs).returncode == 0
+    # What is installed is everywhere: its observers see the trials of both sweeps.
+    assert len(list((storage / "events").iterdir())) == 4
+    assert len(list((storage / "named_events").iterdir())) == 2
+    specs = [yaml.safe_load(spec).get("plugins") for spec in store.sweeps()["spec"]]
+    assert sorted(specs, key=str) == [None, ["named_corridor"]]
 
 
 RULE_THAT_RAISES = """

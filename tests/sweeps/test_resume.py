@@ -15,12 +15,12 @@ from tests.sweeps import drivers
 
 SPEC = """
 name: example
-algorithm: flrp
+algorithm: bc
 tasks: [BoatNavigation-v0]
 dataset: {dataset}
 seeds: [0, 1]
-space: {{tau_h: [0.6, 0.7, 0.8, 0.9]}}
-fixed: {{hidden_dim: 16, batch_size: 32, latent_dim: 2, coupling_layers: 2}}
+space: {{learning_rate: [1e-4, 3e-4, 1e-3, 3e-3]}}
+fixed: {{hidden_dim: 16, batch_size: 32}}
 steps: 800
 evaluate: {{every: 100, episodes: 2}}
 """

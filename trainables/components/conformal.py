@@ -2,7 +2,8 @@
 
 A state is declared feasible where its value is at most a threshold. The threshold is chosen from
 states that are known to be unsafe and on which nothing was trained, so that of new unsafe states
-at most a share delta is declared feasible, whatever the critic and the distribution are.
+at most a share (the level: conformal prediction's miscoverage) is declared feasible, whatever the
+critic and the distribution are.
 
 States of one episode depend on each other, so that they may not be counted as so many draws. Each
 episode with unsafe states weighs 1 / (K + 1), shared evenly by these states, and the episode to
@@ -66,7 +67,7 @@ def calibrated_threshold(scores: Tensor, weights: Tensor, level: Tensor) -> Tens
     Args:
         scores: values [n] of unsafe calibration states; n may be 0.
         weights: their weights [n], which sum to less than 1; the rest is the new state's.
-        level: delta in (0, 1), scalar.
+        level: miscoverage in (0, 1), scalar.
     """
     lowest = torch.full((), -torch.inf, dtype=scores.dtype, device=scores.device)
     if len(scores) == 0:

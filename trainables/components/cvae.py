@@ -2,8 +2,15 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from safesweep.trainables.components.networks import Layers, hidden_sizes, init_mlp, mlp
+from safesweep.trainables.components.networks import (
+    Activation,
+    Layers,
+    hidden_sizes,
+    init_mlp,
+    mlp,
+)
 
 ENCODER_LOG_STD_RANGE = (-4.0, 2.0)
 
@@ -16,16 +23,25 @@ def init_gaussian(
 
 
 def gaussian(
-    layers: Layers, inputs: Tensor, log_std_range: tuple[float, float]
+    layers: Layers,
+    inputs: Tensor,
+    log_std_range: tuple[float, float],
+    activation: Activation = functional.relu,
 ) -> tuple[Tensor, Tensor]:
     """Mean and log standard deviation of a diagonal Gaussian: [B, in] -> [B, d], [B, d]."""
-    mean, log_std = mlp(layers, inputs).chunk(2, dim=-1)
+    mean, log_std = mlp(layers, inputs, activation).chunk(2, dim=-1)
     return mean, log_std.clamp(*log_std_range)
 
 
-def encode(encoder: Layers, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+def encode(
+    encoder: Layers,
+    observations: Tensor,
+    actions: Tensor,
+    activation: Activation = functional.relu,
+) -> tuple[Tensor, Tensor]:
     """q(z | s, a): mean and log standard deviation [B, d]."""
-    return gaussian(encoder, torch.cat((observations, actions), dim=-1), ENCODER_LOG_STD_RANGE)
+    pair = torch.cat((observations, actions), dim=-1)
+    return gaussian(encoder, pair, ENCODER_LOG_STD_RANGE, activation)
 
 
 def reparameterize(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
@@ -38,6 +54,11 @@ def divergence_from_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:
     return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
 
 
-def decode(decoder: Layers, observations: Tensor, latent: Tensor) -> Tensor:
+def decode(
+    decoder: Layers,
+    observations: Tensor,
+    latent: Tensor,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """Mean action of p(a | s, z), within [-1, 1]: [B, o], [B, d] -> [B, a]."""
-    return torch.tanh(mlp(decoder, torch.cat((observations, latent), dim=-1)))
+    return torch.tanh(mlp(decoder, torch.cat((observations, latent), dim=-1), activation))

@@ -23,10 +23,11 @@ def init_velocity_field(
     condition_dim: int,
     hidden_dim: int,
     hidden_layers: int,
+    layer_norm: str = "none",
 ) -> Layers:
     """Parameters of a perceptron v(x [d], i, c) -> [d]."""
     sizes = hidden_sizes(value_dim + 1 + condition_dim, hidden_dim, hidden_layers, value_dim)
-    return init_mlp(generator, sizes)
+    return init_mlp(generator, sizes, layer_norm=layer_norm)
 
 
 def velocity(

@@ -1,6 +1,7 @@
 """Refining a latent in a few steps, each by one of three experts or by several (FLRP section 3.3),
 for one run."""
 
+import math
 from collections.abc import Callable
 from itertools import permutations
 
@@ -15,7 +16,7 @@ Schedule = tuple[tuple[str, ...], ...]
 
 
 def refinement_schedule(refiner: str, order: str, steps: int) -> Schedule:
-    """The experts of each step; several act by the mean of their moves, or by a random pick.
+    """The experts of each step; several act by the mean of their moves, or in a random order.
 
     The last expert of the order acts last and the other two alternate before it: by default
     safety first, shared last (section 3.3), so one step is the shared expert alone. The averaged
@@ -33,22 +34,37 @@ def refinement_schedule(refiner: str, order: str, steps: int) -> Schedule:
     return (*(((first, second)[t % 2],) for t in range(steps - 1)), (last,))
 
 
-def refine(
+def random_order_numbers(steps: int) -> int:
+    """How many uniform numbers it takes to draw the experts of `steps` steps."""
+    return len(EXPERTS) * math.ceil(steps / len(EXPERTS))
+
+
+def random_order(uniform: Tensor, steps: int) -> Tensor:
+    """Experts in a random order, by their number: [..., random_order_numbers(steps)] -> [..., T].
+
+    One permutation follows another, so that three steps in a row from the first on take each
+    expert once (figure 3).
+    """
+    rounds = uniform.reshape(*uniform.shape[:-1], -1, len(EXPERTS))
+    return rounds.argsort(-1).reshape(uniform.shape)[..., :steps]
+
+
+def refinement_path(
     schedule: Schedule, move: Callable[[str, Tensor], Tensor], base: Tensor, choice: Tensor | None
-) -> Tensor:
-    """u_T from u_0 = `base` [B, d]: u_{t+1} = u_t + f_k(u_t).
+) -> list[Tensor]:
+    """u_0 = `base` [B, d], u_1, ..., u_T: u_{t+1} = u_t + f_k(u_t).
 
     Args:
         schedule: the experts of each step; several move by their mean, or by one that is drawn.
         move: f_k(u), of an expert by its name.
-        choice: uniform numbers [B, T] where experts are drawn.
+        choice: numbers of the experts [B, T] where they are drawn.
     """
+    path = [base]
     for step, experts in enumerate(schedule):
-        moves = torch.stack([move(name, base) for name in experts])
+        moves = torch.stack([move(name, path[-1]) for name in experts])
         if choice is None:
-            base = base + moves.mean(0)
+            path.append(path[-1] + moves.mean(0))
         else:
-            chosen = (choice[..., step] * len(experts)).long()
-            picked = functional.one_hot(chosen, len(experts)).to(moves.dtype)
-            base = base + torch.einsum("kbd,bk->bd", moves, picked)
-    return base
+            picked = functional.one_hot(choice[..., step], len(experts)).to(moves.dtype)
+            path.append(path[-1] + torch.einsum("kbd,bk->bd", moves, picked))
+    return path

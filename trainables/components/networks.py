@@ -21,18 +21,32 @@ Parameters = dict[str, Any]
 Activation = Callable[[Tensor], Tensor]
 LARGE_PRODUCT = 2**23
 
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+    "silu": functional.silu,
+}
+NORMS = ("none", "before_activation", "after_activation")
+"""Where a hidden layer may be normalised: Ba et al. (2016) do it before the activation, the code of
+FQL after it."""
+_NORM_KEYS = {
+    "before_activation": ("scale", "shift"),
+    "after_activation": ("scale_after", "shift_after"),
+}
+
 
 def init_mlp(
     generator: torch.Generator,
     sizes: Sequence[int],
     ensemble: int | None = None,
     final_scale: float = 1.0,
-    layer_norm: bool = False,
+    layer_norm: str = "none",
 ) -> Layers:
     """Parameters of a perceptron with layer `sizes`; uniform in +-1/sqrt(fan in) as torch's Linear.
 
-    `final_scale` shrinks the last layer: 0 gives a network that starts at zero. With `layer_norm`
-    every hidden layer is normalised (Ba et al., 2016); see `mlp` for where.
+    `final_scale` shrinks the last layer: 0 gives a network that starts at zero. `layer_norm` is one
+    of NORMS; what a layer holds tells `mlp` whether and where it is normalised.
     """
     stack = () if ensemble is None else (ensemble,)
     layers = []
@@ -43,10 +57,18 @@ def init_mlp(
         weight = torch.rand(*stack, fan_in, fan_out, generator=generator) * 2 - 1
         bias = torch.rand(*stack, fan_out, generator=generator) * 2 - 1
         layer = {"weight": weight * bound, "bias": bias * bound}
-        if layer_norm and index < len(sizes) - 2:
-            layer |= init_norm(fan_out, stack)
+        if layer_norm != "none" and index < len(sizes) - 2:
+            fresh = init_norm(fan_out, stack)
+            layer |= dict(zip(_NORM_KEYS[layer_norm], fresh.values(), strict=True))
         layers.append(layer)
     return layers
+
+
+def constant_output(layers: Layers, value: Tensor) -> Layers:
+    """The same perceptron with a last layer that gives `value` [] whatever goes in."""
+    last = {**layers[-1], "weight": torch.zeros_like(layers[-1]["weight"])}
+    last["bias"] = torch.zeros_like(last["bias"]) + value
+    return [*layers[:-1], last]
 
 
 def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
@@ -54,13 +76,16 @@ def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
     return {"scale": torch.ones(*stack, width), "shift": torch.zeros(*stack, width)}
 
 
-def layer_norm(layer: dict[str, Tensor], hidden: Tensor) -> Tensor:
+def layer_norm(
+    layer: dict[str, Tensor], hidden: Tensor, where: str = "before_activation"
+) -> Tensor:
     """Zero mean and unit variance over the last axis, then scale and shift; a layer without them
     changes nothing."""
-    if "scale" not in layer:
+    names = _NORM_KEYS[where]
+    if names[0] not in layer:
         return hidden
     normal = functional.layer_norm(hidden, hidden.shape[-1:])
-    scale, shift = layer["scale"], layer["shift"]
+    scale, shift = layer[names[0]], layer[names[1]]
     if scale.dim() > 1:
         # An ensemble's: [k, out] beside [k, B, out].
         scale, shift = scale.unsqueeze(-2), shift.unsqueeze(-2)
@@ -71,16 +96,12 @@ def mlp(
     layers: Layers,
     inputs: Tensor,
     activation: Activation = functional.relu,
-    norm_first: bool = True,
 ) -> Tensor:
-    """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer.
-
-    Where layers are normalised it is before the activation, or after it (FQL) if not `norm_first`.
-    """
+    """Apply a perceptron: [..., in] -> [..., out]; no activation after the last layer."""
     hidden = inputs
     for layer in layers[:-1]:
         hidden = functional.linear(hidden, layer["weight"].t(), layer["bias"])
-        hidden = _activate_normalised(layer, hidden, activation, norm_first)
+        hidden = _activate_normalised(layer, hidden, activation)
     last = layers[-1]
     with _output_precision(hidden):
         return functional.linear(hidden.to(last["weight"]), last["weight"].t(), last["bias"])
@@ -90,17 +111,16 @@ def ensemble_mlp(
     layers: Layers,
     inputs: Tensor,
     activation: Activation = functional.relu,
-    norm_first: bool = True,
 ) -> Tensor:
     """Apply k perceptrons to the same inputs: [B, in] -> [k, B, out]."""
     if is_large(inputs.shape[-2], layers[0]["weight"].shape[-1]):
         members = zip(*(_unstack(layer) for layer in layers), strict=True)
-        outputs = [mlp(list(member), inputs, activation, norm_first) for member in members]
+        outputs = [mlp(list(member), inputs, activation) for member in members]
         return torch.stack(outputs)
     hidden = inputs
     for layer in layers[:-1]:
         hidden = torch.matmul(hidden, layer["weight"]) + layer["bias"].unsqueeze(-2)
-        hidden = _activate_normalised(layer, hidden, activation, norm_first)
+        hidden = _activate_normalised(layer, hidden, activation)
     last = layers[-1]
     with _output_precision(hidden):
         return torch.matmul(hidden.to(last["weight"]), last["weight"]) + last["bias"].unsqueeze(-2)
@@ -182,11 +202,10 @@ def _output_precision(hidden: Tensor) -> AbstractContextManager[Any]:
 
 
 def _activate_normalised(
-    layer: dict[str, Tensor], hidden: Tensor, activation: Activation, norm_first: bool
+    layer: dict[str, Tensor], hidden: Tensor, activation: Activation
 ) -> Tensor:
-    if norm_first:
-        return _activate(layer_norm(layer, hidden), activation)
-    return layer_norm(layer, _activate(hidden, activation))
+    active = _activate(layer_norm(layer, hidden), activation)
+    return layer_norm(layer, active, "after_activation")
 
 
 def _activate(hidden: Tensor, activation: Activation) -> Tensor:

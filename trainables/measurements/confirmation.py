@@ -115,9 +115,10 @@ def require_policy(method_class: type[Method], config: Mapping[str, Any], policy
     Raises:
         InvalidInput: it is not one of the method's.
     """
-    allowed = ", ".join(method_class.policies)
+    policies = (*method_class.policies, *method_class.further_policies)
+    allowed = ", ".join(policies)
     name, at, limit = policy.partition("@")
-    known = name in method_class.policies
+    known = name in policies
     if at:
         by_limit = method_class.config_class.resolve(dict(config)).acts_to_cost_limit
         known = known and by_limit and limit.replace(".", "", 1).isdecimal()
@@ -144,7 +145,7 @@ def _evaluate(
             observation_dim=task.observation_dim,
             action_dim=task.action_dim,
             horizon=task.horizon,
-            reward_scale=task.horizon / (task.max_return - task.min_return),
+            reward_scale=task.unit_scale,
             cost_limit=cost_limit,
             cost_limits=task.cost_limits,
         ),

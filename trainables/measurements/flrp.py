@@ -9,7 +9,7 @@ from torch import Tensor
 
 from safesweep.trainables.components.critics import evaluate_ensemble
 from safesweep.trainables.components.latent_refiner import EXPERTS
-from safesweep.trainables.components.networks import gaussian_log_density, mlp
+from safesweep.trainables.components.networks import gaussian_log_density
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.measuring import (
     DRAWS,
@@ -21,7 +21,7 @@ from safesweep.trainables.measurements.measuring import (
     states_of_the_data,
 )
 from safesweep.trainables.measurements.request import MeasurementRequest
-from safesweep.trainables.methods.flrp import decode_base
+from safesweep.trainables.methods.flrp import decode_base, move_base
 from safesweep.trainables.training.population import Population
 
 EXPERT_STEPS = 3
@@ -75,8 +75,7 @@ def flrp_refinement(
 
 
 def _moved(params: Any, expert: str, observation: Tensor, base: Tensor) -> Tensor:
-    inputs = torch.cat((observation.expand(len(base), -1), base), dim=-1)
-    return base + mlp(params[f"{expert}_expert"], inputs)
+    return base + move_base(params, observation.expand(len(base), -1), expert, base)
 
 
 def _flrp_values(

@@ -44,15 +44,15 @@ def lspc_actions(
     }
     spread = drawn["lspc_s"].var(1).sum(-1)
     place = int(spread.argmax())
-    target = state["target"]
+    target, activation = state["target"], method.critic_activation
     actions = action_plane(drawn["lspc_s"][place].mean(0))
     here = states[place].expand(len(actions), -1)
     yield from measured_rows(
         "plane",
         action_1=actions[:, 0],
         action_2=actions[:, 1],
-        reward_q=evaluate_ensemble(target["reward_q"], here, actions).amin(0),
-        cost_q=evaluate_ensemble(target["cost_q"], here, actions).amax(0),
+        reward_q=evaluate_ensemble(target["reward_q"], here, actions, activation).amin(0),
+        cost_q=evaluate_ensemble(target["cost_q"], here, actions, activation).amax(0),
     )
     for policy, found in drawn.items():
         chosen = found[place]
@@ -61,8 +61,9 @@ def lspc_actions(
     for index, observation in enumerate(states):
         ours, safe = drawn["lspc_o"][index], drawn["lspc_s"][index]
         inside.append(share_in_hull(ours[:, :2].numpy(), safe[:, :2].numpy()))
+        drawn_states = observation.expand(DRAWS, -1)
         values = [
-            evaluate_ensemble(target["reward_q"], observation.expand(DRAWS, -1), a).amin(0).mean()
+            evaluate_ensemble(target["reward_q"], drawn_states, a, activation).amin(0).mean()
             for a in (ours, safe)
         ]
         gain.append(float(values[0] - values[1]))

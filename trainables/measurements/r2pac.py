@@ -6,9 +6,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import numpy as np
-import torch
 
-from safesweep.trainables.components.networks import mlp
+from safesweep.trainables.components.critics import state_value
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.measuring import (
     Array,
@@ -30,8 +29,9 @@ def r2pac_values(
     """
     state, hp = only_member(population)
     states = states_of_the_data(dataset, request.size)
-    value = mlp(state["params"]["reward_v"], states, torch.nn.functional.gelu).squeeze(-1)
-    margin = population.method.feasibility_value(state, states, hp)
+    method = population.method
+    value = state_value(state["params"]["reward_v"], states, method.critic_activation)
+    margin = method.feasibility_value(state, states, hp)
     assert margin is not None
     places = principal_components(states.numpy())
     yield from measured_rows(

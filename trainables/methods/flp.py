@@ -46,13 +46,17 @@ from safesweep.trainables.components.flow_matching import (
     init_velocity_field,
     invert,
 )
-from safesweep.trainables.components.networks import Layers, detach
+from safesweep.trainables.components.networks import Activation, Layers, detach
+from safesweep.trainables.methods.common_options import (
+    NETWORK_CONDITIONS,
+    NetworkConfig,
+    ValueConfig,
+)
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
     Metrics,
     Noise,
     Parameters,
@@ -72,7 +76,7 @@ CHUNK = 8192
 
 
 @dataclass(frozen=True)
-class FLPConfig(MethodConfig):
+class FLPConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of FLP. "ours" marks what the paper does not print."""
 
     phase_shares = ("flow_share",)
@@ -123,7 +127,8 @@ class FLP(Method):
     policies = ("flp",)
     sensitive_settings: ClassVar[Mapping[str, Any]] = {"latent_bound": 0.5, "learning_rate": 3e-3}
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "multiplier_speed": {"safety": "lagrangian"}
+        **NETWORK_CONDITIONS,
+        "multiplier_speed": {"safety": "lagrangian"},
     }
 
     @property
@@ -146,12 +151,12 @@ class FLP(Method):
         observation, action = self.spec.observation_dim, self.spec.action_dim
         params: Parameters = {
             "flow": init_velocity_field(generator, action, observation, *self.hidden),
-            "reward_q": self.mlp(generator, observation + action, 1, ensemble=2),
+            "reward_q": self.critic_mlp(generator, observation + action, ensemble=2),
             # Starts at the prior, where its KL is zero.
             "policy": self.mlp(generator, observation, 2 * action, final_scale=0.01),
         }
         if self.constrained:
-            params["cost_q"] = self.mlp(generator, observation + action, 1, ensemble=2)
+            params["cost_q"] = self.critic_mlp(generator, observation + action, ensemble=2)
             params["multiplier"] = {"raw": torch.zeros(())}
         return {
             "params": params,
@@ -177,8 +182,9 @@ class FLP(Method):
         """Eq. 3."""
         params, _, batch, _, noise, _ = inputs
         error = flow_matching_error(
-            params["flow"], batch["actions"], noise["start"], noise["time"], batch["observations"]
-        )
+            params["flow"], batch["actions"], noise["start"], noise["time"],
+            batch["observations"], self.activation,
+        )  # fmt: skip
         return jointly({"loss/flow": error.mean()})
 
     def latent_loss(self, inputs: StepInputs) -> StepOutputs:
@@ -193,7 +199,7 @@ class FLP(Method):
         """Eq. 5: (Q(s, z) - (r + gamma Q(s', z*)))^2 at the data's latents, and so for costs."""
         params, state, batch, hp, noise, _ = inputs
         after, terminal = batch["next_observations"], batch["terminals"]
-        candidates = sample_latents(detach(params["policy"]), after, noise["next"], hp.latent_bound)
+        candidates = self.latents(detach(params["policy"]), after, noise["next"], hp)
         values = self.values(inputs.target, after, candidates)
         chosen = best_candidate(*values, self.cost_threshold(hp))
         latents = state["latents"][batch["row"]]
@@ -205,7 +211,9 @@ class FLP(Method):
             if candidate_values is None:
                 continue
             target = bellman_target(signal, select(candidate_values, chosen), terminal, hp.discount)
-            predicted = evaluate_candidates(params[name], batch["observations"], latents)
+            predicted = evaluate_candidates(
+                params[name], batch["observations"], latents, self.critic_activation
+            )
             losses[name] = squared_error(predicted, target)
         return losses, {f"loss/{name}": loss for name, loss in losses.items()}
 
@@ -217,9 +225,10 @@ class FLP(Method):
         """
         params, _, batch, hp, noise, _ = inputs
         observations = batch["observations"]
-        latent = sample_latents(params["policy"], observations, noise["policy"], hp.latent_bound)
+        latent = self.latents(params["policy"], observations, noise["policy"], hp)
         values = self.values(detach(params), observations, latent)
-        kl = gaussian_kl(*gaussian(params["policy"], observations, LOG_STD_RANGE)).mean()
+        distribution = gaussian(params["policy"], observations, LOG_STD_RANGE, self.activation)
+        kl = gaussian_kl(*distribution).mean()
         if values.cost is None:
             objective = -values.reward.mean()
             losses, metrics = {}, {}
@@ -235,11 +244,13 @@ class FLP(Method):
 
     def values(self, critics: Parameters, observations: Tensor, latents: Tensor) -> Values:
         """Values of latents [..., B, a] in states [B, o]: each [..., B]."""
-        both = evaluate_candidates(critics["reward_q"], observations, latents)
+        activation = self.critic_activation
+        both = evaluate_candidates(critics["reward_q"], observations, latents, activation)
         reward = both.mean(0) if self.static.critic_aggregation == "mean" else both.amin(0)
         if not self.constrained:
             return Values(reward, None)
-        return Values(reward, evaluate_candidates(critics["cost_q"], observations, latents).amax(0))
+        costs = evaluate_candidates(critics["cost_q"], observations, latents, activation)
+        return Values(reward, costs.amax(0))
 
     def cost_threshold(self, hp: Hyperparameters) -> Tensor:
         """The discounted cost of an episode that spreads the limit evenly over its steps."""
@@ -251,12 +262,12 @@ class FLP(Method):
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
     ) -> State:
         """Invert the dataset: z = f^-1(a; s) of every step, with the frozen flow."""
-        flow, steps = state["params"]["flow"], self.static.flow_steps
+        flow, flow_options = state["params"]["flow"], (self.static.flow_steps, self.activation)
         chunks, squared_errors = [], []
         for observations, actions in in_parts(CHUNK, data["observations"], data["actions"]):
-            latent = encode(flow, observations, actions, steps)
+            latent = encode(flow, observations, actions, *flow_options)
             latent = torch.clamp(latent, -hp.latent_bound, hp.latent_bound)
-            decoded = decode(flow, observations, latent, steps)
+            decoded = decode(flow, observations, latent, *flow_options)
             squared_errors.append((decoded - actions).square().sum())
             chunks.append(latent)
         error = (torch.stack(squared_errors).sum() / data["actions"].numel()).sqrt()
@@ -269,16 +280,28 @@ class FLP(Method):
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
         params, drawn = state["params"], noise["policy"].transpose(0, 1)
-        candidates = sample_latents(params["policy"], observations, drawn, hp.latent_bound)
+        candidates = self.latents(params["policy"], observations, drawn, hp)
         values = self.values(params, observations, candidates)
         chosen = best_candidate(*values, self.cost_threshold(hp))
         latent = select(candidates, chosen)
-        return decode(params["flow"], observations, latent, self.static.flow_steps)
+        return decode(params["flow"], observations, latent, self.static.flow_steps, self.activation)
+
+    def latents(
+        self, policy: Layers, observations: Tensor, noise: Tensor, hp: Hyperparameters
+    ) -> Tensor:
+        """`sample_latents` of this configuration's policy."""
+        return sample_latents(policy, observations, noise, hp.latent_bound, self.activation)
 
 
-def sample_latents(policy: Layers, observations: Tensor, noise: Tensor, bound: Tensor) -> Tensor:
+def sample_latents(
+    policy: Layers,
+    observations: Tensor,
+    noise: Tensor,
+    bound: Tensor,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """z = mu(s) + sigma(s) noise, within the bound; gradients pass: noise [..., B, a] -> same."""
-    mean, log_std = gaussian(policy, observations, LOG_STD_RANGE)
+    mean, log_std = gaussian(policy, observations, LOG_STD_RANGE, activation)
     return torch.clamp(reparameterize(mean, log_std, noise), -bound, bound)
 
 
@@ -287,11 +310,23 @@ def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
     return 0.5 * (torch.exp(2 * log_std) + mean.square() - 1 - 2 * log_std).sum(-1)
 
 
-def decode(flow: Layers, observations: Tensor, latents: Tensor, steps: int) -> Tensor:
+def decode(
+    flow: Layers,
+    observations: Tensor,
+    latents: Tensor,
+    steps: int,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """f(z; s): latents [B, a] -> actions within [-1, 1]."""
-    return generate(flow, latents, observations, steps).clamp(-1, 1)
+    return generate(flow, latents, observations, steps, activation).clamp(-1, 1)
 
 
-def encode(flow: Layers, observations: Tensor, actions: Tensor, steps: int) -> Tensor:
+def encode(
+    flow: Layers,
+    observations: Tensor,
+    actions: Tensor,
+    steps: int,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """f^-1(a; s): actions [B, a] -> latents."""
-    return invert(flow, actions, observations, steps, INVERSION_CORRECTIONS)
+    return invert(flow, actions, observations, steps, INVERSION_CORRECTIONS, activation)

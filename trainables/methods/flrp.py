@@ -6,6 +6,7 @@ actions. `refine` freezes these and trains three experts that move the base late
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -28,12 +29,20 @@ from safesweep.trainables.components.critics import (
     state_value,
 )
 from safesweep.trainables.components.latent_bounds import (
-    gaussian_divergence,
     jacobian_norm,
-    shift_bounds,
+    policy_shift,
+    pushed_divergence,
 )
-from safesweep.trainables.components.latent_refiner import EXPERTS, refine, refinement_schedule
+from safesweep.trainables.components.latent_refiner import (
+    EXPERTS,
+    Schedule,
+    random_order,
+    random_order_numbers,
+    refinement_path,
+    refinement_schedule,
+)
 from safesweep.trainables.components.networks import (
+    constant_output,
     detach,
     gaussian_log_density,
     mlp,
@@ -65,7 +74,10 @@ BASE_NETWORKS = (
     "reward_q", "reward_v", "feasibility_q", "feasibility_v",
     "prior", "posterior", "decoder", "decoder_log_std",
 )  # fmt: skip
+COST_NETWORKS = ("cost_q", "cost_v")
 DECODER_ALTERNATIONS = 5
+ACTING_STEPS = {"unrefined": 0, "refined_1": 1, "refined_2": 2, "refined_5": 5, "refined_10": 10}
+"""Policies of a trained run beside "flrp", by how many steps they refine (figures 3 and 4)."""
 
 
 class Critics(NamedTuple):
@@ -83,6 +95,7 @@ class FLRP(Method):
     name = "flrp"
     config_class = FLRPConfig
     policies = ("flrp",)
+    further_policies = tuple(ACTING_STEPS)
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "entropy_floor": 2.0,
         "violation_signal": 0.5,
@@ -97,17 +110,29 @@ class FLRP(Method):
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         super().__init__(config, spec)
-        self.schedule = refinement_schedule(
-            self.static.refiner, self.static.refinement_order, self.static.refinement_steps
-        )
+        if self.static.evaluated_steps == "several":
+            self.evaluated_policies = (*self.policies, *self.further_policies)
+        self.schedule = self.schedule_of(self.static.refinement_steps)
+
+    def schedule_of(self, steps: int) -> Schedule:
+        """The experts of each of some steps of refinement."""
+        return refinement_schedule(self.static.refiner, self.static.refinement_order, steps)
+
+    def steps_of(self, policy: str) -> int:
+        """How many steps a policy refines; a run that has no trained experts takes none."""
+        if not self.schedule:
+            return 0
+        steps: int = ACTING_STEPS.get(policy, self.static.refinement_steps)
+        return steps
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        concludes = self.static.feasibility != "hj"
+        by_cost = self.static.feasibility == "cost_quantile"
+        base = (*BASE_NETWORKS, *COST_NETWORKS) if by_cost else BASE_NETWORKS
         if not self.schedule:
-            return (Phase("pretrain", 1.0, BASE_NETWORKS, concludes),)
+            return (Phase("pretrain", 1.0, base, by_cost),)
         share, experts = self.static.pretrain_share, self.expert_networks
-        pretrain = Phase("pretrain", share, BASE_NETWORKS, concludes)
+        pretrain = Phase("pretrain", share, base, by_cost)
         if self.static.decoder == "frozen":
             return (pretrain, Phase("refine", 1 - share, experts))
         part = (1 - share) / (2 * DECODER_ALTERNATIONS)
@@ -120,6 +145,11 @@ class FLRP(Method):
         names = ("unified",) if self.static.refiner == "unified" else EXPERTS
         return tuple(f"{name}_expert" for name in names)
 
+    @property
+    def whole_expert(self) -> str:
+        """The expert that minimizes all of eq. 17."""
+        return "unified" if self.static.refiner == "unified" else "shared"
+
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
         latent, layers = self.static.latent_dim, self.static.coupling_layers
@@ -129,6 +159,7 @@ class FLRP(Method):
 
         params = {
             **self.in_sample_networks(generator, "reward", "feasibility"),
+            **(self.in_sample_networks(generator, "cost") if self.targets != TARGETS else {}),
             "prior": flow(observation) if self.static.prior == "flow" else [],
             "posterior": flow(observation + action),
             "decoder": self.mlp(generator, observation + latent, action),
@@ -138,21 +169,56 @@ class FLRP(Method):
             params[expert] = self.mlp(generator, observation + latent, latent, final_scale=0.1)
         return {
             "params": params,
-            "target": {name: params[name] for name in TARGETS},
+            "target": {name: params[name] for name in self.targets},
             "cost_threshold": torch.zeros(()),
+        }
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The networks that have slow copies."""
+        return (*TARGETS, "cost_v") if self.static.feasibility == "cost_quantile" else TARGETS
+
+    def begin(self, state: State, hp: Hyperparameters) -> State:
+        """Q_h and V_h start at the safe signal.
+
+        The backup of eq. 7 takes the larger of h(s) and the next value, so that values rise from
+        below to the fixed point at once where a violation lies ahead, while a value that starts
+        too high falls by a part 1 - gamma a backup: from a random start {Q_h <= 0} may stay empty
+        for longer than the training is.
+        """
+        started = {
+            name: constant_output(state["params"][name], hp.safe_signal)
+            for name in ("feasibility_q", "feasibility_v")
+        }
+        target = constant_output(state["target"]["feasibility_v"], hp.safe_signal)
+        return {
+            **state,
+            "params": {**state["params"], **started},
+            "target": {**state["target"], "feasibility_v": target},
         }
 
     def noise(self, phase: str) -> dict[str, Noise]:
         batch, latent = self.static.batch_size, self.static.latent_dim
         if phase == "pretrain":
             return {"posterior": Noise((self.static.posterior_samples, batch, latent))}
-        return {"base": Noise((batch, latent)), **self.choice_noise(batch)}
+        noise = {"base": Noise((batch, latent)), **self.choice_noise(self.visited_steps + 1, batch)}
+        if self.static.refiner_losses == "each_step":
+            noise["visit"] = Noise((batch,), "uniform")
+        return noise
 
-    def choice_noise(self, *shape: int) -> dict[str, Noise]:
+    def choice_noise(self, steps: int, *shape: int) -> dict[str, Noise]:
         """What a random order of refinement draws its experts with."""
-        if self.static.refinement_order != "random":
+        if self.static.refinement_order != "random" or steps == 0:
             return {}
-        return {"choice": Noise((*shape, self.static.refinement_steps), "uniform")}
+        return {"choice": Noise((*shape, random_order_numbers(steps)), "uniform")}
+
+    @property
+    def visited_steps(self) -> int:
+        """How many steps a latent may have been refined when an expert learns to move it."""
+        if self.static.refiner_losses == "last_step":
+            return max(len(self.schedule) - 1, 0)
+        longest: int = max(self.static.refinement_steps, *ACTING_STEPS.values())
+        return longest - 1
 
     @property
     def losses(self) -> Losses:
@@ -170,36 +236,34 @@ class FLRP(Method):
 
     def refine_loss(self, inputs: StepInputs) -> StepOutputs:
         """Every expert by a loss of its own."""
-        critics = self.judging(evaluate_critics(inputs.params, inputs.batch), inputs)
+        critics = evaluate_critics(inputs.params, inputs.batch)
         return StepOutputs(*self.refiner_losses(inputs, critics))
 
     def decode_loss(self, inputs: StepInputs) -> StepOutputs:
         """A decoder that is trained in turn with the refiner minimizes the whole of eq. 17."""
         outputs = self.refine_loss(inputs)
         assert isinstance(outputs.losses, dict)
-        return outputs._replace(losses=outputs.losses["shared_expert"])
+        return outputs._replace(losses=outputs.losses[f"{self.whole_expert}_expert"])
 
     def judging(self, critics: Critics, inputs: StepInputs) -> Critics:
-        """The critics as weights look at them: without HJ, cost values less the quantile of the
-        zero-violation samples', so that <= 0 is feasible (table 2)."""
+        """The critics as the flow's weights look at them: without HJ, cost values less the quantile
+        of the zero-violation samples', so that <= 0 is feasible. The refiner's training is
+        unchanged (section 5, table 2)."""
         if self.static.feasibility == "hj":
             return critics
+        observations, actions = inputs.batch["observations"], inputs.batch["actions"]
+        cost_v = state_value(inputs.params["cost_v"], observations).detach()
+        cost_q = evaluate_ensemble(inputs.params["cost_q"], observations, actions).detach()
         threshold = masked_quantile(
-            critics.feasibility_v.detach(),
-            inputs.batch["safe_episodes"],
-            inputs.hp.feasible_quantile,
+            cost_v, inputs.batch["safe_episodes"], inputs.hp.feasible_quantile
         )
-        return critics._replace(
-            feasibility_q=critics.feasibility_q - threshold,
-            feasibility_v=critics.feasibility_v - threshold,
-        )
+        return critics._replace(feasibility_q=cost_q - threshold, feasibility_v=cost_v - threshold)
 
     def critic_losses(self, inputs: StepInputs, critics: Critics) -> Metrics:
         """Eq. 8 and 9 (feasibility), 21 and 22 (reward).
 
         Eq. 8 takes the pessimistic (larger) of two Q_h, eq. 21 the smaller of two target Q_r, as
         IQL's practice that section 3.4 follows. Time-outs are bootstrapped, terminals are not.
-        Without HJ the same networks hold the discounted cost (table 2).
         """
         params, target, batch, hp = inputs.params, inputs.target, inputs.batch, inputs.hp
         pair, after = (batch["observations"], batch["actions"]), batch["next_observations"]
@@ -217,21 +281,34 @@ class FLRP(Method):
         )
         done, next_h, tau_h = batch["terminals"], feasibility.next_v, hp.feasibility_expectile
         reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
-        if self.static.feasibility == "hj":
-            signal = safety_signal(self.static.safety_signal, batch, hp)
-            feasibility_target = feasible_bellman_target(signal, next_h, done, hp.discount)
-        else:
-            feasibility_target = bellman_target(batch["costs"], next_h, done, hp.discount)
+        signal = safety_signal(self.static.safety_signal, batch, hp)
+        feasibility_target = feasible_bellman_target(signal, next_h, done, hp.discount)
         return {
             **in_sample_losses("feasibility", feasibility, feasibility_target, tau_h, lowest=True),
             **in_sample_losses("reward", reward, reward_target, hp.reward_expectile),
+            **(self.cost_losses(inputs) if self.static.feasibility == "cost_quantile" else {}),
         }
+
+    def cost_losses(self, inputs: StepInputs) -> Metrics:
+        """The discounted cost, learned as the feasibility is, for the variant without HJ."""
+        params, batch, hp = inputs.params, inputs.batch, inputs.hp
+        pair = (batch["observations"], batch["actions"])
+        cost_q = evaluate_ensemble(params["cost_q"], *pair)
+        cost = InSampleCritic(
+            cost_q,
+            state_value(params["cost_v"], batch["observations"]),
+            judged=cost_q.amax(0),
+            next_v=state_value(inputs.target["cost_v"], batch["next_observations"]),
+        )
+        target = bellman_target(batch["costs"], cost.next_v, batch["terminals"], hp.discount)
+        return in_sample_losses("cost", cost, target, hp.feasibility_expectile, lowest=True)
 
     def flow_losses(self, inputs: StepInputs, critics: Critics) -> tuple[Metrics, Metrics]:
         """Eq. 13: safety-weighted ELBO (11), density shaping (12) and the entropy floor.
 
         Eq. 12 prints exp(Q_r - V_r / beta_r); the advantage belongs in brackets. Its weight is
-        clipped at 100 (table 6).
+        clipped at 100 (table 6). The metric `base_energy` is E|u|^2 / d of the encoded data,
+        weighted as in eq. 11: 1 where the prior's samples are as far out as the data.
         """
         params, _, batch, hp, noise, _ = inputs
         actions, w = batch["actions"], safety_score(critics, hp)
@@ -255,7 +332,16 @@ class FLRP(Method):
             "loss/shaping": hp.shaping_weight * energy.mean(),
             "loss/entropy": hp.entropy_weight * functional.relu(hp.entropy_floor - entropy),
         }
-        return losses, {"posterior_entropy": entropy, "safety_score_mean": w.mean()}
+        feasible = critics.feasibility_q.detach().amax(0) <= 0
+        encoded = base.detach().square().mean((0, 2))
+        metrics = {
+            "posterior_entropy": entropy,
+            "safety_score_mean": w.mean(),
+            "feasible_share": feasible.float().mean(),
+            "reward_weight_mean": weight.mean(),
+            "base_energy": (w * encoded).sum() / w.sum(),
+        }
+        return losses, metrics
 
     def decoder_log_std(self, params: Parameters) -> Tensor:
         """Log standard deviation [a] of the decoder."""
@@ -272,60 +358,108 @@ class FLRP(Method):
         lambda_r L_r, the safety expert lambda_h L_h, both with lambda_sh L_sh; the shared expert,
         which acts last and alone would only shrink u_T to u_0 / 2, minimizes the whole sum, as do
         the unified refiner and a decoder that is trained in turn.
-        """
-        params, _, batch, hp, noise, _ = inputs
-        observations, actions = batch["observations"], batch["actions"]
-        refined = self.refine(params, observations, noise)
-        mean_action = decode_base(params, observations, refined)
-        refined_q = evaluate_ensemble(params["feasibility_q"], observations, mean_action).amax(0)
-        distance = (mean_action - actions).square().sum(-1).add(1e-12).sqrt()
 
-        reward_pull = reward_regression_weight(critics, hp, self.static.reward_weight_clip)
-        safety_pull = safety_regression_weight(critics, hp, self.static.safety_weight_clip)
-        penalty = functional.softplus(refined_q - critics.feasibility_v.detach())
-        reward = hp.reward_weight * (reward_pull * distance).mean()
-        safety = hp.safety_weight * (penalty + safety_pull * distance).mean()
-        movement = refined - noise["base"]
-        energy = refined.square().sum(-1) + movement.square().sum(-1)
-        shared = hp.shared_weight * energy.mean()
-        losses = {
-            "safety_expert": safety + shared,
-            "reward_expert": reward + shared,
-            "shared_expert": reward + safety + shared,
-            "unified_expert": reward + safety + shared,
+        All equations are of u_T. With `refiner_losses` at "each_step" every expert makes the last
+        step of a path that is 0 to `visited_steps` long, so that it can be used after any number
+        of steps, as figure 4 does; at "last_step" all see the end of the T steps and nothing else.
+        """
+        reward_pull = reward_regression_weight(critics, inputs.hp, self.static.reward_weight_clip)
+        safety_pull = safety_regression_weight(critics, inputs.hp, self.static.safety_weight_clip)
+        ends = self.expert_ends(inputs)
+        terms = {
+            expert: self.refiner_terms(inputs, critics, end, reward_pull, safety_pull)
+            for expert, end in ends.items()
         }
+        losses = {
+            f"{expert}_expert": own.whole
+            if expert not in ("reward", "safety")
+            else getattr(own, expert) + own.shared
+            for expert, own in terms.items()
+        }
+        whole = terms[self.whole_expert]
+        movement = (ends[self.whole_expert] - inputs.noise["base"]).detach()
         metrics = {
-            "loss/refiner_reward": reward,
-            "loss/refiner_safety": safety,
-            "loss/refiner_shared": shared,
+            "loss/refiner_reward": whole.reward,
+            "loss/refiner_safety": whole.safety,
+            "loss/refiner_shared": whole.shared,
             "refinement_distance": movement.square().sum(-1).sqrt().mean(),
+            "feasible_share": (critics.feasibility_q.amax(0) <= 0).float().mean(),
+            "reward_weight_mean": reward_pull.mean(),
+            "safety_weight_mean": safety_pull.mean(),
         }
         return losses, metrics
 
+    def expert_ends(self, inputs: StepInputs) -> dict[str, Tensor]:
+        """Where the losses of each expert look at a latent [B, d]."""
+        params, noise, observations = inputs.params, inputs.noise, inputs.batch["observations"]
+        names = [name.removesuffix("_expert") for name in self.expert_networks]
+        if self.static.refiner_losses == "last_step" or self.static.refiner == "averaged":
+            end = self.refine(params, observations, noise, len(self.schedule))
+            return dict.fromkeys(names, end)
+        still, base = detach(params), noise["base"]
+        choice = noise.get("choice")
+        steps = self.visited_steps
+        schedule = self.schedule_of(steps + 1)[:-1]
+        order = None if choice is None else random_order(choice, steps)
+        move = partial(move_base, still, observations)
+        visited = torch.stack(refinement_path(schedule, move, base, order))
+        reached = functional.one_hot((noise["visit"] * len(visited)).long(), len(visited))
+        start = torch.einsum("kbd,bk->bd", visited, reached.to(visited.dtype)).detach()
+        return {name: start + move_base(params, observations, name, start) for name in names}
+
+    def refiner_terms(
+        self,
+        inputs: StepInputs,
+        critics: Critics,
+        refined: Tensor,
+        reward_pull: Tensor,
+        safety_pull: Tensor,
+    ) -> "RefinerTerms":
+        """Weighted L_r, L_h and L_sh (eq. 14 to 16) of refined latents [B, d]."""
+        params, batch, hp = inputs.params, inputs.batch, inputs.hp
+        mean_action = decode_base(params, batch["observations"], refined)
+        values = evaluate_ensemble(params["feasibility_q"], batch["observations"], mean_action)
+        distance = (mean_action - batch["actions"]).square().sum(-1).add(1e-12).sqrt()
+        penalty = functional.softplus(values.amax(0) - critics.feasibility_v.detach())
+        energy = refined.square().sum(-1) + (refined - inputs.noise["base"]).square().sum(-1)
+        return RefinerTerms(
+            reward=hp.reward_weight * (reward_pull * distance).mean(),
+            safety=hp.safety_weight * (penalty + safety_pull * distance).mean(),
+            shared=hp.shared_weight * energy.mean(),
+        )
+
     def act_noise(self, policy: str) -> dict[str, Noise]:
-        return {"base": Noise((self.static.latent_dim,)), **self.choice_noise()}
+        base = {"base": Noise((self.static.latent_dim,))}
+        return {**base, **self.choice_noise(self.steps_of(policy))}
 
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
-        refined = self.refine(state["params"], observations, noise)
+        refined = self.refine(state["params"], observations, noise, self.steps_of(policy))
         return decode_base(state["params"], observations, refined)
 
-    def refine(self, params: Parameters, observations: Tensor, noise: Batch) -> Tensor:
-        """u_T from u_0 = noise["base"] (section 3.3): u_{t+1} = u_t + f_k(s, u_t)."""
-
-        def move(expert: str, base: Tensor) -> Tensor:
-            return mlp(params[f"{expert}_expert"], torch.cat((observations, base), dim=-1))
-
-        return refine(self.schedule, move, noise["base"], noise.get("choice"))
+    def refine(self, params: Parameters, observations: Tensor, noise: Batch, steps: int) -> Tensor:
+        """u_T from u_0 = noise["base"] for T = `steps` (section 3.3)."""
+        choice = noise.get("choice")
+        order = None if choice is None else random_order(choice, steps)
+        move = partial(move_base, params, observations)
+        return refinement_path(self.schedule_of(steps), move, noise["base"], order)[-1]
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
+        """What the flow is trained by: V_h, or without HJ the cost value less its threshold."""
+        if self.static.feasibility == "hj":
+            return state_value(state["params"]["feasibility_v"], observations)
         threshold: Tensor = state["cost_threshold"]
-        return state_value(state["params"]["feasibility_v"], observations) - threshold
+        return state_value(state["params"]["cost_v"], observations) - threshold
+
+    def feasible_pairs(self, state: State, data: Batch, hp: Hyperparameters) -> Tensor:
+        """{Q_h <= 0}, outside of which the weights of eq. 12, 14 and 15 are zero."""
+        pair = (data["observations"], data["actions"])
+        return evaluate_ensemble(state["params"]["feasibility_q"], *pair).amax(0) <= 0
 
     def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
         """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""
-        value = state_value(state["params"]["feasibility_v"], data["observations"])
+        value = state_value(state["params"]["cost_v"], data["observations"])
         threshold = masked_quantile(value, data["safe_episodes"], hp.feasible_quantile)
         return {**state, "cost_threshold": threshold}
 
@@ -334,19 +468,46 @@ class FLRP(Method):
     ) -> Metrics:
         """How far refinement leaves the base: KL(q_u || N), corollary 1 and proposition 2.
 
-        `base_kl_max` is epsilon_base of proposition 2. The Lipschitz constant of eq. 19 is the
-        decoded mean's Jacobian norm at the mean of u_T.
+        `base_kl_max` is epsilon_base of proposition 2; `folded_share` says where `base_kl` and what
+        follows from it falls short. In a random order it is a mean over the orders, which exceeds
+        the divergence of their mixture. The Lipschitz constant of eq. 19 is the decoded mean's
+        Jacobian norm at the mean of u_T.
         """
-        params, samples = state["params"], noise["base"].shape[1]
+        params, steps = state["params"], len(self.schedule)
+        draws = noise["base"].shape[1]
+        latents = vmap(
+            lambda observation, own: self.refine(params, observation.expand(draws, -1), own, steps)
+        )(observations, dict(noise))
+        choice = noise.get("choice")
 
-        def refined(observation: Tensor, draws: dict[str, Tensor]) -> Tensor:
-            return self.refine(params, observation.expand(samples, -1), draws)
+        def end(observation: Tensor, *draw: Tensor) -> Tensor:
+            own = {name: value[None] for name, value in zip(noise, draw, strict=True)}
+            return self.refine(params, observation[None], own, steps)[0]
 
-        latents = vmap(refined)(observations, dict(noise))
+        divergence, folded = pushed_divergence(end, observations, noise["base"], choice)
         lipschitz = jacobian_norm(
             lambda observation, u: decode_base(params, observation, u), observations, latents
         )
-        return shift_bounds(gaussian_divergence(latents), lipschitz, latents, hp.discount)
+        shift = policy_shift(divergence, lipschitz, latents, hp.discount)
+        return {**shift, "folded_share": folded}
+
+
+class RefinerTerms(NamedTuple):
+    """The refiner's three losses, each weighted, []."""
+
+    reward: Tensor
+    safety: Tensor
+    shared: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """Eq. 17."""
+        return self.reward + self.safety + self.shared
+
+
+def move_base(params: Parameters, observations: Tensor, expert: str, base: Tensor) -> Tensor:
+    """f_k(s, u), the step of one expert: [B, o], [B, d] -> [B, d]."""
+    return mlp(params[f"{expert}_expert"], torch.cat((observations, base), dim=-1))
 
 
 def decode(params: Parameters, observations: Tensor, latent: Tensor) -> Tensor:

@@ -14,6 +14,13 @@ class FLRPConfig(SafetySignalConfig):
 
     `beta_r` and `beta_h` are the inverses of FISOR's temperatures 3 and 5, whose clips FLRP
     prints; its "target temperature 3" and "value temperature 5" are read as T_q and T_v.
+
+    Density shaping (eq. 12) and the KL of eq. 11 pull on the same latents: of the encoded data
+    E|u|^2 / d settles near beta w / (beta w + 2 shaping_weight W), with w and W their mean weights.
+    With the 1 of eq. 13 that is 0.1 and less, and samples of the prior, of which it is 1, decode to
+    actions that are in no data; a twentieth of beta leaves 0.8 to 1. With beta = 1 latents say
+    next to nothing of actions (a divergence of 0.04 nats on BallRun), and there is nothing to
+    refine.
     """
 
     phase_shares = ("pretrain_share",)
@@ -60,7 +67,7 @@ class FLRPConfig(SafetySignalConfig):
         0.1, "weight of KL(q || p)", source="eq. 11; value ours", alias="beta", low=0.0, high=1e3
     )
     shaping_weight: float = batched(
-        1.0, "weight of density shaping", source="eq. 13 (there 1)", low=0.0, high=1e3
+        0.005, "weight of density shaping", source="eq. 13 has 1; value ours", low=0.0, high=1e3
     )
     reward_temperature: float = batched(
         1 / 3, "of the reward advantage", source="eq. 12, 15; value FISOR's",
@@ -87,6 +94,15 @@ class FLRPConfig(SafetySignalConfig):
     refinement_steps: int = static(
         3, "refinement updates; 0 samples the prior", source="section 3.3, table 6",
         alias="T", low=0, high=64,
+    )  # fmt: skip
+    refiner_losses: str = static(
+        "each_step", "of u after one step from wherever experts lead, or of u_T alone",
+        source="eq. 14 to 16 are of u_T; figure 4 acts with other T",
+        choices=("each_step", "last_step"),
+    )  # fmt: skip
+    evaluated_steps: str = static(
+        "trained", "steps of refinement in evaluations: T, or 0, 1, 2, 5 and 10 as well",
+        source="figures 3 and 4", choices=("trained", "several"),
     )  # fmt: skip
     refiner: str = static(
         "decoupled", "experts in turn, one network for the summed loss, or the experts' mean step",

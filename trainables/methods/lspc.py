@@ -29,12 +29,16 @@ from safesweep.trainables.components.cvae import (
     reparameterize,
 )
 from safesweep.trainables.components.networks import detach
+from safesweep.trainables.methods.common_options import (
+    NETWORK_CONDITIONS,
+    NetworkConfig,
+    ValueConfig,
+)
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
     Metrics,
     Noise,
     Parameters,
@@ -56,12 +60,13 @@ NETWORKS = (
 
 
 @dataclass(frozen=True)
-class LSPCConfig(MethodConfig):
+class LSPCConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of LSPC.
 
     Where paper and public code differ or the paper is silent: rewards are not scaled and negative
     cost values are read as 0 (the public code's choices); time-outs are bootstrapped (ours; the
-    public code ends the episode there). On the Bullet tasks but AntRun the paper takes epsilon 0.6.
+    public code ends the episode there). On the Bullet tasks but AntRun the paper takes epsilon 0.6
+    for LSPC-O, and the public code for LSPC-S as well (`trainables.methods.paper_settings`).
     """
 
     batch_size: int = static(
@@ -110,6 +115,10 @@ class LSPCConfig(MethodConfig):
         "normal", "safe CVAE, or the converse", source="figure 5", choices=("normal", "converse")
     )
     clamp_costs: bool = static(True, "read negative cost values as 0", source="public code")
+    clamp_in_regression: bool = static(
+        False, "and inside V_c's own regression, where a negative value then learns nothing",
+        source="public code; left out by ours",
+    )  # fmt: skip
     done_signal: str = static(
         "terminals", "steps after which nothing follows",
         source="ours; public code: both", choices=("terminals", "terminals_and_timeouts"),
@@ -127,6 +136,7 @@ class LSPC(Method):
     config_class = LSPCConfig
     policies = ("lspc_o", "lspc_s", "cvae")
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **NETWORK_CONDITIONS,
         "cost_threshold": {"safety_mask": True, "cost_threshold": 0.5},
         "weight_clip": {"weight_clip": 1.0},
     }
@@ -136,16 +146,9 @@ class LSPC(Method):
         return (Phase("train", 1.0, NETWORKS),)
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        scale = self.spec.reward_scale if self.static.reward_scaling == "normalized" else 1.0
-        done = data["terminals"]
-        if self.static.done_signal == "terminals_and_timeouts":
-            done = torch.maximum(done, data["timeouts"])
-        kept = ("observations", "next_observations", "actions", "costs")
-        return {
-            **{name: data[name] for name in kept},
-            "rewards": data["rewards"] * scale,
-            "terminals": done,
-        }
+        kept = ("observations", "next_observations", "actions", "costs", "rewards", "terminals")
+        prepared = super().prepare(data)
+        return {name: prepared[name] for name in kept}
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
@@ -169,10 +172,13 @@ class LSPC(Method):
     def joint_loss(self, inputs: StepInputs) -> StepOutputs:
         """All of algorithm 2's losses at once; see the module's docstring."""
         params, batch, hp, target = inputs.params, inputs.batch, inputs.hp, inputs.target
-        reward = in_sample_critic("reward", params, target, batch)
-        cost = in_sample_critic("cost", params, target, batch, lowest=True)
+        activation = self.critic_activation
+        reward = in_sample_critic("reward", params, target, batch, False, activation)
+        cost = in_sample_critic("cost", params, target, batch, True, activation)
         judged, next_v = self.read_cost(cost.judged), self.read_cost(cost.next_v)
         cost = cost._replace(judged=judged, next_v=next_v)
+        if self.static.clamp_in_regression:
+            cost = cost._replace(v=functional.relu(cost.v))
         cost_weight, reward_weight = self.cost_weight(cost, hp), self.reward_weight(reward, hp)
         weights = (cost_weight, reward_weight)
         cvae_weight, encoder_weight = weights if self.static.role == "normal" else weights[::-1]
@@ -186,7 +192,7 @@ class LSPC(Method):
 
     def read_cost(self, value: Tensor) -> Tensor:
         """A cost value where it is used. The public code also clamps V_c inside its own
-        regression, where a negative one then has no gradient: that is not done here."""
+        regression, where a negative one then has no gradient: `clamp_in_regression`."""
         return functional.relu(value) if self.static.clamp_costs else value
 
     def critic_losses(
@@ -229,9 +235,9 @@ class LSPC(Method):
         """
         params, batch = inputs.params, inputs.batch
         observations, actions = batch["observations"], batch["actions"]
-        mean, log_std = encode(params["cvae_encoder"], observations, actions)
+        mean, log_std = encode(params["cvae_encoder"], observations, actions, self.activation)
         latent = reparameterize(mean, log_std, inputs.noise["posterior"])
-        decoded = decode(params["cvae_decoder"], observations, latent)
+        decoded = decode(params["cvae_decoder"], observations, latent, self.activation)
         distance = (decoded - actions).square().sum(-1)
         divergence = divergence_from_standard_normal(mean, log_std)
         by_pair = divergence.sum(-1) if self.static.kl_reduction == "sum" else divergence.mean(-1)
@@ -243,10 +249,8 @@ class LSPC(Method):
     def encoder_loss(self, inputs: StepInputs, weight: Tensor) -> Tensor:
         """Eq. 44: weighted regression of the encoder's latent through the frozen decoder."""
         params, observations = inputs.params, inputs.batch["observations"]
-        latent = restricted_latent(
-            params["safety_encoder"], observations, inputs.hp, inputs.noise["encoder"]
-        )
-        decoded = decode(detach(params["cvae_decoder"]), observations, latent)
+        latent = self.restricted_latent(params, observations, inputs.hp, inputs.noise["encoder"])
+        decoded = decode(detach(params["cvae_decoder"]), observations, latent, self.activation)
         return (weight * (decoded - inputs.batch["actions"]).square().sum(-1)).mean()
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
@@ -256,7 +260,7 @@ class LSPC(Method):
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
         latent = self.latent(policy, state["params"], observations, hp, noise["latent"])
-        return decode(state["params"]["cvae_decoder"], observations, latent)
+        return decode(state["params"]["cvae_decoder"], observations, latent, self.activation)
 
     def latent(
         self,
@@ -268,21 +272,23 @@ class LSPC(Method):
     ) -> Tensor:
         """z [E, d] of a policy: of the encoder, of the restricted prior, or of the whole prior."""
         if policy == "lspc_o":
-            return restricted_latent(params["safety_encoder"], observations, hp, noise)
+            return self.restricted_latent(params, observations, hp, noise)
         if policy == "lspc_s":
             own = hp.safe_restriction
             bound = torch.where(own > 0, own, hp.restriction)
             return restrict_prior(noise, bound, self.static.prior_restriction)
         return noise
 
-
-def restricted_latent(
-    encoder: Any, observations: Tensor, hp: Hyperparameters, noise: Tensor
-) -> Tensor:
-    """z = epsilon tanh(sample of mu(z | s)) (section 3.2): [B, o], [B, d] -> [B, d]."""
-    mean, log_std = gaussian(encoder, observations, LATENT_POLICY_LOG_STD_RANGE)
-    restriction: Tensor = hp.restriction
-    return restriction * torch.tanh(reparameterize(mean, log_std, noise))
+    def restricted_latent(
+        self, params: Parameters, observations: Tensor, hp: Hyperparameters, noise: Tensor
+    ) -> Tensor:
+        """z = epsilon tanh(sample of mu(z | s)) (section 3.2): [B, o], [B, d] -> [B, d]."""
+        encoder = params["safety_encoder"]
+        mean, log_std = gaussian(
+            encoder, observations, LATENT_POLICY_LOG_STD_RANGE, self.activation
+        )
+        restriction: Tensor = hp.restriction
+        return restriction * torch.tanh(reparameterize(mean, log_std, noise))
 
 
 def restrict_prior(noise: Tensor, bound: Tensor, how: str) -> Tensor:

@@ -23,7 +23,13 @@ from safesweep.search_spaces.validation import (
     require_number,
     shown,
 )
-from safesweep.trainables.components.networks import Layers, hidden_sizes, init_mlp
+from safesweep.trainables.components.networks import (
+    ACTIVATIONS,
+    Activation,
+    Layers,
+    hidden_sizes,
+    init_mlp,
+)
 
 State = dict[str, Any]
 Parameters = dict[str, Any]
@@ -98,6 +104,10 @@ class MethodConfig:
     hidden_layers: int = static(2, "hidden layers of a network", source="common", low=1, high=16)
     batch_size: int = static(256, "transitions in a minibatch", source="common", low=1, high=65536)
     learning_rate: float = batched(3e-4, "Adam's step size", source="common", low=1e-8, high=1.0)
+    learning_rate_schedule: str = static(
+        "constant", "step size over a phase: constant, or half a cosine down to 0",
+        source="ours", choices=("constant", "cosine"),
+    )  # fmt: skip
     discount: float = batched(
         0.99, "discount factor", source="common", alias="gamma", low=0.0, high=0.99999
     )
@@ -190,6 +200,11 @@ class MethodConfig:
         longer run is then not a shorter one carried on."""
         return False
 
+    @property
+    def looks_at_budget(self) -> bool:
+        """Whether the method or the schedule of the learning rate `trains_to_budget`."""
+        return self.trains_to_budget or self.learning_rate_schedule != "constant"
+
     def cost_limit_in_identity(self, limit: float, own: Sequence[float]) -> float | None:
         """The cost limit as a part of a run's identity, None where runs serve every limit.
 
@@ -217,8 +232,7 @@ class MethodConfig:
 class ProblemSpec:
     """What a method knows of its problem.
 
-    `reward_scale` brings rewards to order one a step: horizon / (max return - min return), the
-    scaling of FISOR's public code without its per-dataset episode length. `cost_limits` are those
+    `reward_scale` brings rewards to the task's unit (`Task.unit_scale`). `cost_limits` are those
     under which the task is reported.
     """
 
@@ -234,13 +248,31 @@ class ProblemSpec:
 class Phase:
     """A stretch of training: its part of the gradient steps, and the networks that it trains.
 
-    `concludes` says that `Method.finish_phase` has something to do when it ends.
+    `concludes` says that `Method.finish_phase` has something to do when it ends. `every` has the
+    networks that move in every so many-th gradient step alone, as TD3's actor in every second
+    (Fujimoto et al., 2018): in between, their moments and slow copies rest as well.
+
+    Raises:
+        ValueError: `every` has a network that the phase does not train, or no whole number.
     """
 
     name: str
     share: float
     trains: tuple[str, ...]
     concludes: bool = False
+    every: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for network, steps in self.every.items():
+            if network not in self.trains or not isinstance(steps, int) or steps < 1:
+                raise ValueError(
+                    f"every: {network!r}: {steps!r} is not allowed; it must be a whole number >= 1 "
+                    f"for one of {', '.join(self.trains)}"
+                )
+
+    def moving(self, taken: int) -> tuple[str, ...]:
+        """The networks that move in the gradient step after `taken` ones."""
+        return tuple(n for n in self.trains if (taken + 1) % self.every.get(n, 1) == 0)
 
 
 @dataclass(frozen=True)
@@ -253,7 +285,7 @@ class Noise:
 
 class Progress(NamedTuple):
     """Where a phase is. `step`: gradient steps taken in it before this one, []. `steps`: how many
-    it has, []; None for a method whose configuration does not say that it `trains_to_budget`."""
+    it has, []; None where the configuration does not say that it `looks_at_budget`."""
 
     step: Tensor
     steps: Tensor | None
@@ -346,6 +378,8 @@ class Method:
     name: ClassVar[str]
     config_class: ClassVar[type[MethodConfig]]
     policies: ClassVar[tuple[str, ...]]
+    # Other ways in which a trained run can act, evaluated only where somebody asks for them.
+    further_policies: ClassVar[tuple[str, ...]] = ()
     # Settings under which every other hyperparameter matters from the first steps on: tests vary
     # each one from here.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {}
@@ -373,6 +407,27 @@ class Method:
         """Width and number of hidden layers."""
         return self.static.hidden_dim, self.static.hidden_layers
 
+    def critic_mlp(
+        self, generator: torch.Generator, inputs: int, ensemble: int | None = None
+    ) -> Layers:
+        """Fresh parameters of a critic, one network of `inputs` numbers or several; with sizes and
+        norm of its own where the configuration has them."""
+        width, layers = self.hidden
+        width = getattr(self.static, "critic_hidden_dim", 0) or width
+        layers = getattr(self.static, "critic_hidden_layers", 0) or layers
+        norm = getattr(self.static, "layer_norm", "none")
+        return init_mlp(generator, hidden_sizes(inputs, width, layers, 1), ensemble, 1.0, norm)
+
+    @property
+    def activation(self) -> Activation:
+        """Of the hidden layers of networks."""
+        return ACTIVATIONS[getattr(self.static, "activation", "relu")]
+
+    @property
+    def critic_activation(self) -> Activation:
+        """Of the hidden layers of critics."""
+        return ACTIVATIONS.get(getattr(self.static, "critic_activation", ""), self.activation)
+
     def in_sample_networks(
         self, generator: torch.Generator, *names: str, action_dim: int | None = None
     ) -> Parameters:
@@ -382,8 +437,8 @@ class Method:
         pair = state + (self.spec.action_dim if action_dim is None else action_dim)
         params: Parameters = {}
         for name in names:
-            params[f"{name}_q"] = self.mlp(generator, pair, 1, ensemble=2)
-            params[f"{name}_v"] = self.mlp(generator, state, 1)
+            params[f"{name}_q"] = self.critic_mlp(generator, pair, ensemble=2)
+            params[f"{name}_v"] = self.critic_mlp(generator, state)
         return params
 
     @property
@@ -402,7 +457,17 @@ class Method:
         `finish_phase` sees them. A column `sampling_weight` [N] draws the others in proportion to
         it; without one each is as likely as another.
         """
-        return {**data, "rewards": data["rewards"] * self.spec.reward_scale}
+        columns = {**data, "rewards": data["rewards"] * self.reward_factor}
+        if getattr(self.static, "done_signal", "terminals") == "terminals_and_timeouts":
+            columns["terminals"] = torch.maximum(data["terminals"], data["timeouts"])
+        return columns
+
+    @property
+    def reward_factor(self) -> float:
+        """What rewards are multiplied by before anything is learned from them."""
+        own: float = getattr(self.static, "reward_scale", 1.0)
+        as_they_are = getattr(self.static, "reward_scaling", "normalized") == "none"
+        return own if as_they_are else own * self.spec.reward_scale
 
     def gather(self, columns: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """The minibatch of some rows [..., B] of `prepare`'s columns, each [..., B, ...].
@@ -417,6 +482,10 @@ class Method:
         follow at `hp.target_update_rate`; `moving`, numbers that losses move without a gradient;
         and what else the method keeps."""
         raise _abstract(self, "init")
+
+    def begin(self, state: State, hp: Hyperparameters) -> State:
+        """A fresh state as the batched hyperparameters would have it; pure, called once."""
+        return state
 
     def noise(self, phase: str) -> dict[str, Noise]:
         """What the losses of `phase` need."""
@@ -478,6 +547,12 @@ class Method:
     ) -> Tensor | None:
         """V_h [E], feasible where <= 0; None for a method that has no such critic."""
         return None
+
+    def feasible_pairs(self, state: State, data: Batch, hp: Hyperparameters) -> Tensor | None:
+        """Whether the method learns from each pair [N] of `data` as from a feasible one; None for a
+        method that does not tell pairs apart so. By default, as `feasibility_value` says."""
+        value = self.feasibility_value(state, data["observations"], hp)
+        return None if value is None else value <= 0
 
     def diagnose(
         self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch

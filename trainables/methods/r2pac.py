@@ -53,6 +53,7 @@ from safesweep.trainables.components.flow_matching import (
     integrate,
 )
 from safesweep.trainables.components.networks import (
+    Activation,
     Layers,
     gaussian_log_density,
     hidden_sizes,
@@ -60,6 +61,7 @@ from safesweep.trainables.components.networks import (
     mlp,
 )
 from safesweep.trainables.components.quantiles import quantile
+from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -106,8 +108,10 @@ class R2PAC(Method):
         "learning_rate": 1e-3,
     }
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **NETWORK_CONDITIONS,
         "guidance_scale": {"actor": "cfg"},
         "unconditional_share": {"actor": "cfg"},
+        "safety_margin": {"safety_metric": "feasibility"},
     }
 
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
@@ -124,7 +128,8 @@ class R2PAC(Method):
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Chunks, with the lowest scaled reward of the data (at most 0) in each row, and `row`, by
         which a minibatch finds how its chunks were judged; counts them on the way."""
-        scaled = super().prepare(data)
+        # Chunks have a done of their own.
+        scaled = {**data, "rewards": data["rewards"] * self.reward_factor}
         timeouts_are_done = self.static.done_signal == "terminals_and_timeouts"
         columns = chunk_columns(scaled, self.static.chunk_length, timeouts_are_done)
         lowest = scaled["rewards"].min().clamp(max=0.0)
@@ -168,8 +173,9 @@ class R2PAC(Method):
         """Eq. 15 and 16 (reward), 10 and 11 over chunks as in eq. 14, or 43 (safety)."""
         params, target, batch, hp = inputs.params, inputs.target, inputs.batch, inputs.hp
         dones = batch["dones"]
-        safety = in_sample_critic("safety", params, target, batch, True, functional.gelu)
-        reward = in_sample_critic("reward", params, target, batch, False, functional.gelu)
+        activation = self.critic_activation
+        safety = in_sample_critic("safety", params, target, batch, True, activation)
+        reward = in_sample_critic("reward", params, target, batch, False, activation)
         safety_target = self.safety_target(batch, safety.next_v, hp)
         threshold = self.threshold_of(safety.v.detach(), hp)
         # A fitted quantile may lie just below the cost 0, which is safe beyond doubt.
@@ -196,7 +202,7 @@ class R2PAC(Method):
         """Discounted cost of the chunk and after it (eq. 14), or its feasibility (eq. 43): [B]."""
         if self.static.safety_metric == "cost":
             return chunk_target(batch["costs"], next_value, batch["dones"], hp.discount)
-        signals = torch.where(batch["costs"] > 0, VIOLATION_SIGNAL, SAFE_SIGNAL)
+        signals = torch.where(batch["costs"] > 0, VIOLATION_SIGNAL, SAFE_SIGNAL) + hp.safety_margin
         return chunk_feasibility_target(signals, next_value, batch["dones"], hp.discount)
 
     def threshold_of(self, safety_values: Tensor, hp: Hyperparameters) -> Tensor:
@@ -214,7 +220,7 @@ class R2PAC(Method):
         every chunk: the critics learn no more, and the actor sees each chunk many times."""
         observations = data["observations"]
         stride = math.ceil(len(observations) / THRESHOLD_STATES)
-        values = critic_value(state["params"]["safety_v"], observations[::stride])
+        values = self.state_values(state, "safety_v", observations[::stride])
         state = {**state, "threshold": self.threshold_of(values, hp)}
         parts = in_parts(JUDGED_AT_ONCE, observations, data["actions"])
         judged = [self.judge(state, *part) for part in parts]
@@ -224,14 +230,19 @@ class R2PAC(Method):
     def judge(self, state: State, observations: Tensor, actions: Tensor) -> ChunkScores:
         """How good chunks are at what the actor follows in their states (eq. 17, 18)."""
         target = state["target"]
-        reward_q = chunk_value(target["reward_q"], observations, actions).amin(0)
-        safety_q = chunk_value(target["safety_q"], observations, actions).amax(0)
-        reward_v = critic_value(state["params"]["reward_v"], observations)
-        safety_v = critic_value(state["params"]["safety_v"], observations)
+        activation = self.critic_activation
+        reward_q = chunk_value(target["reward_q"], observations, actions, activation).amin(0)
+        safety_q = chunk_value(target["safety_q"], observations, actions, activation).amax(0)
+        reward_v = self.state_values(state, "reward_v", observations)
+        safety_v = self.state_values(state, "safety_v", observations)
         unsafe = safety_v > state["threshold"]
         follows_cost = self.follows_cost(unsafe)
         advantage = torch.where(follows_cost, safety_v - safety_q, reward_q - reward_v)
         return ChunkScores(advantage.detach(), unsafe)
+
+    def state_values(self, state: State, name: str, observations: Tensor) -> Tensor:
+        """V(s) of the critic `name`: [B, o] -> [B]."""
+        return critic_value(state["params"][name], observations, self.critic_activation)
 
     def follows_cost(self, unsafe: Tensor) -> Tensor:
         """Where the actor follows V_c."""
@@ -258,11 +269,11 @@ class R2PAC(Method):
             )
             weight = clipped_exponential(temperature * advantage, WEIGHT_CLIP)
         if self.static.actor == "awr_gaussian":
-            mean, log_std = gaussian_chunk(params, observations)
+            mean, log_std = gaussian_chunk(params, observations, self.activation)
             error = -gaussian_log_density(actions, mean, log_std)
         else:
             error = flow_matching_error(
-                params["actor"], actions, noise["start"], noise["time"], condition, functional.gelu
+                params["actor"], actions, noise["start"], noise["time"], condition, self.activation
             )
         metrics = {
             "unsafe_share": unsafe.float().mean(),
@@ -280,7 +291,7 @@ class R2PAC(Method):
         start = noise["start"].transpose(0, 1)
         chunks = self.propose(state["params"], observations, start, hp).clamp(-1, 1)
         candidates = evaluate_candidates(
-            state["target"]["safety_q"], observations, chunks, functional.gelu
+            state["target"]["safety_q"], observations, chunks, self.critic_activation
         )
         return select(chunks, candidates.amax(0).argmin(0))[:, : self.spec.action_dim]
 
@@ -289,18 +300,18 @@ class R2PAC(Method):
     ) -> Tensor:
         """Chunks [n, E, h * a] from noise of that shape: eq. 21 with o = 1, or the awr actors."""
         if self.static.actor == "awr_gaussian":
-            mean, log_std = gaussian_chunk(params, observations)
+            mean, log_std = gaussian_chunk(params, observations, self.activation)
             return mean + log_std.exp() * start
         steps = self.static.flow_steps
         if self.static.actor == "awr_flow":
-            return generate(params["actor"], start, observations, steps, functional.gelu)
+            return generate(params["actor"], start, observations, steps, self.activation)
         shape = observations[..., 0]
         optimal = labelled(observations, torch.full_like(shape, OPTIMAL, dtype=torch.long))
         free = labelled(observations, torch.full_like(shape, NULL, dtype=torch.long))
 
         def field(value: Tensor, time: float) -> Tensor:
             return guided_velocity(
-                params["actor"], value, time, optimal, free, hp.guidance_scale, functional.gelu
+                params["actor"], value, time, optimal, free, hp.guidance_scale, self.activation
             )
 
         return integrate(field, start, steps)
@@ -308,22 +319,28 @@ class R2PAC(Method):
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """V_c(s) - l, or V_h(s)."""
         threshold: Tensor = state["threshold"]
-        return critic_value(state["params"]["safety_v"], observations) - threshold
+        return self.state_values(state, "safety_v", observations) - threshold
 
 
-def critic_value(layers: Layers, observations: Tensor) -> Tensor:
+def critic_value(
+    layers: Layers, observations: Tensor, activation: Activation = functional.gelu
+) -> Tensor:
     """V(s): [B, o] -> [B]."""
-    return state_value(layers, observations, functional.gelu)
+    return state_value(layers, observations, activation)
 
 
-def chunk_value(layers: Layers, observations: Tensor, chunks: Tensor) -> Tensor:
+def chunk_value(
+    layers: Layers, observations: Tensor, chunks: Tensor, activation: Activation = functional.gelu
+) -> Tensor:
     """Q(s, a_{t:t+h}) of each network of an ensemble: [B, o], [B, h * a] -> [k, B]."""
-    return evaluate_ensemble(layers, observations, chunks, functional.gelu)
+    return evaluate_ensemble(layers, observations, chunks, activation)
 
 
-def gaussian_chunk(params: Parameters, observations: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian_chunk(
+    params: Parameters, observations: Tensor, activation: Activation = functional.gelu
+) -> tuple[Tensor, Tensor]:
     """Mean [B, h * a] within [-1, 1] and log standard deviation [h * a] of the Gaussian actor."""
-    mean = torch.tanh(mlp(params["actor"], observations, functional.gelu))
+    mean = torch.tanh(mlp(params["actor"], observations, activation))
     return mean, params["actor_log_std"].clamp(*LOG_STD_RANGE)
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from safesweep.trainables.methods.method import MethodConfig, batched, static
+from safesweep.trainables.components.networks import ACTIVATIONS
+from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
+from safesweep.trainables.methods.method import batched, static
 
 
 @dataclass(frozen=True)
-class R2PACConfig(MethodConfig):
+class R2PACConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of R2PAC. "ours" marks what the paper does not print."""
 
     phase_shares = ("critic_share",)
@@ -14,6 +16,9 @@ class R2PACConfig(MethodConfig):
     hidden_dim: int = static(512, "units of a hidden layer", source="table 4", low=1, high=8192)
     hidden_layers: int = static(
         4, "hidden layers of critics and flow", source="table 4", low=1, high=16
+    )
+    activation: str = static(
+        "gelu", "activation of hidden layers", source="table 4", choices=tuple(ACTIVATIONS)
     )
     batch_size: int = static(1024, "chunks in a minibatch", source="table 4", low=1, high=65536)
     chunk_length: int = static(
@@ -34,6 +39,9 @@ class R2PACConfig(MethodConfig):
         "cost", "what divides states into safe and unsafe", source="appendix E.6, eq. 43",
         choices=("cost", "feasibility"),
     )  # fmt: skip
+    safety_margin: float = batched(
+        0.0, "added to h(s) where the metric is feasibility", source="ours", low=0.0, high=1e3
+    )
     threshold: str = static(
         "quantile", "l of the cost value: quantile in the data, or from the cost limit",
         source="section 4.3, eq. 42", choices=("quantile", "cost_limit"),

@@ -5,7 +5,7 @@ Plugins extend it.
 
 from typing import Any
 
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins, load_installed_plugins
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.flp import FLP
@@ -31,6 +31,8 @@ def find_method(name: str) -> type[Method]:
     Raises:
         InvalidInput: there is none; a plugin may have to be given.
     """
+    if name not in ALGORITHMS:
+        load_installed_plugins()
     try:
         return ALGORITHMS[require_choice("algorithm", name, ALGORITHMS)]
     except InvalidInput as problem:

@@ -18,10 +18,17 @@ the roles of distillation, gate and calibration. Completed by us:
   uses the calibrated threshold, and the guarantee is about the set: in a new episode with a
   violation, a random one of the states from which a violation follows within `calibration_window`
   steps is declared feasible with probability at most `conformal_level`
-  (`trainables.components.conformal`). The correction never loosens the nominal threshold 0.
+  (`trainables.components.conformal`).
+* The correction of the threshold (the paper's correction level, and the public code's
+  `safety_delta` with its sign changed) is never above 0. Where all that the critic calls feasible
+  misses fewer unsafe states than the level allows, a positive threshold would spend the rest of
+  the level on states that the critic itself says are lost. Whether it is below 0 depends on the
+  window: a critic sees the last steps before a violation however poor it is, and errs on those
+  further away. With a window of 10 the threshold stayed at 0 on the boats at every level, which
+  made calibration do nothing; with 50 it acts.
 * Held out are some of the episodes with violations. Where these are too few for the level (K of
-  them with (K + 1) delta < 1) there is no guarantee: the nominal threshold stays, and the metric
-  `calibrated` is 0.
+  them with (K + 1) times the level below 1) there is no guarantee: the nominal threshold stays, and
+  the metric `calibrated` is 0.
 * h(s) is +25 / -1 from the cost, as in the public code, or the exact margin; the text's words on
   the target, "the maximum of the immediate margin and the discounted future value", are read as
   the backup of the work it cites, (1 - gamma) h + gamma max(h, V'), which the public code has too.
@@ -58,7 +65,8 @@ from safesweep.trainables.components.flow_matching import (
     generate,
     init_velocity_field,
 )
-from safesweep.trainables.components.networks import mlp
+from safesweep.trainables.components.networks import Activation, mlp
+from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS, NetworkConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -82,7 +90,7 @@ CALIBRATION_SEED, CHUNK = 0, 8192
 
 
 @dataclass(frozen=True)
-class SafeFQLConfig(SafetySignalConfig):
+class SafeFQLConfig(SafetySignalConfig, NetworkConfig):
     """Hyperparameters of SafeFQL. The text at hand prints no value of any."""
 
     phase_shares = ("critic_share",)
@@ -112,16 +120,23 @@ class SafeFQLConfig(SafetySignalConfig):
     normalize_q: bool = static(
         True, "divide the reward term by the batch's mean |Q_r|", source="FQL; public code"
     )
+    normalize_safety: bool = static(
+        False, "divide the safety term by the batch's mean |Q_r| too", source="public code"
+    )
+    critic_batch_size: int = static(
+        0, "the first so many transitions of a minibatch are the critics'; 0: all of them",
+        source="public code", low=0, high=65536,
+    )  # fmt: skip
     conformal_level: float = batched(
-        0.1, "share of unsafe states that may be declared feasible", source="section 3; ours",
-        alias="delta", low=1e-4, high=0.5,
+        0.1, "share of unsafe states that may be declared feasible: conformal miscoverage",
+        source="section 3; value ours", low=1e-4, high=0.5,
     )  # fmt: skip
     calibration_episodes: int = static(
         40, "episodes with violations held out for calibration, at most a third of them",
         source="ours", low=1, high=100_000,
     )  # fmt: skip
     calibration_window: int = static(
-        10, "steps before a violation that count as unsafe", source="ours", low=0, high=10_000
+        50, "steps before a violation that count as unsafe", source="ours", low=0, high=10_000
     )
     critic_share: float = static(
         0.5, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
@@ -145,7 +160,8 @@ class SafeFQL(Method):
         "calibration_window": 0,
     }
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "calibration_window": {"calibration_episodes": 2}
+        **NETWORK_CONDITIONS,
+        "calibration_window": {"calibration_episodes": 2},
     }
 
     @property
@@ -191,17 +207,20 @@ class SafeFQL(Method):
 
         V_r regresses to the smaller of two target Q_r, as IQL; V_h to the larger of two Q_h.
         """
-        params, batch, hp, noise = inputs.params, inputs.batch, inputs.hp, inputs.noise
-        reward = in_sample_critic("reward", params, inputs.target, batch)
-        safety = in_sample_critic("safety", params, inputs.target, batch, lowest=True)
+        params, whole, hp, noise = inputs.params, inputs.batch, inputs.hp, inputs.noise
+        first = self.static.critic_batch_size or self.static.batch_size
+        batch = {name: column[:first] for name, column in whole.items()}
+        activation = self.critic_activation
+        reward = in_sample_critic("reward", params, inputs.target, batch, False, activation)
+        safety = in_sample_critic("safety", params, inputs.target, batch, True, activation)
         done = batch["terminals"]
         reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
         backup = SAFETY_BACKUPS[self.static.safety_backup]
         signal = safety_signal(self.static.safety_signal, batch, hp)
         safety_target = backup(signal, safety.next_v, done, hp.discount)
         flow_error = flow_matching_error(
-            params["teacher"], batch["actions"], noise["start"], noise["time"],
-            batch["observations"],
+            params["teacher"], whole["actions"], noise["start"], noise["time"],
+            whole["observations"], self.activation,
         )  # fmt: skip
         return jointly(
             {
@@ -221,26 +240,34 @@ class SafeFQL(Method):
         """
         params, state, hp = inputs.params, inputs.state, inputs.hp
         observations, start = inputs.batch["observations"], inputs.noise["start"]
-        raw_action = one_step_action(params, observations, start)
-        taught = teacher_action(params, observations, start, self.static.flow_steps)
+        raw_action = one_step_action(params, observations, start, self.activation)
+        taught = teacher_action(
+            params, observations, start, self.static.flow_steps, self.activation
+        )
         distance = (raw_action - taught.detach()).square().mean()
 
         action = raw_action.clamp(-1, 1)
-        reward_q = evaluate_ensemble(params["reward_q"], observations, action).amin(0)
+        reward_q = evaluate_ensemble(
+            params["reward_q"], observations, action, self.critic_activation
+        ).amin(0)
         excess = self.action_safety(params, observations, action) - state["threshold"]
         feasible = (excess <= 0).to(excess.dtype)
-        scale = reward_q.detach().abs().mean() + 1e-6 if self.static.normalize_q else 1.0
+        size = reward_q.detach().abs().mean() + 1e-6
+        scale = size if self.static.normalize_q else 1.0
+        safety_scale = size if self.static.normalize_safety else 1.0
         losses = {
             "loss/distillation": hp.distillation_weight * distance,
             "loss/reward": -(feasible * reward_q / scale).mean(),
-            "loss/safety": hp.safety_weight * functional.relu(excess).mean(),
+            "loss/safety": hp.safety_weight * (functional.relu(excess) / safety_scale).mean(),
         }
         calibration = {name: state[name] for name in ("threshold", "calibrated")}
         return jointly(losses, {"feasible_share": feasible.mean(), **calibration})
 
     def action_safety(self, params: Parameters, observations: Tensor, actions: Tensor) -> Tensor:
         """The larger of two Q_h(s, a): [B]."""
-        return evaluate_ensemble(params["safety_q"], observations, actions).amax(0)
+        return evaluate_ensemble(
+            params["safety_q"], observations, actions, self.critic_activation
+        ).amax(0)
 
     def finish_phase(
         self, phase: str, state: State, data: Mapping[str, Tensor], hp: Hyperparameters
@@ -263,11 +290,13 @@ class SafeFQL(Method):
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
-        return one_step_action(state["params"], observations, noise["start"]).clamp(-1, 1)
+        return one_step_action(
+            state["params"], observations, noise["start"], self.activation
+        ).clamp(-1, 1)
 
     def nominal_value(self, state: State, observations: Tensor) -> Tensor:
         """V_h [E], before calibration."""
-        return state_value(state["params"]["safety_v"], observations)
+        return state_value(state["params"]["safety_v"], observations, self.critic_activation)
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """V_h minus the calibrated threshold: the calibrated set is where it is <= 0."""
@@ -289,11 +318,22 @@ SAFETY_BACKUPS = {
 }
 
 
-def one_step_action(params: Parameters, observations: Tensor, start: Tensor) -> Tensor:
+def one_step_action(
+    params: Parameters,
+    observations: Tensor,
+    start: Tensor,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """mu(s, z), not yet clipped to [-1, 1]: [B, o], [B, a] -> [B, a]."""
-    return mlp(params["actor"], torch.cat((observations, start), dim=-1))
+    return mlp(params["actor"], torch.cat((observations, start), dim=-1), activation)
 
 
-def teacher_action(params: Parameters, observations: Tensor, start: Tensor, steps: int) -> Tensor:
+def teacher_action(
+    params: Parameters,
+    observations: Tensor,
+    start: Tensor,
+    steps: int,
+    activation: Activation = functional.relu,
+) -> Tensor:
     """The behaviour flow's action from noise z, by Euler's method, within [-1, 1]: [B, a]."""
-    return generate(params["teacher"], start, observations, steps).clamp(-1, 1)
+    return generate(params["teacher"], start, observations, steps, activation).clamp(-1, 1)

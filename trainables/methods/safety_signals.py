@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from safesweep.trainables.methods.common_options import ValueConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
-    MethodConfig,
     batched,
     static,
 )
 
 
 @dataclass(frozen=True)
-class SafetySignalConfig(MethodConfig):
+class SafetySignalConfig(ValueConfig):
     """Hyperparameters of a method whose critics look at h(s), positive where it is unsafe."""
 
     safety_signal: str = static(
@@ -30,10 +30,21 @@ class SafetySignalConfig(MethodConfig):
         -1.0, "h(s) where the cost is zero", source="public code of FISOR and SafeFQL",
         low=-1e3, high=-1e-3,
     )  # fmt: skip
+    safety_margin: float = batched(
+        0.0, "added to h(s): how far a safe state's value must stay below 0", source="ours",
+        low=0.0, high=1e3,
+    )  # fmt: skip
 
 
 def safety_signal(kind: str, batch: Batch, hp: Hyperparameters) -> Tensor:
-    """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost."""
+    """h(s) [B]: the dataset's exact margin, or two levels made from the sparse cost.
+
+    The safety margin m is added: the reachability values of h + m are those of h, plus m, so that
+    the threshold 0 asks of them to be below -m.
+    """
     if kind == "exact":
-        return batch["safety_margins"]
-    return torch.where(batch["costs"] > 0, hp.violation_signal, hp.safe_signal)
+        signal = batch["safety_margins"]
+    else:
+        signal = torch.where(batch["costs"] > 0, hp.violation_signal, hp.safe_signal)
+    margin: Tensor = hp.safety_margin
+    return signal + margin

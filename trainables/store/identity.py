@@ -16,6 +16,7 @@ def _digest(content: object, length: int) -> str:
 
 ADDED_LATER = {
     "matmul_precision": "fp32",
+    "learning_rate_schedule": "constant",
     # LSPC's
     "weight_clip": 200.0,
     # FLRP's
@@ -26,6 +27,36 @@ ADDED_LATER = {
 }
 """Hyperparameters that there were not always, with what holds where there is none: an identity does
 not tell the two apart, so that stores stay what they are."""
+
+
+_VALUES = {"done_signal": "terminals", "reward_scaling": "normalized", "reward_scale": 1.0}
+_NETWORKS = {
+    "activation": "relu",
+    "layer_norm": "none",
+    "critic_hidden_dim": 0,
+    "critic_hidden_layers": 0,
+    "critic_activation": "same",
+}
+ADDED_LATER_TO: dict[str, dict[str, object]] = {
+    "flrp": {**_VALUES, "safety_margin": 0.0},
+    "lspc": {**_NETWORKS, "reward_scale": 1.0, "clamp_in_regression": False},
+    "r2pac": {
+        **_NETWORKS, "activation": "gelu", "reward_scaling": "normalized", "reward_scale": 1.0,
+        "safety_margin": 0.0,
+    },
+    "flp": {**_VALUES, **_NETWORKS},
+    "safefql": {
+        **_VALUES, **_NETWORKS, "safety_margin": 0.0, "normalize_safety": False,
+        "critic_batch_size": 0,
+    },
+}  # fmt: skip
+"""The same of single methods, where others had a hyperparameter of that name or hold another value
+without it."""
+
+
+def added_later(algorithm: str) -> dict[str, object]:
+    """Hyperparameters that a method had not always, with what holds where there is none."""
+    return {**ADDED_LATER, **ADDED_LATER_TO.get(algorithm, {})}
 
 
 def config_id(
@@ -43,10 +74,9 @@ def config_id(
     `cost_limit` where one is given, which is where the configuration trains to it. Elsewhere a
     limit only judges results, and runs serve every limit.
     """
+    later = added_later(algorithm)
     said = {
-        name: value
-        for name, value in config.items()
-        if name not in ADDED_LATER or value != ADDED_LATER[name]
+        name: value for name, value in config.items() if name not in later or value != later[name]
     }
     content = [algorithm, said, task, dataset_id, steps]
     return _digest(content if cost_limit is None else [*content, float(cost_limit)], 12)

@@ -158,4 +158,5 @@ COUNT_COLUMNS = {
 older version does not say."""
 
 RUN_STATUSES = ("completed", "stopped", "diverged", "failed")
-"""`stopped`: early, on purpose; `error` says why, `steps` when."""
+"""`stopped`: early, on purpose; `error` says why, `steps` when. A run that is `completed` has an
+`error` where it degenerated: it then says how."""

@@ -127,6 +127,8 @@ def _ogbench_task(
         min_return=0.0,
         max_return=1.0,
         max_cost=0.0,
+        # 1: rewards reach losses as they are; they were scaled by the range of returns before.
+        revision=1,
         dataset_file=f"{name}.hdf5",
         dataset_urls=(f"https://rail.eecs.berkeley.edu/datasets/ogbench/{environment}-v0.npz",),
     )
@@ -144,5 +146,8 @@ OGBENCH = Suite(
     simulator_megabytes=50,
     collectable=False,
     fetch=fetch_ogbench,
+    # OGBench's rewards, -1 to 0 a step (a step's count of unsolved parts in puzzles and scenes),
+    # are what FLP's and FQL's coefficients are printed for; an episode's return here is success.
+    reward_scale=1.0,
     trajectory_pieces=True,
 )

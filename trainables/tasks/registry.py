@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins, load_installed_plugins
 from safesweep.search_spaces.validation import InvalidInput, did_you_mean, shown
 from safesweep.trainables.tasks.boat_suite import BOAT
 from safesweep.trainables.tasks.bullet import BULLET
@@ -116,9 +116,12 @@ def get_task(name: str) -> Task:
     Raises:
         InvalidInput: unknown; names the nearest task.
     """
-    found = (TASKS.get(name) or _KEYS.get(name)) if isinstance(name, str) else None
-    if found is not None:
-        return found
+    if isinstance(name, str):
+        if name not in TASKS and name not in _KEYS:
+            load_installed_plugins()
+        found = TASKS.get(name) or _KEYS.get(name)
+        if found is not None:
+            return found
     hint = did_you_mean(str(name), [*TASKS, *_KEYS])
     raise InvalidInput(
         f"task: {shown(name)} is unknown{hint} (safesweep tasks lists all {len(TASKS)}; "

@@ -64,6 +64,9 @@ class Suite:
         collector_version: changes when the same arguments would give other data.
         fetch: (task, folder to keep files in) -> the published dataset and where it comes from,
             for data that is no file in our layout; raises OSError.
+        reward_scale: what brings rewards to the unit that methods learn from, for tasks without
+            any of their own; 1 for rewards as they are, and horizon / (max return - min return)
+            when None.
         trajectory_pieces: whether data are pieces of trajectories that go on.
         known_feasibility: of a task whose feasible set is known.
     """
@@ -83,6 +86,7 @@ class Suite:
     collected_episodes: int | None = None
     collector_version: int = 2
     fetch: Callable[[Task, Path], tuple[Arrays, Mapping[str, object]]] | None = None
+    reward_scale: float | None = None
     trajectory_pieces: bool = False
     known_feasibility: Callable[[Task], KnownFeasibility] | None = None
 
@@ -93,6 +97,7 @@ class Suite:
                 key=task.key or task.name,
                 suite=self.name,
                 cost_limits=task.cost_limits or self.cost_limits,
+                reward_scale=self.reward_scale if task.reward_scale is None else task.reward_scale,
             )
             for task in self.tasks
         )

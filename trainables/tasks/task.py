@@ -25,6 +25,10 @@ class Task:
         dataset_urls: where the file can be fetched, in the order to try.
         trajectories: episodes in the published file.
         dataset_path: a file on this machine that is the task's data.
+        reward_scale: what brings rewards to the unit that methods learn from; its suite's where it
+            has none of its own.
+        revision: counts how often what the same configuration trains was changed by the task's
+            definition: a part of a run's identity.
         collected_episodes: how many are collected unless told otherwise; as its suite says where
             it has no number of its own.
     """
@@ -43,12 +47,30 @@ class Task:
     dataset_urls: tuple[str, ...] = ()
     trajectories: int | None = None
     dataset_path: str | None = None
+    reward_scale: float | None = None
+    revision: int = 0
     collected_episodes: int | None = None
 
     @property
     def cost_limit(self) -> float:
         """The default limit: the smallest of `cost_limits`."""
         return min(self.cost_limits)
+
+    @property
+    def unit_scale(self) -> float:
+        """What rewards are multiplied by unless a method takes them as they are.
+
+        `reward_scale`, or horizon / (max return - min return), which brings them to order one a
+        step: the scaling of FISOR's public code without its per-dataset episode length.
+        """
+        if self.reward_scale is not None:
+            return self.reward_scale
+        return self.horizon / (self.max_return - self.min_return)
+
+    @property
+    def identity(self) -> str:
+        """The name in a run's identity."""
+        return f"{self.name} revision {self.revision}" if self.revision else self.name
 
     def normalize_reward(self, reward_return: Any) -> Any:
         """(R - min_return) / (max_return - min_return), for a number or an array."""

@@ -34,7 +34,7 @@ def reason_to_train_anew(
     """
     if shared_values(earlier) != shared_values(config):
         return "the configurations differ"
-    if config.trains_to_budget:
+    if config.looks_at_budget:
         return f"it trains to its budget, which was {earlier_steps} and is {steps}"
     # What a method knows of its problem does not reach its phases.
     problem = ProblemSpec(1, 1, 1, 1.0, 1.0)

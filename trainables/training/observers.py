@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from safesweep.search_spaces.plugins import Entries, extended_by_plugins
+from safesweep.search_spaces.plugins import Entries, extended_by_plugins, load_installed_plugins
 from safesweep.search_spaces.validation import InvalidInput, shown
 from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 
@@ -115,6 +115,7 @@ class Observers:
     def __init__(self, writer: ResultWriter | None) -> None:
         self.problems: list[str] = []
         self._active: dict[str, Observer] = {}
+        load_installed_plugins()
         for name, kind in OBSERVERS.items():
             with self._kept_out(name, kind.required):
                 self._active[name] = kind(writer)

@@ -70,6 +70,27 @@ def adam_(
     torch._foreach_sub_(leaves, change)
 
 
+def adam_of_some_(
+    networks: dict[str, Any],
+    gradients: list[Tensor],
+    state: dict[str, Any],
+    learning_rate: Tensor | list[Tensor],
+    every: Mapping[str, int],
+) -> None:
+    """As `adam_`, of those `networks` that move in this step. The state is that of all; the count
+    of its steps that a network has taken itself is by `every`, 1 where it is not named."""
+    for name, leaves, part in _by_network(networks):
+        own = {
+            "first_moment": state["first_moment"][name],
+            "second_moment": state["second_moment"][name],
+            "count": (state["count"] + 1) // every.get(name, 1) - 1,
+        }
+        rate = learning_rate if isinstance(learning_rate, Tensor) else learning_rate[part]
+        if leaves:
+            adam_(networks[name], gradients[part], own, rate)
+    state["count"] += 1
+
+
 def decay_(
     parameters: dict[str, Any],
     learning_rate: Tensor | list[Tensor],

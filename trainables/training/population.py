@@ -7,6 +7,7 @@ resumed without generator state.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import is_large, matmul_precision
+from safesweep.trainables.components.schedules import cosine
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.method import (
     LastStep,
@@ -40,6 +42,7 @@ from safesweep.trainables.training.acting import Policy, Watched, draw_noise, ov
 from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.optimizer import (
     adam_,
+    adam_of_some_,
     clipped,
     decay_,
     differentiable,
@@ -52,9 +55,15 @@ from safesweep.trainables.training.request import TrialRequest
 
 BLOCK_STEPS = 32
 DIVERGENCE_BOUND = 1e12
+EMPTY_SHARE = 0.01
+"""Below it a feasible set counts as empty."""
+DEGENERATION_PAIRS = 4000
 CHEAP_TO_ACT = 200e6
 """Floating-point operations of all policies for one observation each, some milliseconds' work."""
 STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
+
+
+_log = logging.getLogger("safesweep")
 
 
 def seeded_generator(seed: int, stream: str, *index: int) -> torch.Generator:
@@ -69,7 +78,7 @@ def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec
         observation_dim=dataset.observations.shape[1],
         action_dim=dataset.actions.shape[1],
         horizon=task.horizon,
-        reward_scale=task.horizon / (task.max_return - task.min_return),
+        reward_scale=task.unit_scale,
         cost_limit=cost_limit,
         cost_limits=task.cost_limits,
     )
@@ -136,7 +145,9 @@ class Population:
         self.device = torch.device(pick_device(request.device))
         cost_limit = task.limit_or_own(request.cost_limit)
         self.method = method_class(configs[0], problem_spec(task, dataset, cost_limit))
-        tensors = self.method.prepare(dataset_tensors(dataset))
+        columns = dataset_tensors(dataset)
+        self._safe_share = float(columns["safe_episodes"].mean())
+        tensors = self.method.prepare(columns)
         self.data = {name: column.to(self.device) for name, column in tensors.items()}
         self.training_rows = training_rows(tensors)
         self._sampling = sampling_bounds(tensors, self.training_rows)
@@ -148,10 +159,15 @@ class Population:
         )
         states = [self.method.init(seeded_generator(seed, "init")) for seed in self.seeds]
         self.state = tree_map(lambda *leaves: torch.stack(leaves).to(self.device), *states)
+        if type(self.method).begin is not Method.begin:
+            begun = over_members(self.method.begin, self.size)(self.state, self.hp)
+            # Training writes into the state: no two entries may share memory.
+            self.state = tree_map(_copy, begun)
         self.optimizers = {
             phase.name: init_adam(self._trained(phase)) for phase in self.method.phases
         }
         self.diverged_at: list[int | None] = [None] * self.size
+        self.degenerations: list[str | None] = [None] * self.size
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_steps = 0
         self._known_flops: dict[tuple[str, int], int] = {}
@@ -178,8 +194,10 @@ class Population:
             block, offset = divmod(self.step - start, BLOCK_STEPS)
             stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
             self._run_block(phase, start, block, offset, stop - self.step)
-            if stop == end and phase.concludes:
-                self._finish_phase(phase)
+            if stop == end:
+                if phase.concludes:
+                    self._finish_phase(phase)
+                self._note_empty_feasible_sets(phase)
         self.step = max(self.step, until)
 
     def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
@@ -208,7 +226,7 @@ class Population:
         first = block * BLOCK_STEPS + steps.start
         taken = torch.arange(first, first + len(steps), dtype=torch.float32, device=self.device)
         length = None
-        if self.configs[0].trains_to_budget:
+        if self.configs[0].looks_at_budget:
             end = next(end for _, begin, end in self._boundaries if begin == start)
             length = torch.tensor(float(end - start), device=self.device)
         return [Progress(step, length) for step in taken]
@@ -309,17 +327,28 @@ class Population:
         lifted = loss if members.size is None else over_members(loss, members.size)
         with matmul_precision(self.device.type, self.method.static.matmul_precision):
             losses, metrics, moved = lifted(params, state, batch, hp, noise)
-        gradients = gradients_of(losses, networks)
+        moving = phase.moving(members.optimizer["count"]) if phase.every else phase.trains
+        trained = {name: trained[name] for name in moving}
+        gradients = (
+            gradients_of(losses, {name: networks[name] for name in moving}) if moving else []
+        )
         with torch.no_grad():
             chosen = self._optimization(phase, members, progress)
-            rate: Any = hp.learning_rate
+            factor = self._schedule(progress)
+            rate: Any = hp.learning_rate if factor is None else hp.learning_rate * factor
             if chosen.learning_rates:
-                rate = one_a_leaf(chosen.learning_rates, trained, rate)
+                own_rates = chosen.learning_rates
+                if factor is not None:
+                    own_rates = {name: own * factor for name, own in own_rates.items()}
+                rate = one_a_leaf(own_rates, trained, rate)
             if chosen.gradient_norms:
                 gradients = clipped(gradients, trained, chosen.gradient_norms)
             if chosen.weight_decays:
                 decay_(trained, rate, chosen.weight_decays)
-            adam_(trained, gradients, members.optimizer, rate)
+            if phase.every:
+                adam_of_some_(trained, gradients, members.optimizer, rate, phase.every)
+            else:
+                adam_(trained, gradients, members.optimizer, rate)
             for name, target in state.get("target", {}).items():
                 if name in trained:
                     own = chosen.target_rates.get(name)
@@ -327,6 +356,13 @@ class Population:
             for name, value in moved.items():
                 state["moving"][name].copy_(value)
         return {name: value.detach() for name, value in metrics.items()}
+
+    def _schedule(self, progress: Progress) -> Tensor | None:
+        """What multiplies every learning rate in this step; None where nothing does."""
+        if self.method.static.learning_rate_schedule == "constant":
+            return None
+        assert progress.steps is not None
+        return cosine(progress.step, progress.steps)
 
     def _optimization(self, phase: Phase, members: "Members", progress: Progress) -> Optimization:
         """How the networks of each member move."""
@@ -350,6 +386,41 @@ class Population:
 
         with torch.no_grad():
             self.state = over_members(finish, self.size)(self.state, self.hp)
+
+    def _note_empty_feasible_sets(self, phase: Phase) -> None:
+        """Say once of which members hardly any pair of the data is feasible: what they learn from
+        feasible pairs alone, they do not learn."""
+        count = len(self.data["observations"])
+        chosen = torch.linspace(0, count - 1, min(count, DEGENERATION_PAIRS)).long()
+        some = {name: column[chosen.to(self.device)] for name, column in self.data.items()}
+        one = {name: column[:1] for name, column in some.items()}
+        first, probe = (tree_map(lambda leaf: leaf[0], whole) for whole in (self.state, self.hp))
+        with torch.no_grad():
+            if self.method.feasible_pairs(first, one, probe) is None:
+                return
+
+            def share(state: Any, hp: Any) -> Tensor:
+                feasible = self.method.feasible_pairs(state, some, hp)
+                assert feasible is not None
+                return feasible.float().mean()
+
+            shares = over_members(share, self.size)(self.state, self.hp).tolist()
+        fresh = []
+        for member, value in enumerate(shares):
+            if value < EMPTY_SHARE and self.active[member] and not self.degenerations[member]:
+                fresh.append(self.seeds[member])
+                self.degenerations[member] = (
+                    f"degenerate: at the end of phase {phase.name} (step {self.step}) "
+                    f"{value:.2%} of the data's pairs are feasible by its critic; "
+                    f"{self._safe_share:.0%} lie in episodes without cost"
+                )
+        if fresh:
+            _log.warning(
+                "%s on %s: hardly any pair of the data is feasible at the end of phase %s, for %d "
+                "of %d runs (seeds %s)",
+                self.method.name, self.task.name, phase.name, len(fresh), self.size,
+                ", ".join(map(str, sorted(set(fresh)))),
+            )  # fmt: skip
 
     def freeze_diverged(
         self, phase: Phase, before: Any, sums: dict[str, Tensor], count: int
@@ -521,6 +592,7 @@ class Population:
             "optimizers": self.optimizers,
             "step": self.step,
             "diverged_at": list(self.diverged_at),
+            "degenerations": list(self.degenerations),
             "metric_sums": self._metric_sums,
             "metric_steps": self._metric_steps,
         }
@@ -532,6 +604,8 @@ class Population:
             (saved["state"], saved["optimizers"]),
         )
         self.step, self.diverged_at = saved["step"], list(saved["diverged_at"])
+        # Checkpoints of older versions have none.
+        self.degenerations = list(saved.get("degenerations", [None] * self.size))
         self._metric_sums, self._metric_steps = (dict(saved["metric_sums"]), saved["metric_steps"])
 
     def part(self, members: Sequence[int]) -> Self:
@@ -545,6 +619,7 @@ class Population:
         part.configs = [self.configs[member] for member in members]
         part.seeds = [self.seeds[member] for member in members]
         part.diverged_at = [self.diverged_at[member] for member in members]
+        part.degenerations = [self.degenerations[member] for member in members]
         part.hp, part.state, part.optimizers, part._metric_sums = tree_map(
             pick, (self.hp, self.state, self.optimizers, self._metric_sums)
         )

@@ -76,7 +76,7 @@ class Trial:
             identity.config_id(
                 self.algorithm,
                 c.to_dict(),
-                task.name,
+                task.identity,
                 dataset.dataset_id,
                 self.steps,
                 c.cost_limit_in_identity(self.cost_limit, task.cost_limits),
@@ -206,6 +206,8 @@ class Trial:
             elif self.run_ids[member] in stopped:
                 status, steps = "stopped", self.population.step
                 reason = stopped[self.run_ids[member]]
+            else:
+                reason = self.population.degenerations[member]
             rows.append(
                 {
                     "run_id": self.run_ids[member],

@@ -10,27 +10,26 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safesweep.analysis.published import load_hyperparameters
+from safesweep.trainables.methods.paper_settings import PROTOCOLS, printed_settings
 from safesweep.trainables.tasks.registry import TASKS
 
 SEEDS = {"smoke": [0, 1], "small": [0, 1, 2], "paper": [0, 1, 2]}
 # For claims that the three seeds of the small scale leave undecided or have decided wrongly.
 MORE_SEEDS = {"small": list(range(12))}
-PAPER_STEPS = 1_000_000
 
 # Evaluations of a run, evenly spaced over its steps, and episodes in each. They are no part of a
 # run's identity: figures of training curves need several, and whoever trains a run first decides.
 EVALUATIONS = {"smoke": 2, "small": 4, "paper": 10}
 EPISODES = {"smoke": 1, "small": 10, "paper": 20}
 
-# Proves the path: networks and sample counts as small as they go.
+# Proves the path: networks and sample counts as small as they go. Here and below a method that is
+# not named, as one from outside, has what is common.
 SMOKE: dict[str, dict[str, Any]] = {
     "flrp": {"latent_dim": 2, "coupling_layers": 1},
     "lspc": {"latent_dim": 2},
     "r2pac": {"hidden_layers": 2, "flow_steps": 2, "candidates": 2},
     "flp": {"flow_steps": 2},
     "safefql": {"flow_steps": 2},
-    "bc": {},
 }
 SMOKE_COMMON: dict[str, Any] = {"hidden_dim": 32, "batch_size": 64}
 SMOKE_STEPS = 60
@@ -40,12 +39,8 @@ SMOKE_STEPS = 60
 # violation signal is 1, with FLRP's temperatures of Q_h and V_h scaled alike, and learning is
 # faster. LSPC's divergence weighs less, or the decoder ignores so few latents in so few steps. On
 # collected BallRun these reach a normalised cost below 1 in the mean of three seeds.
-_FAST = {
-    "hidden_dim": 64,
-    "batch_size": 256,
-    "learning_rate": 1e-3,
-    "target_update_rate": 0.02,
-}
+SMALL_COMMON: dict[str, Any] = {"hidden_dim": 64, "batch_size": 256}
+_FAST = {**SMALL_COMMON, "learning_rate": 1e-3, "target_update_rate": 0.02}
 SMALL: dict[str, dict[str, Any]] = {
     "flrp": {
         **_FAST,
@@ -54,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "q_temperature": 0.1,
         "v_temperature": 0.2,
         "latent_dim": 4,
+        "coupling_layers": 2,
         "shared_weight": 0.1,
         "pretrain_share": 0.6,
     },
@@ -68,11 +64,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "r2pac": {**_FAST, "hidden_layers": 2, "flow_steps": 8, "candidates": 8},
     "flp": {**_FAST, "flow_steps": 5},
     "safefql": {**_FAST, "violation_signal": 1.0, "flow_steps": 5},
-    "bc": {"hidden_dim": 64, "batch_size": 256},
 }
-# On the boats one action of 0.005 s changes a value less than so short a training resolves
-# (`python -m tests.benchmarks.boat_resolution`). A chunk of ten changes it ten times as much; a
-# shorter horizon, and sharper weights on what difference there is, help the others.
+# On the boats with steps of 0.005 s a perfect critic of what the costs alone tell calls all
+# directions the same in nearly every place (`python -m tests.benchmarks.boat_resolution`). A chunk
+# of ten steps differs more; a shorter horizon, and sharper weights on what difference there is,
+# help the others. docs/boat.md has what each lacks.
 SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "flrp": {
         "discount": 0.97,
@@ -93,14 +89,9 @@ SMALL_ON_BOATS: dict[str, dict[str, Any]] = {
     "safefql": {"discount": 0.97, "safety_weight": 1000.0},
 }
 SMALL_STEPS_ON_BOATS = {"flrp": 5000, "r2pac": 8000, "safefql": 6000}
-SMALL_STEPS = {
-    "flrp": 2500,
-    "lspc": 2500,
-    "r2pac": 2500,
-    "flp": 3000,
-    "safefql": 3000,
-    "bc": 2000,
-}
+SMALL_STEPS = {"flrp": 2000, "flp": 3000, "safefql": 3000, "bc": 2000}
+SMALL_STEPS_COMMON = 2500
+PAPER_STEPS_COMMON = 1_000_000
 
 # Seconds for 1,000 steps of one run. Below the paper's scale: on one core, with its share of the
 # evaluations, where a population holds the seeds of one configuration
@@ -114,11 +105,19 @@ SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
 }
 
 
+# FLRP's figures 3 and 4 act with other T than a run was trained with. Every run is evaluated so, to
+# be shared by all ablations.
+EVALUATED: dict[str, dict[str, Any]] = {"flrp": {"evaluated_steps": "several"}}
+
+
 def method_settings(scale: str, algorithm: str) -> dict[str, Any]:
-    """The hyperparameters of a method at a scale; at paper scale its defaults, the paper's own."""
+    """The hyperparameters of a method at a scale on all tasks; at paper scale only those that say
+    what is evaluated, since papers print the others by task (`task_settings`)."""
+    evaluated = EVALUATED.get(algorithm, {})
     if scale == "smoke":
-        return {**SMOKE_COMMON, **SMOKE[algorithm]}
-    return dict(SMALL[algorithm]) if scale == "small" else {}
+        return {**SMOKE_COMMON, **SMOKE.get(algorithm, {}), **evaluated}
+    small = SMALL.get(algorithm, SMALL_COMMON) if scale == "small" else {}
+    return {**small, **evaluated}
 
 
 def method_steps(scale: str, algorithm: str, task: str) -> int:
@@ -126,31 +125,37 @@ def method_steps(scale: str, algorithm: str, task: str) -> int:
     if scale == "smoke":
         return SMOKE_STEPS
     if scale == "paper":
-        return PAPER_STEPS
+        return PROTOCOLS[algorithm].steps if algorithm in PROTOCOLS else PAPER_STEPS_COMMON
     on_boats = SMALL_STEPS_ON_BOATS if TASKS[task].suite == "boat" else {}
-    return on_boats.get(algorithm, SMALL_STEPS[algorithm])
+    return on_boats.get(algorithm, SMALL_STEPS.get(algorithm, SMALL_STEPS_COMMON))
 
 
 def task_settings(scale: str, algorithm: str, task: str) -> dict[str, Any]:
-    """What is set for one task: at paper scale LSPC's epsilon on Bullet and mask on MetaDrive
-    (A.3) and R2PAC's alpha and C (table 5), at small scale our choice for the boats."""
+    """What is set for one task: at paper scale all that its paper prints, or its authors' code has
+    where the paper is silent; at small scale our choice for the boats."""
     if scale == "small" and TASKS[task].suite == "boat":
         return dict(SMALL_ON_BOATS.get(algorithm, {}))
-    if scale != "paper":
-        return {}
-    if algorithm == "lspc" and TASKS[task].suite == "bullet" and TASKS[task].key != "AntRun":
-        return {"restriction": 0.6, "safe_restriction": 0.6}
-    if algorithm == "lspc" and TASKS[task].suite == "metadrive":
-        return {"safety_mask": True}
-    if algorithm != "r2pac":
-        return {}
-    names = {"alpha": "quantile", "C_bar": "penalty"}
-    printed = load_hyperparameters("r2pac")
-    rows = printed[(printed["exhibit"] == "table5") & (printed["task"] == task)]
-    return {
-        names[parameter.split()[0]]: float(value)
-        for parameter, value in zip(rows["parameter"], rows["value"], strict=True)
-    }
+    printed = scale == "paper" and algorithm in PROTOCOLS
+    return dict(printed_settings(algorithm, task).values) if printed else {}
+
+
+def default_seeds(scale: str, paper: str) -> list[int]:
+    """The seeds of every configuration of a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return list(range(PROTOCOLS[paper].seeds))
+    return SEEDS[scale]
+
+
+def evaluation_episodes(scale: str, paper: str) -> int:
+    """Episodes of an evaluation in a paper's ablations."""
+    if scale == "paper" and paper in PROTOCOLS:
+        return PROTOCOLS[paper].episodes
+    return EPISODES[scale]
+
+
+def averaged_evaluations(scale: str, paper: str) -> int:
+    """The last so many evaluations of a run of which the mean counts."""
+    return PROTOCOLS[paper].averaged if scale == "paper" and paper in PROTOCOLS else 1
 
 
 def cost_limits(paper: str, task: str) -> tuple[float, ...]:
@@ -218,13 +223,13 @@ def make_sweeps(
             "tasks": members,
             "dataset": "fetch" if scale == "paper" and not boat else "collect",
             "search": search,
-            "seeds": list(seeds or SEEDS[scale]),
+            "seeds": list(seeds or default_seeds(scale, paper)),
             "space": {key: list(values) for key, values in space.items()},
             "fixed": {key: value for key, value in settings.items() if key not in space},
             "steps": budget,
             "evaluate": {
                 "every": max(1, budget // EVALUATIONS[scale]),
-                "episodes": EPISODES[scale],
+                "episodes": evaluation_episodes(scale, paper),
             },
             # Configurations that differ in batched fields only share one population.
             "configs_per_trial": max(1, math.prod(len(values) for values in space.values())),
@@ -271,7 +276,7 @@ def describe_cost(
 
 def estimate_seconds(scale: str, sweeps: Sequence[Mapping[str, Any]]) -> float:
     """What sweeps take on two cores that nothing else uses, in seconds, by
-    `SECONDS_PER_1000_STEPS`.
+    `SECONDS_PER_1000_STEPS`; a method that is not in it counts as the slowest.
 
     Below the paper's scale it is rather too much: configurations that share a population take less
     each. Collecting or fetching data is not in it.
@@ -279,7 +284,8 @@ def estimate_seconds(scale: str, sweeps: Sequence[Mapping[str, Any]]) -> float:
     total = 0.0
     for sweep in sweeps:
         runs = len(configurations(sweep)) * len(sweep["seeds"]) * len(sweep["tasks"])
-        rate = SECONDS_PER_1000_STEPS[scale][sweep["algorithm"]]
+        rates = SECONDS_PER_1000_STEPS[scale]
+        rate = rates.get(sweep["algorithm"], max(rates.values()))
         total += runs * sweep["steps"] / 1000 * rate
     return total if scale == "paper" else total / 2
 

@@ -444,14 +444,21 @@ def draw_panels(
     return figure, list(panels[:count])
 
 
-def draw_plane(figure: Figure, axes: Axes, plane: pandas.DataFrame, quantity: str) -> None:
+def draw_plane(
+    figure: Figure,
+    axes: Axes,
+    plane: pandas.DataFrame,
+    quantity: str,
+    lighter_is_higher: bool = False,
+) -> None:
     """A quantity over the square of two actions, as contours with their scale.
 
     Args:
         plane: a row for each point of a regular grid: `action_1`, `action_2` and the quantity.
     """
     surface = plane.pivot_table(index="action_2", columns="action_1", values=quantity)
-    drawn = axes.contourf(surface.columns, surface.index, surface.to_numpy(), 12, cmap="Greys")
+    shades = "Greys_r" if lighter_is_higher else "Greys"
+    drawn = axes.contourf(surface.columns, surface.index, surface.to_numpy(), 12, cmap=shades)
     figure.colorbar(drawn, ax=axes, shrink=0.8)
     axes.set_xlim(-1, 1)
     axes.set_ylim(-1, 1)

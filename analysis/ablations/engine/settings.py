@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import (
-    SEEDS,
+    averaged_evaluations,
     cost_limits,
+    default_seeds,
     describe_cost,
     make_sweeps,
 )
@@ -160,6 +161,7 @@ def collect_settings(
     paper: str,
     metrics: Sequence[str] = SCORES,
     curves: bool = False,
+    averaged: int = 1,
 ) -> pandas.DataFrame:
     """What the completed runs of some sweeps scored, in `COLUMNS`.
 
@@ -169,6 +171,7 @@ def collect_settings(
         metrics: scores, `LATENCY`, `STEP_TIME`, other columns of evaluations, or names of the
             table of metrics.
         curves: every evaluation, not only the last one.
+        averaged: where not, the mean of the last so many evaluations stands for the last one.
     """
     runs = store.runs(sweep=list(sweeps), status="completed")
     if runs.empty:
@@ -184,7 +187,7 @@ def collect_settings(
     if STEP_TIME in metrics:
         long = pandas.concat([long, _step_times(runs)], ignore_index=True)
     if not curves and not long.empty:
-        long = last_evaluations(long)
+        long = last_evaluations(long) if averaged == 1 else mean_of_last(long, averaged)
     parts = []
     for setting in settings:
         chosen = runs[matching_runs(runs, setting)]
@@ -195,6 +198,17 @@ def collect_settings(
             part.assign(series=setting.series, setting=setting.name, x=setting.x)[list(COLUMNS)]
         )
     return pandas.concat(parts, ignore_index=True)
+
+
+def mean_of_last(long: pandas.DataFrame, count: int) -> pandas.DataFrame:
+    """Of each run, policy and metric the mean of the last `count` steps, at the last of them.
+
+    Args:
+        long: columns `run_id, policy, step, metric, value`.
+    """
+    keys = ["run_id", "policy", "metric"]
+    last = long.sort_values("step").groupby(keys).tail(count)
+    return last.groupby(keys, as_index=False).agg(step=("step", "max"), value=("value", "mean"))
 
 
 def matching_runs(runs: pandas.DataFrame, setting: AblationSetting) -> pandas.Series:
@@ -348,7 +362,7 @@ def settings_ablation(
         if separate_seeds:
             sweeps[scale] = tuple(
                 {**sweep, "configs_per_trial": 1}
-                for seed in SEEDS[scale]
+                for seed in default_seeds(scale, paper)
                 for sweep in sweeps_of(
                     f"{id}-seed{seed}",
                     scale,
@@ -374,8 +388,9 @@ def settings_ablation(
 
     def collect(store: ResultStore, names: tuple[str, ...]) -> pandas.DataFrame:
         own = [s for s in SCALES if {sweep["name"] for sweep in sweeps[s]} & set(names)]
-        chosen = every[(own or list(SCALES))[-1]]
-        return collect_settings(store, names, chosen, paper, metrics, curves)
+        scale = (own or list(SCALES))[-1]
+        averaged = averaged_evaluations(scale, paper)
+        return collect_settings(store, names, every[scale], paper, metrics, curves, averaged)
 
     return Ablation(
         id=id,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,20 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.ablations.engine.budgets import describe_cost
+from safesweep.analysis.ablations.engine.claim_builders import rises
+from safesweep.analysis.ablations.engine.settings import (
+    along,
+    published_settings,
+    settings_ablation,
+)
 from safesweep.analysis.claims import (
     CONTRADICTED,
-    ON_AVERAGE,
     PRINT,
-    RESULTS,
     SUPPORTED,
     Claim,
     Finding,
     judge_difference,
-    judge_trend,
 )
 from safesweep.analysis.figures import (
     BLUE,
@@ -31,13 +34,9 @@ from safesweep.analysis.figures import (
     draw_series,
     figure_style,
 )
-from safesweep.analysis.published import load_published
-from safesweep.analysis.store.reader import ResultStore
-from safesweep.trainables.store.scores import last_evaluations
 from safesweep.trainables.tasks.registry import TASKS
 
 EXPECTILES = (0.6, 0.7, 0.8, 0.9, 0.95)
-_EXPECTILE = "hp_feasibility_expectile"
 
 # quantity -> colour, marker. A quantity keeps both whatever it is measured against.
 _QUANTITIES = {"recall": (BLUE, "o"), "precision": (ORANGE, "s"), "specificity": (GREEN, "^")}
@@ -70,60 +69,16 @@ def _table8_sweep(name: str, tasks: Sequence[str], **content: Any) -> dict[str, 
     }
 
 
-def _table8_results(store: ResultStore, sweeps: tuple[str, ...]) -> pandas.DataFrame:
-    """Columns task, tau_h, seed, metric, value: each completed run at its last step."""
-    columns = ["task", "tau_h", "seed", "metric", "value"]
-    runs = store.runs(sweep=sweeps, status="completed")
-    if runs.empty or _EXPECTILE not in runs:
-        return pandas.DataFrame(columns=columns)
-    metrics = store.metrics(run_id=list(runs["run_id"]), name=list(_METRICS))
-    metrics = last_evaluations(metrics)
-    runs = runs.rename(columns={_EXPECTILE: "tau_h"})
-    frame = metrics.merge(runs[["run_id", "task", "tau_h", "seed"]], on="run_id")
-    frame = frame.rename(columns={"name": "metric"})[columns]
-    return frame.sort_values(columns[:-1]).reset_index(drop=True)
-
-
 def _table8_published() -> pandas.DataFrame:
-    frame = load_published("flrp", "table8")
-    return pandas.DataFrame(
-        {
-            "task": frame["task"],
-            "tau_h": frame["parameter_value"].astype(float),
-            "metric": "feasible_" + frame["metric"],
-            "value": frame["value"],
-        }
-    )
-
-
-def _table8_comparison(results: pandas.DataFrame, published: pandas.DataFrame) -> pandas.DataFrame:
-    keys = ["task", "metric", "tau_h"]
-    ours = (
-        results.groupby(keys)["value"].agg(ours="mean", spread="std", seeds="count").reset_index()
-    )
-    both = ours.merge(published.rename(columns={"value": "published"}), on=keys, how="outer")
-    both["seeds"] = both["seeds"].fillna(0).astype(int)
-    return both.sort_values(keys).reset_index(drop=True)
+    printed = {f"{level:g}": f"{level:g}" for level in EXPECTILES}
+    metrics = {quantity: f"feasible_{quantity}" for quantity in ("recall", "precision")}
+    return published_settings("flrp", "table8", printed, metrics=metrics)
 
 
 def _seed_table(results: pandas.DataFrame, task: str, metric: str) -> pandas.DataFrame:
-    """[seeds, settings], NaN where a run lacks the value."""
+    """[seeds, expectiles], NaN where a run lacks the value."""
     chosen = results[(results["task"] == task) & (results["metric"] == metric)]
-    return chosen.pivot_table(index="seed", columns="tau_h", values="value", dropna=False)
-
-
-def _trend_claim(name: str, metric: str, statement: str, rising: bool) -> Claim:
-    def judge(results: pandas.DataFrame) -> list[Finding]:
-        findings = []
-        for task in sorted(results.loc[results["metric"] == metric, "task"].unique()):
-            table = _seed_table(results, task, metric)
-            settings = table.columns.to_numpy(np.float64).tolist()
-            findings.append(judge_trend(task, table.to_numpy(), settings, rising))
-        return findings
-
-    margin = (0.0, math.inf) if rising else (-math.inf, 0.0)
-    estimand = f"change of {metric.replace('_', ' ')} along the settings (fitted line)"
-    return Claim(name, statement, judge, RESULTS, ON_AVERAGE, estimand, margin)
+    return chosen.pivot_table(index="seed", columns="x", values="value", dropna=False)
 
 
 def _sharper_on_ant_circle(results: pandas.DataFrame) -> list[Finding]:
@@ -141,7 +96,7 @@ def _printed_trend(metric: str, rising: bool) -> list[Finding]:
     published = _table8_published()
     findings = []
     for task, rows in published[published["metric"] == metric].groupby("task"):
-        values = rows.sort_values("tau_h")["value"].to_numpy()
+        values = rows.sort_values("x")["value"].to_numpy()
         steps = np.diff(values) if rising else -np.diff(values)
         verdict = SUPPORTED if (steps >= 0).all() else CONTRADICTED
         remark = " ".join(f"{value:.2f}" for value in values)
@@ -152,7 +107,7 @@ def _printed_trend(metric: str, rising: bool) -> list[Finding]:
 def _printed_recall_order(_: pandas.DataFrame) -> list[Finding]:
     published = _table8_published()
     recall = published[published["metric"] == "feasible_recall"]
-    wide = recall.pivot(index="tau_h", columns="task", values="value")
+    wide = recall.pivot(index="x", columns="task", values="value")
     lead = wide["OfflineCarRun-v0"] - wide["OfflineAntCircle-v0"]
     broken = [f"{setting:g}" for setting in lead.index[lead < 0]]
     return [
@@ -166,17 +121,16 @@ def _printed_recall_order(_: pandas.DataFrame) -> list[Finding]:
 
 
 _TABLE8_CLAIMS = (
-    _trend_claim(
+    rises(
         "recall-rises",
-        "feasible_recall",
         "Recall of {V_h <= 0} against the steps of zero-cost trajectories rises with tau_h.",
-        rising=True,
+        "feasible_recall",
     ),
-    _trend_claim(
+    rises(
         "precision-falls",
-        "feasible_precision",
         "Its precision falls with tau_h.",
-        rising=False,
+        "feasible_precision",
+        falls=True,
     ),
     Claim(
         "sharper-on-ant-circle",
@@ -185,23 +139,22 @@ _TABLE8_CLAIMS = (
         estimand="difference of the changes of recall",
         margin=(0.0, math.inf),
     ),
-    _trend_claim(
+    rises(
         "true-recall-rises",
-        "true_recall",
         "Ours: recall against the true feasible set rises with tau_h.",
-        rising=True,
+        "true_recall",
     ),
-    _trend_claim(
+    rises(
         "true-precision-falls",
-        "true_precision",
         "Ours: precision against the true feasible set falls with tau_h.",
-        rising=False,
+        "true_precision",
+        falls=True,
     ),
-    _trend_claim(
+    rises(
         "true-specificity-falls",
-        "true_specificity",
         "Ours: the share of infeasible states that are recognised falls with tau_h.",
-        rising=False,
+        "true_specificity",
+        falls=True,
     ),
     Claim(
         "printed-recall-rises",
@@ -248,14 +201,12 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
                 series = results[(results["task"] == task) & (results["metric"] == metric)]
                 if not series.empty:
                     draw_series(
-                        axes, series, "tau_h", "value",
+                        axes, series, "x", "value",
                         color=color, marker=marker, linestyle=_TRUTHS[truth], floor=0.0,
                     )  # fmt: skip
                 printed = published[(published["task"] == task) & (published["metric"] == metric)]
                 if not printed.empty:
-                    draw_published(
-                        axes, printed["tau_h"], printed["value"], color=color, marker=marker
-                    )
+                    draw_published(axes, printed["x"], printed["value"], color=color, marker=marker)
             axes.set_title(_title(task, results))
             axes.set_ylim(-0.04, 1.04)
             axes.set_xticks(EXPECTILES, [f"{value:g}" for value in EXPECTILES], fontsize=7)
@@ -267,7 +218,7 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
                 panels[index].tick_params(labelbottom=True)
             if index % columns == 0:
                 panels[index].set_ylabel(r"rate of $\{V_h \leq 0\}$")
-        seeds = results.groupby(["task", "metric", "tau_h"])["seed"].nunique()
+        seeds = results.groupby(["task", "metric", "x"])["seed"].nunique()
         count = "1 seed" if seeds.max() == 1 else f"{seeds.max()} seeds"
         figure.suptitle(f"FLRP table 8, {scale}: mean and standard deviation over {count}")
         figure.legend(
@@ -344,21 +295,24 @@ _SWEEPS: dict[str, tuple[dict[str, Any], ...]] = {
 # would say three times as much.
 _SECONDS = {"small": 300.0}
 
-TABLE_8 = Ablation(
-    id="flrp-table8",
-    title="What the feasible set of FLRP gets right, against the expectile of V_h",
-    paper="flrp",
-    varies="tau_h (feasibility_expectile) in 0.6, 0.7, 0.8, 0.9, 0.95",
+TABLE_8 = replace(
+    settings_ablation(
+        "flrp-table8",
+        "What the feasible set of FLRP gets right, against the expectile of V_h",
+        "tau_h (feasibility_expectile) in 0.6, 0.7, 0.8, 0.9, 0.95",
+        along("flrp", "feasibility_expectile", EXPECTILES),
+        {scale: sweep["tasks"] for scale, (sweep,) in _SWEEPS.items()},
+        _draw_table8,
+        _TABLE8_CLAIMS,
+        metrics=_METRICS,
+        published=_table8_published,
+    ),
+    # The budgets are the table's own.
     sweeps=_SWEEPS,
     costs={
         scale: describe_cost(scale, sweeps, _SECONDS.get(scale))
         for scale, sweeps in _SWEEPS.items()
     },
-    collect=_table8_results,
-    published=_table8_published,
-    compare=_table8_comparison,
-    draw=_draw_table8,
-    claims=_TABLE8_CLAIMS,
 )
 
 ABLATIONS = (TABLE_8,)

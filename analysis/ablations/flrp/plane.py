@@ -18,7 +18,8 @@ from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TAS
 from safesweep.analysis.claims import Finding, judge_range
 from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, figure_style
 
-# Each surface, and the expert that climbs or descends it.
+# Each surface, and the expert that climbs or descends it. Shaded as in the paper: darker is safer,
+# lighter has more reward or density.
 _SURFACES = {
     "reward_q": ("$Q_r$", "reward", "R", ORANGE),
     "safety_q": ("$Q_h$", "safety", "H", BLUE),
@@ -51,7 +52,7 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
             for column, (quantity, surface) in enumerate(_SURFACES.items()):
                 label, expert, symbol, color = surface
                 axes = panels[3 * row + column]
-                draw_plane(figure, axes, plane, quantity)
+                draw_plane(figure, axes, plane, quantity, lighter_is_higher=True)
                 axes.set_title(f"{short_name(task)}: {label}")
                 _draw_paths(axes, results, task, seed, expert, color, symbol)
         figure.suptitle(

@@ -101,8 +101,8 @@ RESULTS = settings_ablation(
     draw_by_task(
         "SafeFQL, results",
         (RAW_REWARD, RAW_COST),
-        note="Returns of an episode, as in the authors' scripts. Their boat also starts where the "
-        "obstacles cannot be avoided any more; ours does not.",
+        note="Returns of an episode, as in the authors' scripts. On the boat all starts are "
+        "feasible, theirs and ours.",
     ),
     (
         within_limit("safe", "SafeFQL with calibration is within the limit.", [CALIBRATED]),
@@ -177,11 +177,15 @@ LEVELS = (0.05, 0.1, 0.2)
 SPECIFICITY, RECALL = "true_specificity", "true_recall"
 
 
+def _level_name(level: float) -> str:
+    return f"miscoverage {level:g}"
+
+
 def _misses_at_most(level: float) -> Claim:
-    name = f"delta {level:g}"
+    name = _level_name(level)
     return value_within(
         f"coverage-{level:g}",
-        f"With delta = {level:g} at most that share of the truly infeasible states is declared "
+        f"With miscoverage {level:g} at most that share of the truly infeasible states is declared "
         "feasible, over the whole box.",
         [name],
         SPECIFICITY,
@@ -203,7 +207,7 @@ def _where_levels_differ(claim: Claim) -> Claim:
         for finding in claim.judge(results):
             levels = pandas.DataFrame(
                 {
-                    level: seed_values(results, finding.task, SPECIFICITY, f"delta {level:g}")
+                    level: seed_values(results, finding.task, SPECIFICITY, _level_name(level))
                     for level in LEVELS
                 }
             ).dropna()
@@ -220,12 +224,12 @@ def _where_levels_differ(claim: Claim) -> Claim:
 COVERAGE = settings_ablation(
     "safefql-coverage",
     "The safe set with and without conformal calibration, against the true one",
-    "delta (conformal_level) in 0.2, 0.1, 0.05; none: the threshold 0",
+    "miscoverage (conformal_level) in 0.2, 0.1, 0.05; none: the threshold 0",
     (
         AblationSetting("none", "safefql", NOMINAL_VALUES),
         *(
             AblationSetting(
-                f"delta {level:g}", "safefql", {**CALIBRATED_VALUES, "conformal_level": level}
+                _level_name(level), "safefql", {**CALIBRATED_VALUES, "conformal_level": level}
             )
             for level in reversed(LEVELS)
         ),
@@ -242,19 +246,19 @@ COVERAGE = settings_ablation(
         _where_levels_differ(
             larger(
                 "calibration-recognises-more",
-                "Calibrated (delta = 0.1), more of the truly infeasible states are recognised.",
+                "Calibrated (miscoverage 0.1), more of the truly infeasible states are recognised.",
                 SPECIFICITY,
-                "delta 0.1",
+                _level_name(0.1),
                 "none",
             )
         ),
         _where_levels_differ(
             larger(
                 "calibration-gives-up-states",
-                "Calibrated (delta = 0.1), fewer of the truly feasible states are declared so.",
+                "Calibrated (miscoverage 0.1), fewer of the truly feasible states are declared so.",
                 RECALL,
                 "none",
-                "delta 0.1",
+                _level_name(0.1),
             )
         ),
     ),

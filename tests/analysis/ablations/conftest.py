@@ -65,7 +65,9 @@ def write_sweep(storage: str, sweep: Mapping[str, Any], generator: np.random.Gen
                 "config": config,
             }
         )
-        for step, policy in itertools.product(steps, ALGORITHMS[algorithm].policies):
+        method = ALGORITHMS[algorithm]
+        policies = (*method.policies, *method.further_policies)
+        for step, policy in itertools.product(steps, policies):
             reward, cost = float(generator.uniform(-600, -400)), float(generator.uniform(0, 2))
             evaluations.append(
                 {

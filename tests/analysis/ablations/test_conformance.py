@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from safesweep.analysis import reproduction
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.claims import (
     CONTRADICTED,
@@ -207,6 +208,13 @@ def test_it_is_drawn_compared_and_scored(
         drawn.append(ablation.draw(results, published, scale))
         return drawn[0]
 
+    def laid_out(figure: Figure, folder: Path, *_: object) -> list[Path]:
+        """In place of writing the images, which `test_figures` tests and takes twice as long."""
+        figure.draw_without_rendering()
+        folder.mkdir()
+        return []
+
+    monkeypatch.setattr(reproduction, "save_figure", laid_out)
     watched = replace(ablation, draw=draw)
     done = reproduce(watched, store, "smoke", tmp_path / "figures", "the command")
     visible = [axes for axes in drawn[0].axes if axes.get_visible()]
@@ -221,7 +229,6 @@ def test_it_is_drawn_compared_and_scored(
             if isinstance(line, Line2D)
         ]
         assert len(set(looks)) == len(looks), [text.get_text() for text in legend.get_texts()]
-    assert all(path.stat().st_size > 50 for path in done.paths)
     assert {"task", "ours", "spread", "published"} <= set(done.comparison.columns)
     judged = done.scorecard[done.scorecard["about"] == RESULTS]
     if ablation is not ABLATIONS["flrp-table8"]:

@@ -14,8 +14,11 @@ def results_of(task: str, changes: list[float]) -> pandas.DataFrame:
         [
             {
                 "task": task,
-                "tau_h": level,
+                "series": "",
+                "setting": f"{level:g}",
+                "x": level,
                 "seed": seed,
+                "step": 1000,
                 "metric": "feasible_recall",
                 "value": 0.1 + change * position / 4,
             }
@@ -55,7 +58,7 @@ def test_results_are_those_of_completed_runs_at_their_last_step(
 
 def test_a_figure_with_one_seed_and_few_settings_is_drawn(tmp_path: Path) -> None:
     results = results_of("BoatNavigation-v0", [0.5])
-    results = results[results["tau_h"] < 0.75]
+    results = results[results["x"] < 0.75]
     figure = TABLE_8.draw(results, TABLE_8.published(), "smoke")
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
     assert titles == [

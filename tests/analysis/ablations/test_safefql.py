@@ -12,7 +12,10 @@ def results(shift: float) -> pandas.DataFrame:
         ("BoatNavigation-v0", "", name, float("nan"), seed, 1, SPECIFICITY, base + 0.01 * seed)
         for name, base in [
             ("none", 0.9),
-            *((f"delta {level:g}", 0.96 - shift * place) for place, level in enumerate(LEVELS)),
+            *(
+                (f"miscoverage {level:g}", 0.96 - shift * place)
+                for place, level in enumerate(LEVELS)
+            ),
         ]
         for seed in range(3)
     ]

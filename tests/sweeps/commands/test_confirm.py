@@ -10,9 +10,9 @@ from safesweep.sweeps.cli import main
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
-from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
+from tests import fixture_store
 from tests.trainables.conftest import boat_task, make_dataset  # noqa: F401 (fixtures)
 
 Run = Callable[..., tuple[int, str, str]]
@@ -30,11 +30,24 @@ def safesweep(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def trained_store(tmp_path_factory, make_dataset) -> tuple[Path, list[str]]:  # noqa: F811
+    """A store with a sweep of two tiny configurations of two seeds, and its run ids."""
+    folder = tmp_path_factory.mktemp("trained") / "store"
+    return folder, train(folder, make_dataset)
+
+
 @pytest.fixture
-def trained(tmp_path: Path, make_dataset) -> list[str]:  # noqa: F811
-    """A sweep of two tiny configurations of two seeds; its run ids."""
-    task = get_task("BoatNavigation-v0")
-    writer = ResultWriter(str(tmp_path / "store"), "first")
+def trained(trained_store: tuple[Path, list[str]], tmp_path: Path) -> list[str]:
+    """Puts a copy of that store where `safesweep` looks; the run ids in it."""
+    folder, run_ids = trained_store
+    shutil.copytree(folder, tmp_path / "store")
+    return run_ids
+
+
+def train(folder: Path, make_dataset) -> list[str]:  # noqa: F811
+    task = fixture_store.short_task("BoatNavigation-v0")
+    writer = ResultWriter(str(folder), "first")
     configs = [
         ALGORITHMS["bc"].config_class.resolve(
             {"hidden_dim": 8, "batch_size": 16, "learning_rate": rate}

@@ -78,6 +78,21 @@ def test_a_page_shows_the_choice_and_every_configuration(page: str) -> None:
     assert content["failures"] == []
 
 
+def test_the_figure_tells_methods_apart(
+    page: str, write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "mean of a configuration" in page and "the chosen one<" in page
+    monkeypatch.chdir(tmp_path)
+    cloned = write_sweep(
+        "both", [{"learning_rate": 1e-3}], algorithm="bc", scores=lambda *_: (50.0, [20.0])
+    )
+    write_sweep("both", also=cloned)
+    assert main(["report", "both", "--storage", str(tmp_path / "store")]) == 0
+    page = (tmp_path / "both.html").read_text()
+    assert page.count("<svg") == 1
+    assert all(f">{label}<" in page for label in ("bc, mean", "flrp, mean", "the chosen ones"))
+
+
 def test_runs_that_did_not_complete_are_listed_and_text_is_escaped(
     write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

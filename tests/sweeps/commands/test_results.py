@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
+from safesweep.analysis.ablations.flrp import EXPECTILES
 from safesweep.analysis.selection.choice import choose, select
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main
@@ -87,6 +88,22 @@ def test_stopped_runs_are_shown_and_never_selected(safesweep: Run, write_sweep, 
     words = ("statistics", "--every-configuration", "--format", "json")
     rows = json.loads(safesweep(*words)[1])
     assert {row["config_id"] for row in rows} == {whole[0].rsplit("-", 1)[0]}
+
+
+def test_degenerate_runs_are_shown_and_counted_in_claims(safesweep: Run, write_sweep) -> None:
+    configs = [{"feasibility_expectile": level} for level in EXPECTILES]
+    runs = write_sweep(
+        "flrp-table8-small", configs, task="OfflineCarRun-v0",
+        errors={1: "degenerate: nothing is feasible"},
+        metrics=lambda config, seed: {"feasible_recall": config["feasibility_expectile"]},
+    )  # fmt: skip
+    out = safesweep("show", "flrp-table8-small")[1]
+    assert f"{len(EXPECTILES)} completed runs degenerated:" in out
+    assert out.count("degenerate: nothing is feasible") == len(EXPECTILES)
+    _, out, err = safesweep("reproduce", "flrp-table8", "--sweep", "flrp-table8-small")
+    assert f"flrp-table8: {len(EXPECTILES)} runs degenerated" in err
+    assert f"{len(EXPECTILES)} of its runs degenerated" in out
+    assert any(run in err for run in runs)
 
 
 def test_show_prints_plan_progress_and_failures(safesweep: Run, two_sweeps, tmp_path) -> None:

@@ -30,6 +30,7 @@ from safesweep.trainables.store.writer import (
     log_path,
 )
 from safesweep.trainables.tasks.registry import get_task
+from tests.sweeps.drivers import local_session
 
 TASK = "BoatNavigation-v0"
 RAISES, DIES_ONCE, DIES_ALWAYS, ILL_FORMED = 0.61, 0.62, 0.63, 0.64
@@ -46,21 +47,12 @@ class StandInData:
 
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    os.environ.update(launch.RAY_ENVIRONMENT)
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
-    # Workers cannot import this module.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.shutdown()
+    with local_session(num_cpus=2):
+        # Workers cannot import this module.
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        yield
 
 
 def stand_in_trainable() -> type[Any]:

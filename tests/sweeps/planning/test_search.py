@@ -168,7 +168,7 @@ def test_adaptive_searches_wait_for_results_and_ignore_their_order(method: str) 
     assert sequences[0] == sequences[1] == sequences[2]
 
 
-def test_tpe_hears_the_constraint() -> None:
+def test_tpe_learns_the_constraint() -> None:
     """Told of the constraint it seeks (1, 0); told of the reward alone it would seek (1, 1)."""
     safe_share, blind_share, best = [], [], []
     for seed in range(5):

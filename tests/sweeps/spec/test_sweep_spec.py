@@ -496,6 +496,15 @@ def test_shipped_files_are_valid(name: str) -> None:
     assert SweepSpec.load(name).name == name
 
 
+def test_the_coarse_boats_sweep_has_one_configuration_a_method_with_settings_of_its_own() -> None:
+    sweep = SweepSpec.load("boat-coarse")
+    assert set(sweep.algorithms) == {"safefql", "flp", "r2pac", "flrp", "lspc", "bc"}
+    for algorithm in sweep.algorithms:
+        assert list(sweep.space_for(algorithm).grid()) == [{}]
+        assert sweep.resolve(algorithm, {})["hidden_dim"] == 64
+    assert sweep.resolve("flp", {})["safety"] == "lagrangian"
+
+
 def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:
     path = tmp_path / "data.hdf5"
     path.write_bytes(b"")
@@ -655,3 +664,47 @@ def test_what_yaml_stumbles_over_is_one_line(text: str) -> None:
     with pytest.raises(InvalidInput, match="not valid YAML") as bad:
         SweepSpec.from_yaml(text)
     assert "\n" not in str(bad.value)
+
+
+def test_printed_settings_stand_where_the_file_says_nothing() -> None:
+    content = {
+        "name": "x", "algorithm": ["lspc", "bc"], "tasks": ["CarRun", "BallRun"], "steps": 100,
+        "settings": "public", "fixed": {"batch_size": 64}, "space": {"learning_rate": [0.001]},
+    }  # fmt: skip
+    spec = SweepSpec.from_mapping(content)
+    config = spec.resolve("lspc", {"learning_rate": 0.001})
+    assert (config["safe_restriction"], config["batch_size"]) == (0.6, 64)
+    assert config["learning_rate"] == 0.001
+    assert spec.resolve("bc", {})["batch_size"] == 64
+    assert SweepSpec.from_mapping(spec.to_mapping()) == spec
+    plain = SweepSpec.from_mapping({k: v for k, v in content.items() if k != "settings"})
+    assert plain.resolve("lspc", {})["safe_restriction"] == 0.25
+    assert "settings" not in plain.to_mapping()
+
+
+def test_the_registered_space_starts_at_printed_settings() -> None:
+    content = {
+        "name": "x", "algorithm": "lspc", "tasks": "CarRun", "steps": 100, "settings": "paper",
+        "search": {"method": "random", "num_configs": 2},
+    }  # fmt: skip
+    space = SweepSpec.from_mapping(content).space_for("lspc")
+    assert space.defaults["restriction"] == 0.6
+    assert space.entries == SEARCH_SPACES["lspc"].entries
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"settings": "printed"}, "settings: 'printed' is not one of paper, public"),
+        ({"tasks": ["CarRun", "AntRun"]}, "another restriction of lspc on OfflineAntRun-v0 than"),
+    ],
+)
+def test_printed_settings_that_cannot_stand_are_refused(
+    changes: dict[str, object], fault: str
+) -> None:
+    content = {
+        "name": "x", "algorithm": "lspc", "tasks": ["CarRun"], "steps": 100, "settings": "paper",
+        "space": {"learning_rate": [0.001]}, **changes,
+    }  # fmt: skip
+    with pytest.raises(InvalidInput, match=fault):
+        SweepSpec.from_mapping(content)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from safesweep.trainables.components.latent_refiner import refine, refinement_schedule
+from safesweep.trainables.components.latent_refiner import (
+    random_order,
+    random_order_numbers,
+    refinement_path,
+    refinement_schedule,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +45,22 @@ def test_a_latent_is_moved_step_by_step_by_the_mean_or_by_a_draw() -> None:
         return torch.ones_like(base) if expert == "adds" else base
 
     base = torch.tensor([[1.0], [3.0]])
-    in_turn = refine((("adds",), ("doubles",)), move, base, None)
-    assert in_turn.tolist() == [[4.0], [8.0]]
+    in_turn = refinement_path((("adds",), ("doubles",)), move, base, None)
+    assert [place.tolist() for place in in_turn] == [[[1], [3]], [[2], [4]], [[4], [8]]]
     both = (("adds", "doubles"),)
-    assert refine(both, move, base, None).tolist() == [[2.0], [5.0]]
-    drawn = refine(both, move, base, torch.tensor([[0.4], [0.6]]))
-    assert drawn.tolist() == [[2.0], [6.0]]
+    assert refinement_path(both, move, base, None)[-1].tolist() == [[2.0], [5.0]]
+    drawn = refinement_path(both, move, base, torch.tensor([[0], [1]]))
+    assert drawn[-1].tolist() == [[2.0], [6.0]]
+    assert refinement_path((), move, base, None) == [base]
+
+
+def test_a_random_order_is_a_permutation_every_three_steps() -> None:
+    uniform = torch.rand(600, random_order_numbers(5), generator=torch.Generator().manual_seed(0))
+    assert uniform.shape[-1] == 6
+    order = random_order(uniform, 5)
+    assert order.shape == (600, 5)
+    assert (order[:, :3].sort(-1).values == torch.arange(3)).all()
+    assert all(len(set(row[3:].tolist())) == 2 for row in order)
+    orders, counts = order[:, :3].unique(dim=0, return_counts=True)
+    assert len(orders) == 6
+    assert counts.min() > 70

@@ -5,6 +5,7 @@ from torch.func import vmap
 from torch.nn import functional
 
 from safesweep.trainables.components.networks import (
+    NORMS,
     Layers,
     dropout,
     ensemble_mlp,
@@ -87,34 +88,35 @@ def test_gradients_stay_fp32() -> None:
     assert not torch.equal(found, exact)
 
 
-@pytest.mark.parametrize("norm_first", [True, False])
-def test_normalised_layers_are_torchs(norm_first: bool) -> None:
+@pytest.mark.parametrize("where", NORMS[1:])
+def test_normalised_layers_are_torchs(where: str) -> None:
     """Before the activation and after it, of one network and of an ensemble."""
+    names = ("scale", "shift") if where == "before_activation" else ("scale_after", "shift_after")
     generator = torch.Generator().manual_seed(0)
-    layers = init_mlp(generator, [4, 16, 16, 2], ensemble=2, layer_norm=True)
+    layers = init_mlp(generator, [4, 16, 16, 2], ensemble=2, layer_norm=where)
     for layer in layers[:-1]:
-        layer["scale"] = torch.rand(2, 16, generator=generator)
-        layer["shift"] = torch.rand(2, 16, generator=generator)
-    assert "scale" not in layers[-1]
+        for name in names:
+            layer[name] = torch.rand(2, 16, generator=generator)
+    assert layers[-1].keys() == {"weight", "bias"}
     given = inputs(5, 4)
-    together = ensemble_mlp(layers, given, functional.gelu, norm_first)
+    together = ensemble_mlp(layers, given, functional.gelu)
     for member in range(2):
         own = [{name: value[member] for name, value in layer.items()} for layer in layers]
         hidden = given
         for layer in own[:-1]:
             hidden = hidden @ layer["weight"] + layer["bias"]
-            norm = (16,), layer["scale"], layer["shift"]
-            if norm_first:
+            norm = (16,), layer[names[0]], layer[names[1]]
+            if where == "before_activation":
                 hidden = functional.gelu(functional.layer_norm(hidden, *norm))
             else:
                 hidden = functional.layer_norm(functional.gelu(hidden), *norm)
         expected = hidden @ own[-1]["weight"] + own[-1]["bias"]
-        torch.testing.assert_close(mlp(own, given, functional.gelu, norm_first), expected)
+        torch.testing.assert_close(mlp(own, given, functional.gelu), expected)
         torch.testing.assert_close(together[member], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_fresh_norm_only_normalises() -> None:
-    layers = init_mlp(torch.Generator().manual_seed(0), [4, 64, 1], layer_norm=True)
+    layers = init_mlp(torch.Generator().manual_seed(0), [4, 64, 1], layer_norm="before_activation")
     normal = layer_norm(layers[0], inputs(6, 64) * 3 + 5)
     torch.testing.assert_close(normal.mean(-1), torch.zeros(6), rtol=0, atol=1e-5)
     torch.testing.assert_close(normal.var(-1, correction=0), torch.ones(6), rtol=1e-3, atol=0)

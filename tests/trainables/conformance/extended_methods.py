@@ -147,6 +147,45 @@ class Marcher(OneNumber):
 
 
 @dataclass(frozen=True)
+class FollowerConfig(MethodConfig):
+    """How two numbers move, one of them less often."""
+
+    learning_rate: float = batched(0.05, source="test", low=0.0, high=1.0)
+    target_update_rate: float = batched(0.3, source="test", low=0.0, high=1.0)
+    policy_delay: int = static(3, source="test", low=1, high=100)
+
+
+class Follower(OneNumber):
+    """The critic heads for 1 in every step, the actor for the critic in every third: both go where
+    Adam takes them, the actor by moments and a count of its own steps."""
+
+    name = "follower"
+    config_class = FollowerConfig
+    start: ClassVar[Mapping[str, float]] = {"critic": 0.0, "actor": -1.0}
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("train", 1.0, tuple(self.start), every={"actor": self.static.policy_delay}),)
+
+    def init(self, generator: torch.Generator) -> State:
+        state = super().init(generator)
+        return {**state, "target": dict(state["params"])}
+
+    @property
+    def losses(self) -> Losses:
+        return {"train": self.distances}
+
+    def distances(self, inputs: StepInputs) -> StepOutputs:
+        """Half the squared distances; each moves its own number."""
+        critic, actor = (inputs.params[name]["value"] for name in ("critic", "actor"))
+        losses = {
+            "critic": 0.5 * (critic - 1.0).square(),
+            "actor": 0.5 * (actor - critic.detach()).square(),
+        }
+        return StepOutputs(losses, {f"loss/{name}": loss for name, loss in losses.items()})
+
+
+@dataclass(frozen=True)
 class SlopeConfig(MethodConfig):
     """How long a window is."""
 
@@ -280,11 +319,13 @@ class Spender(OneNumber):
 
 
 EXTENDED: dict[str, type[Method]] = {
-    method.name: method for method in (Multiplier, Marcher, WindowSlope, WeightedMean, Spender)
+    method.name: method
+    for method in (Multiplier, Marcher, Follower, WindowSlope, WeightedMean, Spender)
 }
 VARIED: dict[str, list[dict[str, Any]]] = {
     "multiplier": [{}, {"allowed": 0.5}, {"integral_gain": 0.1}],
     "marcher": [{}, {"second_factor": 2.0}, {"weight_decay": 0.0, "largest_norm": 1.0}],
+    "follower": [{}, {"learning_rate": 0.02}, {"target_update_rate": 0.1}],
     "window_slope": [{}, {"learning_rate": 0.02}, {"learning_rate": 0.1}],
     "weighted_mean": [{}, {"learning_rate": 0.02}, {"learning_rate": 0.1}],
     "spender": [{}, {"learning_rate": 0.02}, {"learning_rate": 0.2}],

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
@@ -18,6 +20,13 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "flp": {"flow_steps": 3},
     "safefql": {"flow_steps": 3},
 }
+
+# What the population does for its members, whatever their method, is tried on these by default: one
+# without and one with several phases, networks and a moving state. The others are `slow` tests.
+BY_DEFAULT = ("bc", "safefql")
+METHODS_BY_DEFAULT = [
+    pytest.param(name, marks=() if name in BY_DEFAULT else pytest.mark.slow) for name in ALGORITHMS
+]
 
 
 def small_settings(name: str) -> dict[str, Any]:

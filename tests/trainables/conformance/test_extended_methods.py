@@ -17,6 +17,7 @@ from safesweep.trainables.components import networks
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.confirmation import require_policy
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
+from safesweep.trainables.methods.method import Phase
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.boat import BoatEnvironment, start_states
 from safesweep.trainables.tasks.registry import Task
@@ -125,8 +126,9 @@ def test_a_step_compiles_to_one_graph(name: str, task: Task) -> None:
     compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
     for population in (plain, compiled):
         population.advance(6)
-    # Of Adam's count: a constant at first, then an input.
-    assert counters["stats"]["unique_graphs"] <= 2
+    # Of Adam's count: a constant at first, then an input; one more where networks rest in between.
+    rests = any(phase.every for phase in plain.method.phases)
+    assert counters["stats"]["unique_graphs"] <= 2 + rests
     for one, other in zip(tree_leaves(plain.state), tree_leaves(compiled.state), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
@@ -162,6 +164,39 @@ def test_every_network_moves_at_its_own_rate(task: Task) -> None:
         assert number(population, member, "second", "target") == pytest.approx(
             slow_second, rel=1e-4, abs=1e-6
         )
+
+
+def test_a_network_that_moves_in_every_third_step_rests_between_them(task: Task) -> None:
+    """As with an optimizer of torch's own for each, of which one is stepped in every third step."""
+    for steps in (2, STEPS):
+        population = trained("follower", task, VARIED["follower"], steps)
+        for member, config in enumerate(population.configs):
+            hp: Any = config
+            critic, actor = (torch.tensor(v, requires_grad=True) for v in (0.0, -1.0))
+            slow = {"critic": 0.0, "actor": -1.0}
+            optimizers = [torch.optim.Adam([x], lr=hp.learning_rate) for x in (critic, actor)]
+            for step in range(1, steps + 1):
+                losses = (critic - 1) ** 2 / 2, (actor - critic.detach()) ** 2 / 2
+                moving = {"critic": critic, "actor": actor} if step % 3 == 0 else {"critic": critic}
+                for optimizer, loss in list(zip(optimizers, losses, strict=True))[: len(moving)]:
+                    optimizer.zero_grad()
+                    loss.backward()
+                for optimizer in optimizers[: len(moving)]:
+                    optimizer.step()
+                for name, value in moving.items():
+                    slow[name] += hp.target_update_rate * (float(value.detach()) - slow[name])
+            for name, value in (("critic", critic), ("actor", actor)):
+                found = number(population, member, name)
+                assert found == pytest.approx(float(value.detach()), rel=1e-5, abs=1e-6)
+                found = number(population, member, name, "target")
+                assert found == pytest.approx(slow[name], rel=1e-5, abs=1e-6)
+    assert number(population, 0, "actor") != -1.0
+
+
+@pytest.mark.parametrize("every", [{"actor": 0}, {"actor": 1.5}, {"critic": 2}])
+def test_a_delay_is_a_whole_number_of_a_network_that_is_trained(every: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"it must be a whole number >= 1 for one of actor"):
+        Phase("train", 1.0, ("actor",), every=every)
 
 
 def test_a_schedule_over_the_budget_is_not_carried_on() -> None:

@@ -13,11 +13,18 @@ from torch.utils._pytree import tree_leaves
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population, phase_boundaries
-from tests.trainables.conformance.small_populations import build, small_settings
+from tests.trainables.conformance.small_populations import (
+    METHODS_BY_DEFAULT,
+    build,
+    small_settings,
+)
 from tests.trainables.conftest import MakeDataset
 
-STEPS = 200
+STEPS = 100
 RATES = (1e-4, 1e-3, 3e-3, 0.05)
+
+
+on_two_methods = pytest.mark.parametrize("name", METHODS_BY_DEFAULT, scope="module", indirect=True)
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -27,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def company(name: str, boat_task: Task, make_dataset: MakeDataset) -> Population:
-    """Eight runs after 200 steps: every rate with seed 3, then with seed 7."""
+    """Eight runs after 100 steps: every rate with seed 3, then with seed 7."""
     changes = [{"learning_rate": rate} for rate in RATES] * 2
     population = build(name, boat_task, make_dataset(boat_task), changes, [3] * 4 + [7] * 4, STEPS)
     population.advance(STEPS)
@@ -40,6 +47,7 @@ def assert_equal(first: Any, second: Any) -> None:
         assert torch.equal(one, other) if torch.is_tensor(one) else one == other
 
 
+@on_two_methods
 def test_a_run_alone_equals_the_run_in_company(
     name: str, company: Population, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -65,6 +73,7 @@ def through_a_file(saved: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+@on_two_methods
 def test_repeating_and_resuming_are_bit_identical(
     name: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -91,6 +100,7 @@ def test_repeating_and_resuming_are_bit_identical(
         assert_equal(whole.state_dict()[part], resumed.state_dict()[part])
 
 
+@on_two_methods
 def test_a_run_that_diverges_is_frozen_alone(
     name: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -107,6 +117,7 @@ def test_a_run_that_diverges_is_frozen_alone(
     assert_equal(healthy.member_state(1), poisoned.member_state(1))
 
 
+@on_two_methods
 def test_members_that_go_on_without_the_others_are_not_changed(
     name: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -174,7 +185,8 @@ def test_every_hyperparameter_changes_the_result(
         population = build(name, boat_task, dataset, settings, [0] * len(changes), steps)
         population.advance(steps)
         states = np.repeat(observations, len(changes), axis=0)
-        actions = [population.policy(p, 64)(states, 0) for p in population.method.policies]
+        named = population.method.evaluated_policies
+        actions = [population.policy(p, 64)(states, 0) for p in named]
         return list(np.concatenate(actions, axis=1))
 
     # Hyperparameters that matter under the same settings are varied together.

@@ -1,4 +1,8 @@
-"""Every method's results stay what they were: defaults of whatever is added change nothing."""
+"""Every method's results stay what they were: defaults of whatever is added change nothing.
+
+They were recorded at dfd2937. What was trained (parameters, losses and diagnostics) equals that of
+250d8de in every digit; the returns come from other starts, which have changed since on purpose.
+"""
 
 import pytest
 import torch

@@ -171,8 +171,8 @@ def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
 def test_a_random_order_draws_every_expert() -> None:
     method, state, _ = method_and_state(refinement_order="random", T=1)
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
-    choice = torch.tensor([[0.1], [0.4], [0.9]] * 2)
-    refined = method.refine(state["params"], observations, {"base": base, "choice": choice})
+    choice = torch.tensor([[0.1, 0.4, 0.9], [0.4, 0.1, 0.9], [0.9, 0.4, 0.1]] * 2)
+    refined = method.refine(state["params"], observations, {"base": base, "choice": choice}, 1)
     inputs = torch.cat((observations, base), dim=-1)
     for row, expert in enumerate(["safety", "reward", "shared"] * 2):
         move = mlp(state["params"][f"{expert}_expert"], inputs)[row]
@@ -184,7 +184,7 @@ def test_the_averaged_refiner_takes_the_experts_mean_step() -> None:
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
     inputs = torch.cat((observations, base), dim=-1)
     moves = [mlp(state["params"][f"{e}_expert"], inputs) for e in ("safety", "reward", "shared")]
-    refined = method.refine(state["params"], observations, {"base": base})
+    refined = method.refine(state["params"], observations, {"base": base}, 3)
     torch.testing.assert_close(refined, base + torch.stack(moves).mean(0))
 
 
@@ -221,6 +221,9 @@ def test_without_hj_three_quarters_of_the_safe_samples_are_feasible(
         {"refinement_order": "random"},
         {"refinement_order": "none"},
         {"decoder": "alternating"},
+        {"decoder": "alternating", "refiner": "unified"},
+        {"refiner_losses": "last_step"},
+        {"refiner_losses": "last_step", "refinement_order": "random"},
     ],
 )
 def test_every_variant_trains_and_acts(
@@ -251,13 +254,13 @@ def test_the_base_kl_of_a_known_shift() -> None:
         layer["weight"].zero_()
         layer["bias"].zero_()
     expert[-1]["bias"] += shift
-    noise = {"base": torch.randn(4, 20_000, 3, generator=torch.Generator().manual_seed(0))}
+    noise = {"base": torch.randn(4, 5_000, 3, generator=torch.Generator().manual_seed(0))}
     found = method.diagnose(state, torch.randn(4, 3), hp, noise)
     kl = float(shift.square().sum() / 2)
     assert float(found["base_kl"]) == pytest.approx(kl, rel=0.05)
-    assert float(found["total_variation_bound"]) == pytest.approx((kl / 2) ** 0.5, rel=0.05)
+    assert float(found["total_variation_bound"]) == 1.0
     gap = 2 / (1 - 0.99) ** 2 * (kl / 2) ** 0.5
-    assert float(found["policy_gap_bound"]) == pytest.approx(gap, rel=0.05)
+    assert float(found["policy_gap_estimate"]) == pytest.approx(gap, rel=0.05)
     assert float(found["latents_outside_ball"]) > 0.1
     for layer in expert:
         layer["bias"].zero_()
@@ -288,7 +291,8 @@ def refiner_gradient(name: str, **weights: float) -> dict[str, float]:
             {k: v.clone().requires_grad_(True) for k, v in layer.items()}
             for layer in params[expert]
         ]
-    inputs = step_inputs(params, state, minibatch(), hp, {"base": torch.randn(BATCH, 3)})
+    noise = {"base": torch.randn(BATCH, 3), "visit": torch.rand(BATCH)}
+    inputs = step_inputs(params, state, minibatch(), hp, noise)
     losses, _ = method.refiner_losses(inputs, critics)
     leaves = [leaf for layer in params[name] for leaf in layer.values()]
     gradients = torch.autograd.grad(losses[name], leaves, allow_unused=True)
@@ -315,13 +319,14 @@ def test_each_expert_answers_to_its_own_losses(expert: str, weight: str, reached
 
 def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
     """Eq. 15 with its printed sign would do the opposite."""
-    method, state, hp = method_and_state(lambda_h=0.0, lambda_sh=0.0)
+    method, state, hp = method_and_state(lambda_h=0.0, lambda_sh=0.0, refiner_losses="last_step")
     params, batch = state["params"], minibatch()
     critics = flat_critics(feasibility_q=-1.0)
     noise = {"base": torch.randn(BATCH, 3)}
 
     def distance(expert: list[dict[str, Tensor]]) -> Tensor:
-        refined = method.refine({**params, "reward_expert": expert}, batch["observations"], noise)
+        networks = {**params, "reward_expert": expert}
+        refined = method.refine(networks, batch["observations"], noise, 3)
         return (decode_base(params, batch["observations"], refined) - batch["actions"]).norm()
 
     expert = params["reward_expert"]
@@ -365,3 +370,103 @@ def test_a_decoder_range_without_numbers_in_it_is_refused() -> None:
     assert str(problem.value) == (
         "decoder_log_std_low: 1 is not allowed; it must be <= decoder_log_std_high, which is 0"
     )
+
+
+def test_feasibility_critics_start_at_the_safe_signal(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    configs = [
+        FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, "safe_signal": signal})
+        for signal in (-1.0, -0.25)
+    ]
+    dataset = make_dataset(boat_task)
+    population = make_population(FLRP, configs, [0, 1], boat_task, dataset, 60, 1.0)
+    values = population.feasibility_values(dataset.observations)
+    assert values is not None
+    np.testing.assert_allclose(values, np.repeat([[-1.0], [-0.25]], len(dataset), axis=1))
+    parameters = tree_leaves(population.state["params"]["feasibility_v"])
+    slow = tree_leaves(population.state["target"]["feasibility_v"])
+    for own, copied in zip(parameters, slow, strict=True):
+        assert torch.equal(own, copied)
+        assert own.data_ptr() != copied.data_ptr()
+
+
+def test_policies_of_one_run_refine_as_many_steps_as_they_say() -> None:
+    method, state, hp = method_and_state(refinement_order="reward-safety-shared", T=2)
+    observations, base = torch.randn(6, 3), torch.randn(6, 3)
+
+    def move(name: str, u: Tensor) -> Tensor:
+        return u + mlp(state["params"][f"{name}_expert"], torch.cat((observations, u), dim=-1))
+
+    paths = {
+        "unrefined": (), "refined_1": ("shared",), "flrp": ("reward", "shared"),
+        "refined_5": ("reward", "safety", "reward", "safety", "shared"),
+    }  # fmt: skip
+    for policy, experts in paths.items():
+        end = base
+        for expert in experts:
+            end = move(expert, end)
+        acted = method.act(policy, state, observations, hp, {"base": base})
+        torch.testing.assert_close(acted, decode_base(state["params"], observations, end))
+
+
+def test_a_run_is_evaluated_with_other_steps_where_that_is_asked() -> None:
+    assert method_and_state()[0].evaluated_policies == ("flrp",)
+    several = method_and_state(evaluated_steps="several")[0]
+    assert several.evaluated_policies == (
+        "flrp", "unrefined", "refined_1", "refined_2", "refined_5", "refined_10",
+    )  # fmt: skip
+
+
+def test_an_expert_learns_from_every_place_on_the_way() -> None:
+    """At each step: the end of one move from u_k, k drawn, which other experts' losses ignore."""
+    method, state, hp = method_and_state()
+    params, batch = state["params"], minibatch()
+    base = torch.randn(BATCH, 3)
+    visit = torch.full((BATCH,), 0.25)
+    inputs = step_inputs(params, state, batch, hp, {"base": base, "visit": visit})
+    observations = batch["observations"]
+
+    def move(name: str, u: Tensor) -> Tensor:
+        return u + mlp(params[f"{name}_expert"], torch.cat((observations, u), dim=-1))
+
+    # Ten places, u_0 to u_9: 0.25 is u_2, after the safety and the reward expert.
+    reached = move("reward", move("safety", base))
+    ends = method.expert_ends(inputs)
+    assert list(ends) == ["safety", "reward", "shared"]
+    for name, end in ends.items():
+        torch.testing.assert_close(end, move(name, reached))
+
+
+def test_the_last_steps_losses_look_at_the_end_alone() -> None:
+    method, state, hp = method_and_state(refiner_losses="last_step")
+    noise = {"base": torch.randn(BATCH, 3)}
+    inputs = step_inputs(state["params"], state, minibatch(), hp, noise)
+    end = method.refine(state["params"], inputs.batch["observations"], noise, 3)
+    for own in method.expert_ends(inputs).values():
+        torch.testing.assert_close(own, end)
+    assert set(method.noise("refine")) == {"base"}
+
+
+def test_without_hj_only_the_flow_is_trained_by_costs() -> None:
+    """Table 2: the refiner's training is unchanged."""
+    method, state, hp = method_and_state(feasibility="cost_quantile")
+    params, batch = state["params"], {**minibatch(), "safe_episodes": torch.ones(BATCH)}
+    noise = {"base": torch.randn(BATCH, 3), "visit": torch.rand(BATCH)}
+    noise["posterior"] = torch.randn(1, BATCH, 3)
+
+    def outcome(changed: str, loss: str) -> list[float]:
+        """Losses with one critic moved far up."""
+        moved = [*params[changed][:-1], {**params[changed][-1]}]
+        moved[-1]["bias"] = moved[-1]["bias"] + 50.0
+        inputs = step_inputs({**params, changed: moved}, state, batch, hp, noise)
+        found = method.losses[loss](inputs)
+        names = {"pretrain": ("loss/shaping", "loss/reconstruction")}.get(
+            loss, ("loss/refiner_reward", "loss/refiner_safety")
+        )
+        return [float(found.metrics[name]) for name in names]
+
+    assert outcome("cost_q", "refine") == outcome("cost_v", "refine")
+    assert outcome("feasibility_q", "refine") != outcome("cost_q", "refine")
+    assert outcome("feasibility_q", "pretrain") == outcome("feasibility_v", "pretrain")
+    assert outcome("cost_q", "pretrain") != outcome("feasibility_q", "pretrain")

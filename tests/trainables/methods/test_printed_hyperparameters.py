@@ -119,7 +119,7 @@ R2PAC = [
     Row("r2pac", "table 4", "minibatch size", 1024, "batch_size"),
     Row("r2pac", "table 4", "MLP dimensions, width", 512, "hidden_dim"),
     Row("r2pac", "table 4", "MLP dimensions, depth", 4, "hidden_layers"),
-    Row("r2pac", "table 4", "nonlinearity", "GELU", reason=BUILT_IN),
+    Row("r2pac", "table 4", "nonlinearity", "gelu", "activation"),
     Row("r2pac", "table 4", "flow steps", 32, "flow_steps"),
     Row("r2pac", "table 4", "flow time distribution", "uniform", reason=BUILT_IN),
     Row("r2pac", "table 4", "guidance scale", 2.0, "guidance_scale"),

@@ -197,7 +197,7 @@ def test_too_few_violations_leave_the_nominal_threshold_and_say_so(
 
 @pytest.mark.slow
 def test_a_trained_critic_covers_the_boats_true_infeasible_set(boat_task: Task) -> None:
-    """Coverage >= 1 - delta over 500 calibration draws, for V_h trained on a collected dataset."""
+    """Coverage >= 1 - level over 500 calibration draws, for V_h trained on a collected dataset."""
     from safesweep.trainables.data.sources import load_dataset
 
     config = SafeFQLConfig.resolve(
@@ -219,3 +219,75 @@ def test_a_trained_critic_covers_the_boats_true_infeasible_set(boat_task: Task) 
         cut = float(calibrated_threshold(drawn, weights, torch.tensor(level)))
         covered.append((values[0] > cut).mean())
     assert np.mean(covered) >= 1 - level
+
+
+def test_the_safety_term_may_be_divided_by_the_reward_values_size() -> None:
+    """As the public code does with the whole of its objective."""
+    method, state, hp = method_and_state(safety_weight=3.0, normalize_safety=True)
+    constant_critic(state, "reward_q", -4.0)
+    constant_critic(state, "safety_q", 0.5)
+    _, metrics = actor_metrics(method, state, hp)
+    assert float(metrics["loss/safety"]) == pytest.approx(3.0 * 0.5 / 4.0, rel=1e-5)
+
+
+def test_critics_may_have_sizes_and_a_batch_of_their_own() -> None:
+    settings = {"critic_hidden_dim": 4, "critic_hidden_layers": 3, "critic_batch_size": 5}
+    method, state, hp = method_and_state(layer_norm="after_activation", **settings)
+    assert [layer["weight"].shape for layer in state["params"]["safety_v"]] == [
+        (3, 4), (4, 4), (4, 4), (4, 1),
+    ]  # fmt: skip
+    assert "scale_after" in state["params"]["reward_q"][0]
+    assert "scale_after" not in state["params"]["actor"][0]
+    assert state["params"]["actor"][0]["weight"].shape == (5, 16)
+    rng = torch.Generator().manual_seed(0)
+    batch = {
+        "observations": torch.randn(BATCH, 3, generator=rng),
+        "next_observations": torch.randn(BATCH, 3, generator=rng),
+        "actions": torch.rand(BATCH, 2, generator=rng),
+        "rewards": torch.rand(BATCH, generator=rng),
+        "costs": torch.zeros(BATCH),
+        "terminals": torch.zeros(BATCH),
+    }
+    noise = {**start(), "time": torch.rand(BATCH, generator=rng)}
+
+    def losses() -> dict[str, float]:
+        outputs = method.critic_loss(step_inputs(state["params"], state, batch, hp, noise))
+        return {name: float(value) for name, value in outputs.metrics.items()}
+
+    before = losses()
+    batch = {**batch, "rewards": torch.where(torch.arange(BATCH) < 5, batch["rewards"], 9.0)}
+    assert losses() == before
+    batch = {**batch, "actions": torch.where(torch.arange(BATCH)[:, None] < 5, batch["actions"], 0)}
+    after = losses()
+    assert after["loss/teacher"] != before["loss/teacher"]
+    assert after["loss/reward_q"] == before["loss/reward_q"]
+
+
+def test_calibration_acts_where_the_critic_is_too_hopeful_far_from_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A critic that sees violations up to 20 steps ahead. In the last 10 it is right, and there is
+    nothing to correct; of the 50 of the default the correction follows the level."""
+    episodes, length = 90, 80
+    ahead = torch.arange(length - 1, -1, -1).repeat(episodes).float()
+    data = {
+        "observations": ahead.unsqueeze(-1).expand(-1, 3),
+        "actions": torch.zeros(len(ahead), 2),
+        "rewards": torch.zeros(len(ahead)),
+        "costs": (ahead == 0).float(),
+        "terminals": torch.zeros(len(ahead)),
+        "timeouts": (ahead == 0).float(),
+    }
+
+    def threshold(**changes: Any) -> float:
+        method, state, hp = method_and_state(**changes)
+        monkeypatch.setattr(method, "nominal_value", lambda _, states: 1 - states[:, 0] / 20)
+        return float(method.finish_phase("critics", state, method.prepare(data), hp)["threshold"])
+
+    assert threshold(calibration_window=10) == 0.0
+    at = {level: threshold(conformal_level=level) for level in (0.05, 0.1, 0.2)}
+    # The level's share of the furthest of 51 steps, whose values fall by 1/20 each.
+    for level, found in at.items():
+        assert found == pytest.approx(1 - (50 - 51 * level) / 20, abs=0.2)
+    assert at[0.05] < at[0.1] < at[0.2] < 0
+    assert threshold() == at[0.1]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.store.identity import ADDED_LATER, code_version, config_id
+from safesweep.trainables.store.identity import added_later, code_version, config_id
 
 
 def test_full_precision_is_no_part_of_a_configurations_identity() -> None:
@@ -20,10 +20,11 @@ def test_full_precision_is_no_part_of_a_configurations_identity() -> None:
 def test_a_field_that_came_later_leaves_identities_as_they_were(algorithm: str) -> None:
     """At its default, which is what held before, it is not told apart from no field at all."""
     config = ALGORITHMS[algorithm].config_class()
-    before = {name: v for name, v in config.to_dict().items() if name not in ADDED_LATER}
+    later = added_later(algorithm)
+    before = {name: v for name, v in config.to_dict().items() if name not in later}
     plain = config_id(algorithm, before, "task", "data", 10)
     assert config_id(algorithm, config.to_dict(), "task", "data", 10) == plain
-    for name in ADDED_LATER.keys() & config.to_dict().keys():
+    for name in later.keys() & config.to_dict().keys():
         assert config_id(algorithm, {**before, name: 0.5}, "task", "data", 10) != plain
 
 

@@ -4,15 +4,19 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import torch
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data import fetch
-from safesweep.trainables.data.dataset import read_dataset, write_dataset
+from safesweep.trainables.data.dataset import Dataset, read_dataset, write_dataset
 from safesweep.trainables.data.fetch import FetchFailed
 from safesweep.trainables.data.sources import find_dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.ogbench import as_episodes
 from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator, simulator_installed
 from safesweep.trainables.training.trial import train
+from tests.trainables.conftest import random_dataset
+from tests.trainables.populations import make_population
 
 OGBENCH = [task for task in TASKS.values() if task.suite == "ogbench"]
 installed = pytest.mark.skipif(
@@ -132,3 +136,39 @@ def test_the_return_of_an_evaluation_is_the_success_rate(tmp_path) -> None:
     assert {row["normalized_reward"] for row in rows} <= {0.0, 1.0}
     assert {row["normalized_cost"] for row in rows} == {0.0}
     assert {row["reward_return_mean"] for row in rows} == {row["normalized_reward"] for row in rows}
+
+
+SMALL = {"hidden_dim": 8, "batch_size": 16}
+
+
+@pytest.mark.parametrize("name", ["flp", "flrp", "lspc", "safefql"])
+def test_rewards_reach_losses_as_ogbench_has_them(name: str) -> None:
+    """-1 to 0 a step: the coefficients that the papers print are of that unit."""
+    task = get_task("cube-single")
+    arrays = as_episodes(transitions([500, 300], [450], 28, 5), task.horizon)
+    dataset = Dataset(task=task.name, dataset_id="ogbench", **arrays)
+    method = ALGORITHMS[name]
+    config = method.config_class.resolve(SMALL)
+    population = make_population(method, [config], [0], task, dataset, 10, 1.0)
+    assert population.data["rewards"].unique().tolist() == [-1.0, 0.0]
+
+
+def test_rewards_elsewhere_are_of_order_one_a_step_unless_told_otherwise() -> None:
+    """FISOR's public code: horizon / (max return - min return)."""
+    task = get_task("BallRun")
+    unit = task.horizon / (task.max_return - task.min_return)
+    assert task.unit_scale == pytest.approx(unit) != 1.0
+    for settings, factor in (
+        ({}, unit),
+        ({"reward_scaling": "none"}, 1.0),
+        ({"reward_scaling": "none", "reward_scale": 200.0}, 200.0),
+        ({"reward_scale": 2.0}, 2 * unit),
+    ):
+        dataset = random_dataset(task)
+        method = ALGORITHMS["r2pac"]
+        config = method.config_class.resolve({**SMALL, **settings})
+        population = make_population(method, [config], [0], task, dataset, 10, 1.0)
+        rewards = torch.as_tensor(dataset.rewards)
+        assert float(population.data["rewards"].max()) == pytest.approx(
+            factor * float(rewards.max()), rel=1e-5
+        )

@@ -8,7 +8,7 @@ import pytest
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
-from safesweep.trainables.tasks.registry import TASKS
+from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.checkpoints import (
     DamagedCheckpoint,
     load_run,
@@ -20,9 +20,9 @@ from safesweep.trainables.training.trial import Trial
 
 
 @pytest.fixture
-def trained(make_dataset, tmp_path: Path) -> tuple[Trial, ResultWriter, Any]:
+def trained(boat_task: Task, make_dataset, tmp_path: Path) -> tuple[Trial, ResultWriter, Any]:
     """Two runs of LSPC, their checkpoint in a store, and their data."""
-    task, data = TASKS["BoatNavigation-v0"], make_dataset(TASKS["BoatNavigation-v0"])
+    task, data = boat_task, make_dataset(boat_task)
     values = {"hidden_dim": 8, "batch_size": 16, "latent_dim": 2}
     config = ALGORITHMS["lspc"].config_class.resolve(values)
     writer = ResultWriter(str(tmp_path), "sweep")

@@ -14,7 +14,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.continuation import reason_to_train_anew
 from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 from safesweep.trainables.training.trial import Trial
-from tests.trainables.conformance.small_populations import build
+from tests.trainables.conformance.small_populations import METHODS_BY_DEFAULT, build
 from tests.trainables.conftest import MakeDataset
 
 SHORT, LONG = 40, 70
@@ -28,7 +28,7 @@ def settings(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return {share: 20 / SHORT for share in shares}, {share: 20 / LONG for share in shares}
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", METHODS_BY_DEFAULT)
 def test_carried_on_training_is_the_longer_run_to_the_last_bit(
     name: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:

@@ -14,13 +14,13 @@ from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter, StoreProblem
-from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training import observers
 from safesweep.trainables.training.observers import ObservedTrial, Observer, TrialRows
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
+from tests import fixture_store
 
-TASK = get_task("BoatNavigation-v0")
+TASK = fixture_store.short_task("BoatNavigation-v0")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A trial: from a configuration to rows, with and without an interruption."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,45 @@ def test_a_diverged_run_is_a_row_with_its_reason(
     ]  # fmt: skip
     assert "not finite" in runs.loc[trial.run_ids[2], "error"]
     assert trial.run_ids[2] not in set(tables(tmp_path)["evaluations"]["run_id"])
+
+
+def test_a_run_whose_feasible_set_is_empty_completes_and_says_so(
+    tmp_path: Path,
+    boat_task: Task,
+    make_dataset: MakeDataset,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of two runs, one learns from violations alone: h = 25 everywhere, fast. Resuming keeps it."""
+    data = make_dataset(boat_task)
+    dataset = replace(data, costs=np.ones_like(data.costs))
+    method = ALGORITHMS["flrp"].config_class
+    small = {"hidden_dim": 8, "batch_size": 16, "latent_dim": 2, "violation_signal": 100.0}
+    configs = [method.resolve({**small, "learning_rate": rate}) for rate in (0.03, 1e-6)]
+    request = TrialRequest(
+        "flrp", boat_task.name, [c.to_dict() for c in configs], [0, 1],
+        steps=200, evaluate_every=160, episodes=1, cost_limit=1.0, device="cpu",
+    )  # fmt: skip
+    writer = ResultWriter(str(tmp_path), "sweep")
+    with caplog.at_level("WARNING"):
+        Trial(request, boat_task, dataset, writer).advance()
+        resumed = Trial(request, boat_task, dataset, writer)
+        run_to_the_end(resumed)
+    assert [record.getMessage() for record in caplog.records] == [
+        "flrp on BoatNavigation-v0: hardly any pair of the data is feasible at the end of phase "
+        "pretrain, for 1 of 2 runs (seeds 0)"
+    ]
+    empty, other = resumed.rows.runs
+    assert (empty["status"], other["status"]) == ("completed", "completed")
+    assert other["error"] is None
+    assert empty["error"] == (
+        "degenerate: at the end of phase pretrain (step 150) 0.00% of the data's pairs are "
+        "feasible by its critic; 0% lie in episodes without cost"
+    )
+    shares = {
+        (row["run_id"], row["value"]) for row in resumed.rows.metrics
+        if row["name"] == "feasible_share" and row["step"] == 200
+    }  # fmt: skip
+    assert shares == {(empty["run_id"], 0.0), (other["run_id"], 1.0)}
 
 
 def stop_at_the_first_rung(trial: Trial, *members: int) -> None:

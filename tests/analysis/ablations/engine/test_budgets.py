@@ -1,12 +1,14 @@
+from pathlib import Path
+
 import pytest
 
+from safesweep.analysis.ablations.engine.ablation import SCALES
 from safesweep.analysis.ablations.engine.budgets import (
+    EVALUATED,
     SECONDS_PER_1000_STEPS,
-    SMALL,
     SMALL_ON_BOATS,
-    SMALL_STEPS,
+    SMALL_STEPS_COMMON,
     SMALL_STEPS_ON_BOATS,
-    SMOKE,
     configurations,
     cost_limits,
     describe_cost,
@@ -17,17 +19,31 @@ from safesweep.analysis.ablations.engine.budgets import (
     task_settings,
 )
 from safesweep.analysis.reproduction import ABLATIONS
+from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.identity import config_id
 
+EXAMPLE = Path(__file__).parents[3] / "plugins" / "example_plugin.py"
+
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_method_has_settings_that_it_knows(algorithm: str) -> None:
-    assert algorithm in SMOKE and algorithm in SMALL and algorithm in SMALL_STEPS
     for scale in ("smoke", "small", "paper"):
         ALGORITHMS[algorithm].config_class.resolve(method_settings(scale, algorithm))
-    assert method_settings("paper", algorithm) == {}
+    assert method_settings("paper", algorithm) == EVALUATED.get(algorithm, {})
+
+
+def test_a_method_from_outside_has_a_budget_at_every_scale() -> None:
+    with plugins_forgotten_after():
+        load_plugin(str(EXAMPLE))
+        for scale in SCALES:
+            (sweep,) = make_sweeps(
+                "own", scale, "own", "td3bc_cost", ["BoatNavigation-v0"],
+                {"cost_weight": [0.1, 1.0]}, {},
+            )  # fmt: skip
+            assert SweepSpec.from_mapping(sweep).algorithms == ("td3bc_cost",)
+            assert "on two cores" in describe_cost(scale, [sweep])
 
 
 def test_the_papers_limits() -> None:
@@ -39,13 +55,25 @@ def test_the_papers_limits() -> None:
     assert cost_limits("flrp", "BoatNavigation-v0") == (1.0,)
 
 
-def test_the_papers_settings_of_a_task() -> None:
+def test_paper_scale_has_what_the_paper_prints_of_the_task() -> None:
     assert task_settings("paper", "lspc", "OfflineCarRun-v0")["restriction"] == 0.6
-    assert task_settings("paper", "lspc", "OfflineAntRun-v0") == {}
-    assert task_settings("paper", "lspc", "OfflineMetadrive-hardmean-v0") == {"safety_mask": True}
-    assert task_settings("paper", "r2pac", "OfflineBallRun-v0") == {"quantile": 0.5, "penalty": 1.0}
-    assert task_settings("paper", "r2pac", "OfflinePointGoal1Gymnasium-v0") == {}
-    assert task_settings("paper", "flrp", "OfflineCarRun-v0") == {}
+    assert task_settings("paper", "lspc", "OfflineAntRun-v0")["restriction"] == 0.25
+    assert task_settings("paper", "lspc", "OfflineMetadrive-hardmean-v0")["safety_mask"]
+    ball = task_settings("paper", "r2pac", "OfflineBallRun-v0")
+    assert (ball["quantile"], ball["penalty"], ball["reward_scale"]) == (0.5, 1.0, 1.0)
+    assert "quantile" not in task_settings("paper", "r2pac", "OfflinePointGoal1Gymnasium-v0")
+    assert task_settings("small", "lspc", "OfflineCarRun-v0") == {}
+
+
+def test_a_papers_protocol_at_paper_scale() -> None:
+    tasks = ["cube-single-play-singletask-v0"]
+    (sweep,) = make_sweeps("x", "paper", "flp", "flp", tasks, {}, {})
+    assert sweep["seeds"] == list(range(8))
+    assert (sweep["steps"], sweep["evaluate"]) == (1_000_000, {"every": 100_000, "episodes": 50})
+    (own,) = make_sweeps("x", "paper", "r2pac", "r2pac", ["OfflineCarRun-v0"], {}, {})
+    assert (own["steps"], len(own["seeds"]), own["evaluate"]["episodes"]) == (600_000, 3, 20)
+    (small,) = make_sweeps("x", "small", "flp", "flp", ["OfflineCarRun-v0"], {}, {})
+    assert (len(small["seeds"]), small["evaluate"]["episodes"]) == (3, 10)
 
 
 def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> None:
@@ -55,7 +83,8 @@ def test_at_paper_scale_a_sweep_holds_tasks_of_one_limit_and_one_setting() -> No
     assert second["tasks"] == ["OfflineAntRun-v0", "OfflineDroneRun-v0"]
     assert (first["name"], second["name"]) == ("x-paper-1", "x-paper-2")
     assert first["cost_limit"] == 5.0
-    assert "quantile" not in second["fixed"]
+    # What is varied is no longer fixed.
+    assert "quantile" not in second["fixed"] and second["fixed"]["penalty"] == 1.0
     (small,) = make_sweeps("x", "small", "r2pac", "r2pac", tasks, {}, {})
     assert "cost_limit" not in small and small["dataset"] == "collect"
 
@@ -67,7 +96,7 @@ def test_at_small_scale_the_boats_have_settings_and_steps_of_their_own() -> None
     assert (boats["fixed"]["chunk_length"], boats["steps"]) == (10, SMALL_STEPS_ON_BOATS["r2pac"])
     # What an ablation sets goes first.
     assert boats["fixed"]["penalty"] == 2.0
-    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS["r2pac"]
+    assert "chunk_length" not in ball["fixed"] and ball["steps"] == SMALL_STEPS_COMMON
     for algorithm, values in SMALL_ON_BOATS.items():
         ALGORITHMS[algorithm].config_class.resolve(values)
 
