@@ -137,7 +137,11 @@
       element("p", { id: "standing", role: "status" }, `${content.status}, created ${content.created}. `
         + `${content.planned} runs: ${counts}. ${shown(content.hours)} hours of training and evaluation.`),
       element("div", { id: "bar" }, bar(content.counts, content.planned)),
-      element("h2", {}, `The choice, by ${content.rule}`),
+      element("h2", {}, "The choice, by ", content.rules
+        ? element("select", { id: "rule", "aria-label": "rule",
+            onchange: (event) => { location.search = new URLSearchParams({ rule: event.target.value }); } },
+            content.rules.map((rule) => element("option", { value: rule, selected: rule === content.rule }, rule)))
+        : content.rule),
       element("p", { class: "faint" }, `The choice ${content.goal}.`),
       content.choices.length ? content.choices.map((choice) => element("div", { class: "choice" },
         element("strong", {}, choice.label), choice.config_id ? ` ${choice.config_id}` : "",

@@ -31,8 +31,8 @@ def content_seconds(storage: Path) -> dict[str, float]:
     answer = pages.sweep("large")
     made = time.process_time() - before
     before = time.process_time()
-    pages._answers["sweep large"].due = 0.0
-    pages.sweep("large")
+    answer.due = 0.0
+    assert pages.sweep("large") is answer
     return {
         "content, CPU s": made,
         "unchanged, CPU s": time.process_time() - before,
