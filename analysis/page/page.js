@@ -71,8 +71,23 @@
       whole[name] = { ...axis, ...whole[name] };
     }
     const place = document.getElementById(id);
-    if (place) Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (!place) return;
+    place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (place.inSight) drawPending(place); else sight.observe(place);
   }
+  // Charts take most of a page's time: those that are out of sight are drawn when they come near.
+  function drawPending(place) {
+    const pending = place.pending;
+    place.pending = null;
+    if (pending) pending();
+  }
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      entry.target.inSight = entry.isIntersecting;
+      if (entry.isIntersecting) drawPending(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(drawPending));
   function figure(id, caption, wide, extra) {
     return element("figure", { class: wide ? "wide" : null },
       element("figcaption", {}, caption, extra || null), element("div", { class: "chart", id }));
