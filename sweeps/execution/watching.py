@@ -119,18 +119,26 @@ class SweepWatch:
         if runs == self._best_runs or time.monotonic() < self._best_due:
             return
         from safesweep.analysis.selection.choice import choose
+        from safesweep.analysis.store.reader import hyperparameter_columns
         from safesweep.sweeps.execution.progress import describe_best
+        from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
         started, used = time.monotonic(), time.process_time()
         choice = choose(self._store, sweep=self._sweep)
         objective = choice.goal.maximize.replace("_return_mean", "")
         self._best = {}
         rows = choice.chosen[choice.chosen["safe"]]
+        names = {
+            algorithm: hyperparameter_columns(
+                self._store.configurations(sweep=self._sweep, algorithm=algorithm)
+            )
+            for algorithm in rows["algorithm"].unique()
+        }
         for row in rows.sort_values("normalized_reward", ascending=False).to_dict("records"):
             settings = {
-                str(name).removeprefix("hp_"): value
-                for name, value in row.items()
-                if str(name).startswith("hp_") and not is_missing(value)
+                name.removeprefix(HYPERPARAMETER_PREFIX): row[name]
+                for name in names[row["algorithm"]]
+                if not is_missing(row.get(name))
             }
             scores = {
                 objective: row["normalized_reward"],
