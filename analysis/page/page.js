@@ -255,7 +255,7 @@
     const marks = (some, name, shade, symbol, size) => ({ type: "scatter", mode: "markers", name,
       x: at(group.cost, some), y: at(group.reward, some), text: some.map(label),
       hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}<extra></extra>",
-      marker: { color: color(shade), symbol, size } });
+      cliponaxis: false, marker: { color: color(shade), symbol, size } });
     const runs = group.run_points.place.map((_, number) => number).filter((number) => kept.has(group.run_points.place[number]));
     const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
     chart("front", [
@@ -430,7 +430,7 @@
       const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
       return [
         { type: "scatter", mode: "markers", name: escaped(name), x: group.cost, y: group.reward, text: group.config_id.map(escaped),
-          hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
+          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
             size: places.map((place) => group.chosen[place] ? 13 : 5), symbol: places.map((place) => group.chosen[place] ? "diamond" : "circle") } },
         { type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: front.map((place) => group.cost[place]),
           y: front.map((place) => group.reward[place]), line: { color: shade, shape: "hv" } },

@@ -6,7 +6,7 @@ import pytest
 
 from safesweep.sweeps.cli import main
 from tests.conftest import WriteSweep
-from tests.pages import content_of
+from tests.html_pages import content_of
 
 VOID = {"meta", "br", "link", "img", "hr"}
 
@@ -80,6 +80,7 @@ def test_methods_are_told_apart(
     content = content_of((tmp_path / "both.html").read_text())
     assert [group["algorithm"] for group in content["groups"]] == ["bc", "flrp"]
     assert [sum(group["chosen"]) for group in content["groups"]] == [1, 1]
+    assert len({group["task"] for group in content["groups"]}) == 1
 
 
 def test_runs_that_did_not_complete_are_listed_and_text_is_escaped(

@@ -1,4 +1,4 @@
-"""What a page says, read from its HTML."""
+"""What a page of a sweep holds, for the tests of several commands."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def content_of(page: str) -> dict[str, Any]:
-    """What a page that is whole in itself draws (`analysis.page.content`)."""
+    """What the page draws."""
     found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page)
     assert found is not None
     content: dict[str, Any] = json.loads(found.group(1))
