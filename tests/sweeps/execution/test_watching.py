@@ -67,6 +67,8 @@ def test_new_runs_are_seen(writer: ResultWriter, write_sweep: WriteSweep, tmp_pa
     standing = watched.standing()
     assert standing.tasks[0].statuses == {"completed": 2, "failed": 1}
     assert standing.state == "completed"
+    # Of a sweep that has ended, the best configuration is the last word.
+    assert standing.tasks[0].best == ""
 
 
 def test_the_driver_says_how_many_runs_each_method_has_on_each_task(full_store: Path) -> None:
