@@ -33,6 +33,7 @@ from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, Problem, require_choice
+from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch
 from safesweep.trainables.store.schema import TABLES
 
@@ -114,6 +115,7 @@ class StorePages:
             if name not in self._watches:
                 self._watches[name] = SweepWatch(self._store, name, find_best=False)
             standing = self._watches[name].standing()
+            beats = self._store.heartbeats() if standing.state == "running" else []
         counts = {
             status: sum(task.statuses[status] for task in standing.tasks) for status in STATUSES
         }
@@ -123,6 +125,28 @@ class StorePages:
             "counts": counts,
             "planned": sum(task.planned for task in standing.tasks),
             "running": sum(task.running for task in standing.tasks),
+            "tasks": [
+                {
+                    "method": task.algorithm,
+                    "task": task.task,
+                    "done": f"{task.done}/{task.planned}",
+                    "running": task.running,
+                    "failed": task.statuses["failed"],
+                    "diverged": task.statuses["diverged"],
+                    "steps_per_second": task.steps_per_second,
+                    "left": None if task.seconds_left is None else duration(task.seconds_left),
+                }
+                for task in standing.tasks
+            ],
+            "trials": [
+                {
+                    **{name: beat[name] for name in ("algorithm", "task", "step", "steps", "host")},
+                    "runs": len(beat["run_ids"]),
+                    "waiting": bool(beat.get("waiting")),
+                }
+                for beat in beats
+                if beat["sweep"] == name
+            ],
         }
 
     def _answer(self, key: str, make: Callable[[], Content]) -> _Answer:

@@ -79,6 +79,7 @@ def test_methods_are_told_apart(
     assert main(["report", "both", "--storage", str(tmp_path / "store")]) == 0
     content = content_of((tmp_path / "both.html").read_text())
     assert [group["algorithm"] for group in content["groups"]] == ["bc", "flrp"]
+    assert [sum(group["chosen"]) for group in content["groups"]] == [1, 1]
     assert len({group["task"] for group in content["groups"]}) == 1
 
 
