@@ -71,8 +71,23 @@
       whole[name] = { ...axis, ...whole[name] };
     }
     const place = document.getElementById(id);
-    if (place) Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (!place) return;
+    place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (place.inSight) drawPending(place); else sight.observe(place);
   }
+  // Charts take most of a page's time: those that are out of sight are drawn when they come near.
+  function drawPending(place) {
+    const pending = place.pending;
+    place.pending = null;
+    if (pending) pending();
+  }
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      entry.target.inSight = entry.isIntersecting;
+      if (entry.isIntersecting) drawPending(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(drawPending));
   function figure(id, caption, wide, extra) {
     return element("figure", { class: wide ? "wide" : null },
       element("figcaption", {}, caption, extra || null), element("div", { class: "chart", id }));
@@ -137,7 +152,11 @@
       element("p", { id: "standing", role: "status" }, `${content.status}, created ${content.created}. `
         + `${content.planned} runs: ${counts}. ${shown(content.hours)} hours of training and evaluation.`),
       element("div", { id: "bar" }, bar(content.counts, content.planned)),
-      element("h2", {}, `The choice, by ${content.rule}`),
+      element("h2", {}, "The choice, by ", content.rules
+        ? element("select", { id: "rule", "aria-label": "rule",
+            onchange: (event) => { location.search = new URLSearchParams({ rule: event.target.value }); } },
+            content.rules.map((rule) => element("option", { value: rule, selected: rule === content.rule }, rule)))
+        : content.rule),
       element("p", { class: "faint" }, `The choice ${content.goal}.`),
       content.choices.length ? content.choices.map((choice) => element("div", { class: "choice" },
         element("strong", {}, choice.label), choice.config_id ? ` ${choice.config_id}` : "",

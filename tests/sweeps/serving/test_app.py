@@ -41,7 +41,7 @@ def test_the_list_of_sweeps(client: TestClient) -> None:
 
 
 def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) -> None:
-    assert 'data-url="/data/sweep/first"' in client.get("/sweep/first").text
+    assert 'data-url="/data/sweep/first?rule=max_reward_safe"' in client.get("/sweep/first").text
     found = client.get("/data/sweep/first").json()
     (chosen,) = choose(ResultStore(storage), sweep="first").chosen.to_dict("records")
     assert found["choices"][0]["config_id"] == chosen["config_id"]
@@ -53,6 +53,15 @@ def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) ->
     assert [[seed for seed, _ in runs] for runs in group["runs"]] == [[0, 1, 2]] * 2
     status = client.get("/data/status/first").json()
     assert (status["planned"], status["counts"]["completed"]) == (6, 6)
+
+
+def test_another_rule_may_choose(client: TestClient, storage: Path) -> None:
+    page = client.get("/sweep/first?rule=min_cost").text
+    assert 'data-url="/data/sweep/first?rule=min_cost"' in page
+    found = client.get("/data/sweep/first?rule=min_cost").json()
+    assert found["groups"][0]["chosen"] == [True, False]
+    assert found["command"] == "safesweep report first --rule min_cost"
+    assert client.get("/data/sweep/first?rule=best").status_code == 404
 
 
 def test_a_run_and_why_it_failed(full_store: Path) -> None:
