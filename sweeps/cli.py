@@ -20,7 +20,7 @@ from safesweep.sweeps.execution.interruption import exit_code, termination_as_in
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "store",
+    "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "export", "store",
     "reproduce", "data", "catalog", "policies",
 )  # fmt: skip
 

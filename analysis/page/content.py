@@ -6,6 +6,7 @@ it into HTML escapes it.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ def run_content(store: ResultStore, run_id: str) -> Content:
     row = runs.iloc[-1]
     evaluations = store.evaluations(run_id=run_id).sort_values("step")
     metrics = store.metrics(run_id=run_id).sort_values("step")
-    output = store.file(log_path(str(row["trial_id"])))
+    trial = str(row["trial_id"])
+    # A trial that was imported may be called anything.
+    output = store.file(log_path(trial)) if trial.isalnum() else None
     last = evaluations["step"].max() if len(evaluations) else None
     episodes = store.episodes(["policy", "step", "cost_return"], run_id=run_id)
     shown = [
@@ -174,19 +177,19 @@ def label_of(key: Sequence[str]) -> str:
 
 def _choices(choice: Choice, results: SweepResults) -> list[Content]:
     found = []
+    names = {key: varying(rows) for key, rows in results.groups()}
     for row in choice.chosen.to_dict("records"):
-        settings = {
-            str(name).removeprefix(HYPERPARAMETER_PREFIX): _plain(value)
-            for name, value in row.items()
-            if str(name).startswith(HYPERPARAMETER_PREFIX) and not is_missing(value)
-        }
         algorithm, task = str(row["algorithm"]), str(row["task"])
         policy = row.get("policy")
+        key = (algorithm, task, algorithm if is_missing(policy) else str(policy))
+        settings = {
+            name: _plain(row[HYPERPARAMETER_PREFIX + name])
+            for name in names.get(key, ())
+            if not is_missing(row.get(HYPERPARAMETER_PREFIX + name))
+        }
         found.append(
             {
-                "label": label_of(
-                    (algorithm, task, algorithm if is_missing(policy) else str(policy))
-                ),
+                "label": label_of(key),
                 "config_id": _plain(row["config_id"]),
                 "safe": bool(row["safe"]),
                 "reward": _plain(row["normalized_reward"]),
@@ -205,7 +208,6 @@ def _group(results: SweepResults, key: tuple[str, str, str], rows: pandas.DataFr
     columns = {name: rows[HYPERPARAMETER_PREFIX + name] for name in names}
     evaluations = _rows_of(results.evaluations, key)
     place = {identifier: number for number, identifier in enumerate(rows["config_id"])}
-    curves = _rows_of(results.curves, key)
     seeds = evaluations[evaluations["config_id"].isin(place)].sort_values("seed")
     runs_of: list[list[list[Any]]] = [[] for _ in place]
     for identifier, seed, run in zip(
@@ -237,18 +239,26 @@ def _group(results: SweepResults, key: tuple[str, str, str], rows: pandas.DataFr
             "reward": _numbers(seeds["normalized_reward"]),
             "cost": _numbers(seeds["normalized_cost"]),
         },
-        "curves": [
-            {
-                "place": place[identifier],
-                "step": _numbers(curve["step"]),
-                **{name: _numbers(curve[name]) for name in _SCORES},
-            }
-            for identifier, curve in curves.groupby("config_id", sort=False)
-            if identifier in place
-        ],
+        "curves": _curves(_rows_of(results.curves, key), place),
         "importance": _columns(importance(rows, names)),
         "budget": _columns(best_safe_by_budget(rows, results.runs)),
     }
+
+
+def _curves(rows: pandas.DataFrame, place: Mapping[str, int]) -> list[Content]:
+    """Each configuration's scores at its steps."""
+    rows = rows[rows["config_id"].isin(place)]
+    columns = {name: _numbers(rows[name]) for name in ("step", *_SCORES)}
+    identifiers = rows["config_id"].to_numpy()
+    starts = [0, *(np.flatnonzero(identifiers[1:] != identifiers[:-1]) + 1), len(rows)]
+    return [
+        {
+            "place": place[identifiers[start]],
+            **{name: values[start:end] for name, values in columns.items()},
+        }
+        for start, end in pairwise(starts)
+        if end > start
+    ]
 
 
 def _rows_of(frame: pandas.DataFrame, key: tuple[str, str, str]) -> pandas.DataFrame:
@@ -277,7 +287,10 @@ def _records(frame: pandas.DataFrame) -> list[Content]:
 
 
 def _numbers(column: "pandas.Series[Any]") -> list[float | None]:
-    return [_plain(float(value)) for value in column]
+    return [
+        float(f"{value:.6g}") if math.isfinite(value) else None
+        for value in column.to_numpy(np.float64).tolist()
+    ]
 
 
 def _flags(column: "pandas.Series[Any]") -> list[bool]:

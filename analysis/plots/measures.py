@@ -2,7 +2,8 @@
 smaller budget would have found."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 FEWEST_FOR_IMPORTANCE = 8
 """Configurations. Of fewer, the best quarter is a configuration or two."""
@@ -51,10 +53,11 @@ def importance(configurations: pandas.DataFrame, names: Sequence[str]) -> pandas
     empty = pandas.DataFrame({"name": [], "reward": [], "cost": []})
     if len(rows) < FEWEST_FOR_IMPORTANCE or not compared:
         return empty
-    shares = {
-        "reward": _best_quarter_importance(rows, compared, -rows["reward"].to_numpy(np.float64)),
-        "cost": _best_quarter_importance(rows, compared, rows["cost"].to_numpy(np.float64)),
+    lower_is_better = {
+        "reward": -rows["reward"].to_numpy(np.float64),
+        "cost": rows["cost"].to_numpy(np.float64),
     }
+    shares = _best_quarter_importance(rows, compared, lower_is_better)
     found = pandas.DataFrame(
         {
             "name": [name.removeprefix(HYPERPARAMETER_PREFIX) for name in compared],
@@ -65,10 +68,10 @@ def importance(configurations: pandas.DataFrame, names: Sequence[str]) -> pandas
 
 
 def _best_quarter_importance(
-    rows: pandas.DataFrame, columns: Sequence[str], lower_is_better: npt.NDArray[np.float64]
-) -> dict[str, float]:
-    if np.ptp(lower_is_better) == 0:
-        return dict.fromkeys(columns, 0.0)
+    rows: pandas.DataFrame,
+    columns: Sequence[str],
+    lower_is_better: Mapping[str, npt.NDArray[np.float64]],
+) -> dict[str, dict[str, float]]:
     from optuna import create_study, logging
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
@@ -76,22 +79,33 @@ def _best_quarter_importance(
     spaces = {name: _distribution(rows[name]) for name in columns}
     values = {name: [_parameter(value, spaces[name]) for value in rows[name]] for name in columns}
     logging.set_verbosity(logging.WARNING)
-    study = create_study()
+    study = create_study(directions=["minimize"] * len(lower_is_better))
     study.add_trials(
         [
             create_trial(
                 params={name: values[name][row] for name in columns},
                 distributions=spaces,
-                value=float(lower_is_better[row]),
+                values=[float(score[row]) for score in lower_is_better.values()],
             )
             for row in range(len(rows))
         ]
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that lower is better, which it is here
-        return get_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
-        )
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+    found = {}
+    for place, (score, numbers) in enumerate(lower_is_better.items()):
+        if np.ptp(numbers) == 0:
+            found[score] = dict.fromkeys(columns, 0.0)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that lower is better, which it is here
+            found[score] = get_param_importances(
+                study, evaluator=evaluator, target=partial(_value, place)
+            )
+    return found
+
+
+def _value(place: int, trial: "FrozenTrial") -> float:
+    return float(trial.values[place])
 
 
 def _distribution(column: "pandas.Series[Any]") -> "BaseDistribution":

@@ -1,5 +1,4 @@
-"""`safesweep export-policy` and `record`: a trained policy for use elsewhere, and an episode of it
-as a video."""
+"""`safesweep record`: an episode of a policy as a video; and what `export` does for policies."""
 
 import argparse
 import logging
@@ -14,36 +13,22 @@ from safesweep.sweeps.output import say
 if TYPE_CHECKING:
     from safesweep.analysis.store.reader import ResultStore
 
-FORMATS = ("safetensors", "torch", "onnx")
+POLICY_FORMATS = ("safetensors", "torch", "onnx")
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands `export-policy` and `record`."""
-    parser = commands.add_parser(
-        "export-policy",
-        help="write a run's policy for use elsewhere: tensors, torch, ONNX, with a model card",
-        description="torch is a program and a file that loads it, which needs torch and numpy "
-        "alone; safetensors holds the parameters by name. A model card says what the policy was "
-        "trained and judged on.",
-    )
-    _add_run(parser)
-    parser.add_argument(
-        "--format",
-        action="append",
-        choices=FORMATS,
-        help="repeatable (default: torch)",
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="new or empty (default: policy-<run>)"
-    )
-    parser.set_defaults(handler=export_policy)
-
+    """Add the command `record`."""
     parser = commands.add_parser(
         "record",
         help="write a video of an episode of a run's policy, with the steps that cost marked",
         description="The boats, Bullet's tasks and environments of gymnasium can be filmed.",
     )
-    _add_run(parser)
+    parser.add_argument("run", help="the run's id, or its beginning")
+    parser.add_argument("--sweep", help="only the runs of this sweep")
+    parser.add_argument(
+        "--policy", help="one of the method's (default: the one by which it is judged)"
+    )
+    add_storage_option(parser)
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="a .gif or .mp4 (default: <run>.gif)"
     )
@@ -55,25 +40,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=record)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="the run's id, or its beginning")
-    parser.add_argument("--sweep", help="only the runs of this sweep")
-    parser.add_argument(
-        "--policy", help="one of the method's (default: the one by which it is judged)"
-    )
-    add_storage_option(parser)
-
-
 def export_policy(arguments: argparse.Namespace) -> int:
     """Write the files of one policy and say where they are."""
     from safesweep.trainables.policies.export import export_policy
     from safesweep.trainables.policies.loading import acting_network
 
     store = open_store(arguments)
-    run = str(find_run(store, arguments.run, arguments.sweep)["run_id"])
+    run = str(find_run(store, arguments.sweep, None)["run_id"])
     network, description = acting_network(store, run, arguments.policy)
-    folder = arguments.output or Path(f"policy-{run}")
-    formats = list(dict.fromkeys(arguments.format or ["torch"]))
+    folder = arguments.out or Path(f"policy-{run}")
+    formats = list(dict.fromkeys(arguments.format))
     # What the converters note on the way is for those who write converters.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     export_policy(

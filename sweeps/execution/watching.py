@@ -60,7 +60,7 @@ class SweepWatch:
                 task.running = sum(len(beat["run_ids"]) for beat in training)
                 _measure(task, of_task, training, steps)
         if self._finds_best:
-            self._find_best(len(runs))
+            self._find_best(len(runs), at_once=not alive)
         for task in tasks:
             task.best = self._best.get((task.algorithm, task.task), "")
         rate = sum(task.steps_per_second or 0.0 for task in tasks)
@@ -114,23 +114,31 @@ class SweepWatch:
             tasks.append(TaskStanding(algorithm, task, known[algorithm, task] + share))
         return tasks
 
-    def _find_best(self, runs: int) -> None:
+    def _find_best(self, runs: int, at_once: bool) -> None:
         """Look for the best safe configurations, where there are new runs and it is time."""
-        if runs == self._best_runs or time.monotonic() < self._best_due:
+        if runs == self._best_runs or (not at_once and time.monotonic() < self._best_due):
             return
         from safesweep.analysis.selection.choice import choose
+        from safesweep.analysis.store.reader import hyperparameter_columns
         from safesweep.sweeps.execution.progress import describe_best
+        from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
         started, used = time.monotonic(), time.process_time()
         choice = choose(self._store, sweep=self._sweep)
         objective = choice.goal.maximize.replace("_return_mean", "")
         self._best = {}
         rows = choice.chosen[choice.chosen["safe"]]
+        names = {
+            algorithm: hyperparameter_columns(
+                self._store.configurations(sweep=self._sweep, algorithm=algorithm)
+            )
+            for algorithm in rows["algorithm"].unique()
+        }
         for row in rows.sort_values("normalized_reward", ascending=False).to_dict("records"):
             settings = {
-                str(name).removeprefix("hp_"): value
-                for name, value in row.items()
-                if str(name).startswith("hp_") and not is_missing(value)
+                name.removeprefix(HYPERPARAMETER_PREFIX): row[name]
+                for name in names[row["algorithm"]]
+                if not is_missing(row.get(name))
             }
             scores = {
                 objective: row["normalized_reward"],

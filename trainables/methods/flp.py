@@ -17,6 +17,13 @@ Where the paper is silent, ours:
 * Latents are clipped to +-`latent_bound` per dimension, since actions outside the flow's support,
   on the bounds [-1, 1] say, invert to arbitrarily far ones. Decoded actions are clipped to [-1, 1].
 * The log standard deviation of the policy is clipped to [-5, 2].
+* Fine-tuning (table 2) is a third phase, `online`, for `online_share` of the steps: the flow stays
+  frozen, critics and policy train on as before. The public code of FQL, whose evaluation the paper
+  follows, acts one step before each gradient step; here a run acts an episode's horizon of steps
+  before as many gradient steps, with what the policy then is, so that a run can be resumed. Latents
+  of new actions are found as those of the data are, and Adam's moments start anew. The metrics
+  `online_steps`, `online_episodes`, `online_cost` and `online_reward` count what acting came to:
+  costs of exploring are costs.
 
 FLP knows no costs. With `safety` = "lagrangian" (ours, off by default) a latent cost critic, the
 larger of two, is trained next to the reward's, and a multiplier keeps its mean under the policy
@@ -73,13 +80,14 @@ from safesweep.trainables.methods.method import (
 LOG_STD_RANGE = (-5.0, 2.0)
 INVERSION_CORRECTIONS = 5
 CHUNK = 8192
+ONLINE_SUMS = ("steps", "episodes", "cost", "reward")
 
 
 @dataclass(frozen=True)
 class FLPConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of FLP. "ours" marks what the paper does not print."""
 
-    phase_shares = ("flow_share",)
+    phase_shares = ("flow_share",)  # An online phase is more than a share: it is another run.
 
     target_update_rate: float = batched(
         0.005, "Polyak rate of the target critics", source="FQL", low=1e-6, high=1.0
@@ -98,8 +106,16 @@ class FLPConfig(ValueConfig, NetworkConfig):
         5.0, "largest size of a latent's entry", source="ours", low=0.1, high=100.0
     )
     flow_share: float = static(
-        0.3, "part of the gradient steps in phase 1", source="ours", low=0.05, high=0.95
+        0.3, "part of the offline gradient steps in phase 1", source="ours", low=0.05, high=0.95
     )
+    online_share: float = static(
+        0.0, "part of the gradient steps that goes on in the environment", source="table 2: half",
+        low=0.0, high=0.95,
+    )  # fmt: skip
+    replay_capacity: int = static(
+        1_000_000, "transitions of the environment that are kept", source="table 2: all of them",
+        low=1, high=10**7,
+    )  # fmt: skip
     safety: str = static(
         "off", "whether the cost is constrained", source="ours", choices=("off", "lagrangian")
     )
@@ -129,6 +145,7 @@ class FLP(Method):
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **NETWORK_CONDITIONS,
         "multiplier_speed": {"safety": "lagrangian"},
+        "replay_capacity": {"online_share": 0.5, "replay_capacity": 5},
     }
 
     @property
@@ -139,8 +156,17 @@ class FLP(Method):
     @property
     def phases(self) -> tuple[Phase, ...]:
         trained = ("reward_q", "policy", *(("cost_q", "multiplier") if self.constrained else ()))
-        flow = Phase("flow", self.static.flow_share, ("flow",), concludes=True)
-        return (flow, Phase("policy", 1 - self.static.flow_share, trained))
+        share, offline = self.static.flow_share, 1 - self.static.online_share
+        flow = Phase("flow", share * offline, ("flow",), concludes=True)
+        policy = Phase("policy", (1 - share) * offline, trained)
+        if not self.goes_online:
+            return (flow, policy)
+        return (flow, policy, Phase("online", self.static.online_share, trained, online=True))
+
+    @property
+    def goes_online(self) -> bool:
+        """Whether training goes on in the environment."""
+        return bool(self.static.online_share > 0)
 
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adds `row`, by which a minibatch finds its latents; counts them on the way."""
@@ -158,25 +184,96 @@ class FLP(Method):
         if self.constrained:
             params["cost_q"] = self.critic_mlp(generator, observation + action, ensemble=2)
             params["multiplier"] = {"raw": torch.zeros(())}
-        return {
+        state: State = {
             "params": params,
             "target": {name: params[name] for name in params if name.endswith("_q")},
             "latents": torch.zeros(self.samples, action),
             "inversion_error": torch.zeros(()),
         }
+        if self.goes_online:
+            shapes: dict[str, tuple[int, ...]] = {
+                "observations": (observation,), "next_observations": (observation,),
+                "latents": (action,), "rewards": (), "costs": (), "terminals": (),
+            }  # fmt: skip
+            capacity = self.static.replay_capacity
+            state["replay"] = {n: torch.zeros(capacity, *shape) for n, shape in shapes.items()}
+            state["online"] = {name: torch.zeros(()) for name in ONLINE_SUMS}
+        return state
 
     def noise(self, phase: str) -> dict[str, Noise]:
         batch, action = self.static.batch_size, self.spec.action_dim
         if phase == "flow":
             return {"start": Noise((batch, action)), "time": Noise((batch,), "uniform")}
-        return {
+        drawn = {
             "policy": Noise((batch, action)),
             "next": Noise((self.static.candidates, batch, action)),
         }
+        if phase == "online":
+            drawn |= {name: Noise((batch,), "uniform") for name in ("replayed", "place")}
+        return drawn
 
     @property
     def losses(self) -> Losses:
-        return {"flow": self.flow_loss, "policy": self.latent_loss}
+        return {
+            "flow": self.flow_loss,
+            "policy": self.latent_loss,
+            "online": self.online_loss,
+        }
+
+    def online_loss(self, inputs: StepInputs) -> StepOutputs:
+        """As offline, of transitions drawn evenly from the data and those of the environment."""
+        return self.latent_loss(inputs._replace(batch=self.with_replayed(inputs)))
+
+    def with_replayed(self, inputs: StepInputs) -> Batch:
+        """The minibatch, with so many of its transitions replaced by ones of the environment as
+        that has of all transitions."""
+        state, noise = inputs.state, inputs.noise
+        held = state["online"]["steps"].clamp(max=self.static.replay_capacity)
+        chosen = noise["replayed"] < held / (held + self.samples)
+        rows = (noise["place"] * held).long().clamp(max=self.static.replay_capacity - 1)
+        batch = {**inputs.batch, "latents": state["latents"][inputs.batch["row"]]}
+
+        def mixed(name: str) -> Tensor:
+            own, column = state["replay"][name][rows], batch[name]
+            return torch.where(chosen.reshape(-1, *[1] * (column.dim() - 1)), own, column)
+
+        return {name: mixed(name) for name in state["replay"]}
+
+    def take_in(
+        self, state: State, transitions: Mapping[str, Tensor], hp: Hyperparameters
+    ) -> State:
+        """Keep transitions, with their latents, over the oldest ones; and what they came to."""
+        latents = [
+            self.bounded_latents(state, observations, actions, hp)
+            for observations, actions in in_parts(
+                CHUNK, transitions["observations"], transitions["actions"]
+            )
+        ]
+        prepared = Method.prepare(self, transitions)
+        columns = {**prepared, "latents": torch.cat(latents)}
+        before, online = state["online"], {
+            "steps": float(len(columns["rewards"])),
+            "episodes": transitions["begun"],
+            "cost": transitions["costs"].sum(),
+            "reward": transitions["rewards"].sum(),
+        }  # fmt: skip
+        capacity = self.static.replay_capacity
+        places = int(before["steps"]) + torch.arange(len(columns["rewards"]))
+        places = places.to(columns["rewards"].device)[-capacity:] % capacity
+        replay = {
+            name: column.index_copy(0, places, columns[name][-capacity:])
+            for name, column in state["replay"].items()
+        }
+        sums = {name: before[name] + value for name, value in online.items()}
+        return {**state, "replay": replay, "online": sums}
+
+    def diagnose(
+        self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
+    ) -> Metrics:
+        """What training in the environment has come to so far: sums over all of its steps."""
+        if not self.goes_online:
+            return {}
+        return {f"online_{name}": state["online"][name] for name in ONLINE_SUMS}
 
     def flow_loss(self, inputs: StepInputs) -> StepOutputs:
         """Eq. 3."""
@@ -202,7 +299,7 @@ class FLP(Method):
         candidates = self.latents(detach(params["policy"]), after, noise["next"], hp)
         values = self.values(inputs.target, after, candidates)
         chosen = best_candidate(*values, self.cost_threshold(hp))
-        latents = state["latents"][batch["row"]]
+        latents = batch["latents"] if "latents" in batch else state["latents"][batch["row"]]
         losses = {}
         for name, signal, candidate_values in (
             ("reward_q", batch["rewards"], values.reward),
@@ -265,13 +362,20 @@ class FLP(Method):
         flow, flow_options = state["params"]["flow"], (self.static.flow_steps, self.activation)
         chunks, squared_errors = [], []
         for observations, actions in in_parts(CHUNK, data["observations"], data["actions"]):
-            latent = encode(flow, observations, actions, *flow_options)
-            latent = torch.clamp(latent, -hp.latent_bound, hp.latent_bound)
+            latent = self.bounded_latents(state, observations, actions, hp)
             decoded = decode(flow, observations, latent, *flow_options)
             squared_errors.append((decoded - actions).square().sum())
             chunks.append(latent)
         error = (torch.stack(squared_errors).sum() / data["actions"].numel()).sqrt()
         return {**state, "latents": torch.cat(chunks), "inversion_error": error}
+
+    def bounded_latents(
+        self, state: State, observations: Tensor, actions: Tensor, hp: Hyperparameters
+    ) -> Tensor:
+        """f^-1(a; s) within the bound: [B, a]."""
+        options = self.static.flow_steps, self.activation
+        latent = encode(state["params"]["flow"], observations, actions, *options)
+        return torch.clamp(latent, -hp.latent_bound, hp.latent_bound)
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
         return {"policy": Noise((self.static.candidates, self.spec.action_dim))}

@@ -250,7 +250,9 @@ class Phase:
 
     `concludes` says that `Method.finish_phase` has something to do when it ends. `every` has the
     networks that move in every so many-th gradient step alone, as TD3's actor in every second
-    (Fujimoto et al., 2018): in between, their moments and slow copies rest as well.
+    (Fujimoto et al., 2018): in between, their moments and slow copies rest as well. In a phase that
+    is `online` a run acts in the environment by its first policy: an episode's horizon of steps
+    before as many gradient steps, and so on; `Method.take_in` is given what it saw.
 
     Raises:
         ValueError: `every` has a network that the phase does not train, or no whole number.
@@ -261,6 +263,7 @@ class Phase:
     trains: tuple[str, ...]
     concludes: bool = False
     every: Mapping[str, int] = field(default_factory=dict)
+    online: bool = False
 
     def __post_init__(self) -> None:
         for network, steps in self.every.items():
@@ -506,6 +509,18 @@ class Method:
         """What happens once when a phase that `concludes` ends, a calibration say; `data` is the
         whole dataset."""
         return state
+
+    def take_in(
+        self, state: State, transitions: Mapping[str, Tensor], hp: Hyperparameters
+    ) -> State:
+        """What one run keeps of a round in the environment, in a phase that is `online`.
+
+        Args:
+            transitions: the columns of `prepare`'s data but for safe episodes and margins, each
+                [T, ...] in time order and as the environment gave them; and `begun` [], how many
+                episodes were begun. The last one was cut off by a time-out.
+        """
+        raise _abstract(self, "take_in")
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
         """What `act` needs for one observation."""

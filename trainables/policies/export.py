@@ -108,7 +108,7 @@ def export_policy(
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise InvalidInput(f"output: {str(folder)!r} is not empty; name a new folder")
+            raise InvalidInput(f"out: {str(folder)!r} is not empty; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         for name in formats:
             FORMATS[name](network, description, folder)
@@ -117,7 +117,7 @@ def export_policy(
         card = model_card(description, evidence, formats)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
     except OSError as problem:
-        raise InvalidInput(f"output: {str(folder)!r} cannot be written ({problem})") from problem
+        raise InvalidInput(f"out: {str(folder)!r} cannot be written ({problem})") from problem
 
 
 def model_card(

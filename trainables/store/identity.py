@@ -44,7 +44,7 @@ ADDED_LATER_TO: dict[str, dict[str, object]] = {
         **_NETWORKS, "activation": "gelu", "reward_scaling": "normalized", "reward_scale": 1.0,
         "safety_margin": 0.0,
     },
-    "flp": {**_VALUES, **_NETWORKS},
+    "flp": {**_VALUES, **_NETWORKS, "online_share": 0.0, "replay_capacity": 1_000_000},
     "safefql": {
         **_VALUES, **_NETWORKS, "safety_margin": 0.0, "normalize_safety": False,
         "critic_batch_size": 0,

@@ -62,6 +62,25 @@ def sail(task: Task, act: Act, seeds: NDArray[np.int64], spread: bool) -> Episod
     return Episodes(reward_returns, cost_returns, np.full(shape, task.horizon, dtype=np.int64))
 
 
+class Voyage:
+    """One boat, stepped by itself: a `Simulator` for methods that train in the environment."""
+
+    def __init__(self, task: Task) -> None:
+        self._name = task.name
+        self._boat = boat.BoatEnvironment(task.name, np.zeros(2))
+
+    def reset(self, seed: int) -> FloatArray:
+        self._boat = boat.BoatEnvironment(self._name, boat.start_states([seed], self._name)[0])
+        return self._boat.observations
+
+    def step(self, action: FloatArray) -> tuple[FloatArray, float, float, bool]:
+        observation, reward, cost = self._boat.step(action)
+        return observation, float(reward), float(cost), False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def known_feasibility(task: Task) -> KnownFeasibility:
     """The true feasible set on a uniform grid over the box."""
     axes = [np.linspace(boat.LOW[i], boat.HIGH[i], TRUTH_GRID) for i in range(2)]
@@ -218,6 +237,7 @@ BOAT = Suite(
     data_licence="none: data is collected by safesweep itself",
     rollout=sail,
     visible=VisibleBoat,
+    online_simulator=Voyage,
     collect=collect_voyages,
     collector_version=4,
     known_feasibility=known_feasibility,

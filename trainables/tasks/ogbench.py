@@ -6,6 +6,7 @@ OGBench's own, 0 at success and below before.
 """
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ class OGBenchSimulator:
 
     Its reset draws the start from numpy's global generator, too, which is put back afterwards;
     steps draw nothing.
+
+    Args:
+        own_rewards: OGBench's own, those of the data, instead of whether the goal is reached.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._name = task.name
+    def __init__(self, task: Task, own_rewards: bool = False) -> None:
+        self._name, self._own_rewards = task.name, own_rewards
         self._environment: Any = None
 
     def reset(self, seed: int) -> FloatArray:
@@ -45,9 +49,10 @@ class OGBenchSimulator:
         return np.asarray(observation)
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, float, bool]:
-        observation, _, terminated, _, information = self._environment.step(action)
+        observation, own, terminated, _, information = self._environment.step(action)
         success = bool(information["success"])
-        return observation, float(success), 0.0, bool(terminated) or success
+        reward = float(own) if self._own_rewards else float(success)
+        return observation, reward, 0.0, bool(terminated) or success
 
     def close(self) -> None:
         if self._environment is not None:
@@ -97,48 +102,66 @@ def as_episodes(data: dict[str, NDArray[Any]], horizon: int) -> dict[str, NDArra
     }
 
 
-# FLP's name of an environment, OGBench's, observations, actions, horizon. Each stands for its
-# default task.
+# FLP's name of an environment, OGBench's, observations, actions, horizon, and which of the five
+# tasks `singletask-v0` stands for.
 _OGBENCH = (
-    ("antmaze-large", "antmaze-large-navigate", 29, 8, 1000),
-    ("antmaze-giant", "antmaze-giant-navigate", 29, 8, 1000),
-    ("humanoid-m", "humanoidmaze-medium-navigate", 69, 21, 2000),
-    ("humanoid-l", "humanoidmaze-large-navigate", 69, 21, 2000),
-    ("antsoccer", "antsoccer-arena-navigate", 42, 8, 1000),
-    ("cube-single", "cube-single-play", 28, 5, 200),
-    ("cube-double", "cube-double-play", 37, 5, 500),
-    ("scene", "scene-play", 40, 5, 750),
-    ("puzzle-3x3", "puzzle-3x3-play", 55, 5, 500),
-    ("puzzle-4x4", "puzzle-4x4-play", 83, 5, 500),
+    ("antmaze-large", "antmaze-large-navigate", 29, 8, 1000, 1),
+    ("antmaze-giant", "antmaze-giant-navigate", 29, 8, 1000, 1),
+    ("humanoid-m", "humanoidmaze-medium-navigate", 69, 21, 2000, 1),
+    ("humanoid-l", "humanoidmaze-large-navigate", 69, 21, 2000, 1),
+    ("antsoccer", "antsoccer-arena-navigate", 42, 8, 1000, 4),
+    ("cube-single", "cube-single-play", 28, 5, 200, 2),
+    ("cube-double", "cube-double-play", 37, 5, 500, 2),
+    ("scene", "scene-play", 40, 5, 750, 2),
+    ("puzzle-3x3", "puzzle-3x3-play", 55, 5, 500, 4),
+    ("puzzle-4x4", "puzzle-4x4-play", 83, 5, 500, 4),
 )
+TASKS_AN_ENVIRONMENT = 5
 
 
-def _ogbench_task(
-    key: str, environment: str, observations: int, actions: int, horizon: int
-) -> Task:
-    # An episode's return is whether it succeeded.
-    name = f"{environment}-singletask-v0"
-    return Task(
-        name=name,
-        key=key,
-        observation_dim=observations,
-        action_dim=actions,
-        horizon=horizon,
-        min_return=0.0,
-        max_return=1.0,
-        max_cost=0.0,
-        # 1: rewards reach losses as they are; they were scaled by the range of returns before.
-        revision=1,
-        dataset_file=f"{name}.hdf5",
-        dataset_urls=(f"https://rail.eecs.berkeley.edu/datasets/ogbench/{environment}-v0.npz",),
+def _ogbench_tasks(
+    key: str, environment: str, observations: int, actions: int, horizon: int, default: int
+) -> tuple[Task, ...]:
+    """The default task, under the names without a number, and the four others."""
+    others = [n for n in range(1, TASKS_AN_ENVIRONMENT + 1) if n != default]
+    names = {key: f"{environment}-singletask-v0"}
+    names |= {f"{key}-task{n}": f"{environment}-singletask-task{n}-v0" for n in others}
+    return tuple(
+        Task(
+            name=name,
+            key=own_key,
+            observation_dim=observations,
+            action_dim=actions,
+            horizon=horizon,
+            # An episode's return is whether it succeeded.
+            min_return=0.0,
+            max_return=1.0,
+            max_cost=0.0,
+            # 1: rewards reach losses as they are; they were scaled by the range of returns before.
+            revision=1,
+            dataset_file=f"{name}.hdf5",
+            dataset_urls=(f"https://rail.eecs.berkeley.edu/datasets/ogbench/{environment}-v0.npz",),
+        )
+        for own_key, name in names.items()
     )
+
+
+OGBENCH_ENVIRONMENTS = tuple(row[0] for row in _OGBENCH)
+"""FLP's names of the environments, which are the keys of their default tasks."""
+
+
+def ogbench_environment(key: str) -> str:
+    """The environment of a task of this key; the key itself of any other task."""
+    environment, task, _ = key.rpartition("-task")
+    return environment if task and environment in OGBENCH_ENVIRONMENTS else key
 
 
 OGBENCH = Suite(
     name="ogbench",
-    tasks=tuple(_ogbench_task(*row) for row in _OGBENCH),
+    tasks=tuple(task for row in _OGBENCH for task in _ogbench_tasks(*row)),
     cost_limits=(1.0,),
     simulator=OGBenchSimulator,
+    online_simulator=partial(OGBenchSimulator, own_rewards=True),
     packages=("ogbench", "mujoco"),
     installation="install the extra ogbench (uv pip install -e '.[ogbench]')",
     # The memory is guessed, and guessed high.

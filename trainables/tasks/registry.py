@@ -1,4 +1,4 @@
-"""Every suite and every task: the 38 of DSRL (Liu et al., 2024), three embedded ones, and ten of
+"""Every suite and every task: the 38 of DSRL (Liu et al., 2024), three embedded ones, and fifty of
 OGBench (Park et al., 2025), which have no costs. A new suite is one file, and one line here."""
 
 import re

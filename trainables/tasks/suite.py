@@ -60,6 +60,8 @@ class Suite:
         collect: makes a dataset; a search of linear policies in the simulator when None.
         collectable: False where data cannot be made here.
         collecting_simulator: for the search of linear policies, instead of `simulator`.
+        online_simulator: for methods that train in the environment, where `simulator` has other
+            rewards than the data, or there is none.
         collected_episodes: unless told otherwise; about 100,000 steps when None.
         collector_version: changes when the same arguments would give other data.
         fetch: (task, folder to keep files in) -> the published dataset and where it comes from,
@@ -85,6 +87,7 @@ class Suite:
     collect: Collect | None = None
     collectable: bool = True
     collecting_simulator: Callable[[Task], Simulator] | None = None
+    online_simulator: Callable[[Task], Simulator] | None = None
     collected_episodes: int | None = None
     collector_version: int = 2
     fetch: Callable[[Task, Path], tuple[Arrays, Mapping[str, object]]] | None = None
@@ -120,6 +123,18 @@ class Suite:
             raise InvalidInput(
                 f"task: {task.name} needs the simulator {problem.name}, which is not installed{how}"
             ) from None
+
+    def make_online_simulator(self, task: Task) -> Simulator:
+        """A live environment of one of the tasks, with the rewards of its data.
+
+        Raises:
+            InvalidInput: there is none, or one that is not installed.
+        """
+        if self.online_simulator is None:
+            return self.make_simulator(task)
+        if self.installation:
+            self.package_versions(task)
+        return self.online_simulator(task)
 
     def make_simulator(self, task: Task, collecting: bool = False) -> Simulator:
         """A live environment of one of the tasks.

@@ -39,6 +39,7 @@ from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.acting import Policy, draw_noise, looked_at, over_members
 from safesweep.trainables.training.devices import pick_device
+from safesweep.trainables.training.online import collect_transitions
 from safesweep.trainables.training.optimizer import (
     adam_,
     adam_of_some_,
@@ -59,7 +60,7 @@ EMPTY_SHARE = 0.01
 DEGENERATION_PAIRS = 4000
 CHEAP_TO_ACT = 200e6
 """Floating-point operations of all policies for one observation each, some milliseconds' work."""
-STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4}
+STREAMS = {"init": 0, "train": 1, "act": 2, "episodes": 3, "diagnose": 4, "online": 5}
 
 
 _log = logging.getLogger("safesweep")
@@ -192,12 +193,41 @@ class Population:
             phase, start, end = next(b for b in self._boundaries if self.step < b[2])
             block, offset = divmod(self.step - start, BLOCK_STEPS)
             stop = min(until, end, start + (block + 1) * BLOCK_STEPS)
+            if phase.online:
+                round_, taken = divmod(self.step - start, self.task.horizon)
+                if taken == 0:
+                    self._collect(start, min(self.task.horizon, end - self.step))
+                stop = min(stop, start + (round_ + 1) * self.task.horizon)
             self._run_block(phase, start, block, offset, stop - self.step)
             if stop == end:
                 if phase.concludes:
                     self._finish_phase(phase)
                 self._note_empty_feasible_sets(phase)
         self.step = max(self.step, until)
+
+    def _collect(self, start: int, steps: int) -> None:
+        """Have every run act in the environment, and take in what it saw."""
+
+        def seed_of(member: int, begun: int) -> int:
+            sequence = [self.seeds[member], STREAMS["online"], start, self.step, begun]
+            return int(np.random.SeedSequence(sequence).generate_state(1)[0])
+
+        act = self.policy(self.method.evaluated_policies[0], 1)
+        found = collect_transitions(self.task, act, self.size, steps, seed_of)
+        columns = {
+            name: torch.as_tensor(np.asarray(values, dtype=np.float32), device=self.device)
+            for name, values in found.items()
+        }
+
+        def of(member: int, tree: Any) -> Any:
+            return tree_map(lambda leaf: leaf[member], tree)
+
+        with torch.no_grad():
+            states = [
+                self.method.take_in(of(m, self.state), of(m, columns), of(m, self.hp))
+                for m in range(self.size)
+            ]
+            self.state = tree_map(lambda *leaves: torch.stack(leaves), *states)
 
     def _run_block(self, phase: Phase, start: int, block: int, offset: int, count: int) -> None:
         before = tree_map(_copy, self._changing(phase))

@@ -49,16 +49,16 @@ def test_what_was_done_before_an_interruption_is_not_done_again(tmp_path: Path) 
     second = written(store, "runs")
 
     driver = start(tmp_path)
-    wait_until(lambda: len(written(store, "points")) >= 1, driver)
+    wait_until(lambda: len(written(store, "measurements")) >= 1, driver)
     driver.send_signal(signal.SIGTERM)
     _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
     assert driver.returncode == 143, errors
-    third = {**written(store, "runs"), **written(store, "points")}
+    third = {**written(store, "runs"), **written(store, "measurements")}
 
     driver = start(tmp_path)
     _, errors = driver.communicate(timeout=TIMEOUT_SECONDS)
     assert driver.returncode == 0, errors
-    last = {**written(store, "runs"), **written(store, "points")}
+    last = {**written(store, "runs"), **written(store, "measurements")}
     for earlier in (first, second, third):
         assert earlier.items() <= last.items()
     runs = ResultStore(store).runs()

@@ -343,11 +343,12 @@ def test_halved_populations_have_the_results_of_whole_ones(
     dataset = tmp_path / "boat.hdf5"
     collect_dataset(get_task(TASK), episodes=4, path=dataset)
     example = spec(
-        [0.7, 0.9],
+        algorithm="bc",
+        space={"learning_rate": [0.001, 0.01]},
         dataset=str(dataset),
         seeds=[0, 1, 2, 3],
         evaluate={"every": 10, "episodes": 2},
-        fixed={"hidden_dim": 8, "batch_size": 16, "latent_dim": 2, "coupling_layers": 2},
+        fixed={"hidden_dim": 8, "batch_size": 16},
     )
     frames = []
     for name, trainable in (("whole", SafeRLTrainable), ("halved", Hungry)):

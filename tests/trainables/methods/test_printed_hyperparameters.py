@@ -159,7 +159,7 @@ FLP = [
     Row("flp", "evaluation protocol", "offline training steps", 1_000_000, reason=BUDGET),
     Row(
         "flp", "evaluation protocol", "online fine-tuning steps", 1_000_000,
-        reason="there is no online training here",
+        reason="`online_share` of the sweep's `steps`: half of flp-table2's",
     ),
     Row("flp", "table 1", "random seeds", 8, reason=SEEDS),
     Row("flp", "table 1", "evaluation rollouts", 50, reason=EPISODES),

@@ -179,11 +179,14 @@ def test_bad_input_is_one_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     for command, said in (
-        (["export-policy", "nothing", *target], "run: no run of the store"),
-        (["export-policy", imported, *target], "algorithm: 'ppo' is not one of"),
-        (["export-policy", own, "--policy", "lspc_s", *target], "policy: 'lspc_s' is not one of"),
-        (["export-policy", own, "--output", str(tmp_path / "full")], "is not empty"),
-        (["export-policy", own, "--format", "tflite", *target], "--format: 'tflite' is not one of"),
+        (["export", "nothing", "--format", "torch", *target], "run: no run of the store"),
+        (["export", imported, "--format", "torch", *target], "algorithm: 'ppo' is not one of"),
+        (
+            ["export", own, "--format", "torch", "--policy", "lspc_s", *target],
+            "policy: 'lspc_s' is not one of",
+        ),
+        (["export", own, "--format", "torch", "--output", str(tmp_path / "full")], "is not empty"),
+        (["export", own, "--format", "tflite", *target], "--format: 'tflite' is not one of"),
         (["record", own, *target], "output: '' is not one of .gif, .mp4"),
         (["record", own, "--output", str(tmp_path / "no" / "x.gif")], "cannot be written"),
     ):
@@ -217,7 +220,7 @@ def test_the_model_card_says_by_which_evidence(store_copy: Path, tmp_path: Path)
         folder = tmp_path / name
         if folder.exists():
             continue
-        assert main(["export-policy", name, "--output", str(folder), *words]) == 0
+        assert main(["export", name, "--format", "torch", "--output", str(folder), *words]) == 0
         card = (folder / "README.md").read_text()
         assert card.count("| evaluation |") == 1
         assert card.count("| confirmation |") >= kinds - 1

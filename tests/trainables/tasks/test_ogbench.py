@@ -12,8 +12,18 @@ from safesweep.trainables.data.dataset import Dataset, read_dataset, write_datas
 from safesweep.trainables.data.fetch import FetchFailed
 from safesweep.trainables.data.sources import find_dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
-from safesweep.trainables.tasks.ogbench import as_episodes
-from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator, simulator_installed
+from safesweep.trainables.tasks.ogbench import (
+    OGBENCH_ENVIRONMENTS,
+    as_episodes,
+    ogbench_environment,
+)
+from safesweep.trainables.tasks.registry import (
+    SUITES,
+    TASKS,
+    get_task,
+    make_simulator,
+    simulator_installed,
+)
 from safesweep.trainables.training.trial import train
 from tests.trainables.conftest import random_dataset
 from tests.trainables.populations import make_population
@@ -95,8 +105,9 @@ def test_without_the_extra_the_line_names_it() -> None:
 
 
 @installed
-@pytest.mark.parametrize("task", OGBENCH, ids=lambda task: task.key)
-def test_an_episode_depends_on_its_seed_alone(task) -> None:
+@pytest.mark.parametrize("key", [*OGBENCH_ENVIRONMENTS, "cube-single-task1"])
+def test_an_episode_depends_on_its_seed_alone(key) -> None:
+    task = get_task(key)
     one, other = make_simulator(task), make_simulator(task)
     try:
         action = np.full(task.action_dim, 0.3)
@@ -172,3 +183,44 @@ def test_rewards_elsewhere_are_of_order_one_a_step_unless_told_otherwise() -> No
         assert float(population.data["rewards"].max()) == pytest.approx(
             factor * float(rewards.max()), rel=1e-5
         )
+
+
+def test_five_tasks_of_each_of_ten_environments() -> None:
+    environments = [ogbench_environment(task.key) for task in OGBENCH]
+    assert len(OGBENCH) == 50 and set(environments) == set(OGBENCH_ENVIRONMENTS)
+    assert all(environments.count(name) == 5 for name in OGBENCH_ENVIRONMENTS)
+    # OGBench's own default of a cube is its second task, which has the name without a number.
+    cubes = {task.key: task.name for task in OGBENCH if task.key.startswith("cube-single")}
+    assert cubes == {
+        "cube-single": "cube-single-play-singletask-v0",
+        **{f"cube-single-task{n}": f"cube-single-play-singletask-task{n}-v0" for n in (1, 3, 4, 5)},
+    }
+    assert ogbench_environment("CarRun") == "CarRun"
+
+
+def test_training_in_the_environment_has_the_rewards_of_the_data(monkeypatch) -> None:
+    """In an evaluation a return is success; online it is OGBench's own reward."""
+    asked = []
+
+    class Environment:
+        def reset(self, seed):
+            return np.zeros(28), {}
+
+        def step(self, action):
+            asked.append(action)
+            return np.zeros(28), -2.0, False, False, {"success": len(asked) % 2 == 0}
+
+        def close(self):
+            pass
+
+    fake = SimpleNamespace(make_env_and_datasets=lambda name, env_only: Environment())
+    monkeypatch.setitem(sys.modules, "ogbench", fake)
+    suite, task = SUITES["ogbench"], get_task("cube-single")
+    monkeypatch.setattr(type(suite), "package_versions", lambda self, task: {})
+    for make, rewards in ((suite.make_simulator, (0.0, 1.0)), (suite.make_online_simulator, None)):
+        simulator = make(task)
+        simulator.reset(0)
+        for expected in rewards or (-2.0, -2.0):
+            _, reward, cost, _ = simulator.step(np.zeros(5))
+            assert (reward, cost) == (expected, 0.0)
+        simulator.close()
