@@ -39,8 +39,8 @@ SMOKE_STEPS = 60
 # violation signal is 1, with FLRP's temperatures of Q_h and V_h scaled alike, and learning is
 # faster. At 1.5 and 2 FLRP's set on BallRun is empty for 5 and for all of 12 seeds; at 1 it holds
 # more than is safe, so that the safety expert weighs more than the reward expert. LSPC's divergence
-# weighs less, or the decoder ignores so few latents in so few steps. On collected BallRun these reach
-# a normalised cost below 1 in the mean of three seeds.
+# weighs less, or the decoder ignores so few latents in so few steps. On collected BallRun these
+# reach a normalised cost below 1 in the mean of three seeds.
 SMALL_COMMON: dict[str, Any] = {"hidden_dim": 64, "batch_size": 256}
 _FAST = {**SMALL_COMMON, "learning_rate": 1e-3, "target_update_rate": 0.02}
 SMALL: dict[str, dict[str, Any]] = {
