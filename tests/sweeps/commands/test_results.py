@@ -1,10 +1,15 @@
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas
+import psutil
 import pytest
 
 from safesweep.analysis.ablations.flrp import EXPECTILES
@@ -389,3 +394,30 @@ def test_list_reads_the_runs_once(
     monkeypatch.setattr(StoreReader, "_dataset", counted)
     assert safesweep("list")[0] == 0
     assert read.count("runs") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_query_ends_at_once_without_a_traceback(
+    two_sweeps, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    query = "SELECT count(*) FROM range(10_000_000_000_000)"
+    run = "import sys; from safesweep.sweeps.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "query", query]
+    process = subprocess.Popen(
+        [*command, "--storage", str(tmp_path / "store"), "--timeout", "60"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started = psutil.Process(process.pid)
+    while process.poll() is None and not any("duckdb" in m.path for m in started.memory_maps()):
+        time.sleep(0.1)
+    time.sleep(2)  # A query that has not begun yet ends as well.
+    process.send_signal(number)
+    assert process.communicate()[1] == "safesweep: interrupted\n"
+    assert process.returncode == code
+
+
+def test_text_that_a_query_makes_counts_as_its_memory(safesweep: Run, two_sweeps) -> None:
+    code, _, err = safesweep("query", "SELECT repeat('x', 3_900_000_000)", "--memory", "256")
+    assert code == 2
+    assert err == "safesweep: query: takes more memory than its limit of 256 MiB (--memory)\n"
