@@ -479,7 +479,11 @@
   function draw() {
     const focused = document.activeElement && document.activeElement.id;
     const caret = focused === "filter" ? document.activeElement.selectionStart : null;
+    const rows = () => document.querySelector("#configurations .scroll");
+    const [across, down, within] = [window.scrollX, window.scrollY, rows() ? rows().scrollTop : 0];
     PAGES[content.kind]();
+    if (rows()) rows().scrollTop = within;
+    window.scrollTo(across, down);
     if (focused && document.getElementById(focused)) {
       document.getElementById(focused).focus();
       if (caret !== null) document.getElementById(focused).setSelectionRange(caret, caret);

@@ -12,6 +12,7 @@ from safesweep.search_spaces.validation import (
     require_number,
     shown,
 )
+from safesweep.sweeps.execution.process_memory import data_limited
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "./results"
 
 CONFIDENCE = 0.95
+
+_SLACK_BYTES = 2**30
+"""What a query's process may take beyond the query and its answer."""
 
 _WIDE_COLUMNS = (
     "step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin", "few_seeds",
@@ -65,6 +69,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "files, settings and extensions are out of reach.",
     )
     parser.add_argument("sql", help="one SELECT")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=4096,
+        metavar="MIB",
+        help="mebibytes that the query may take, and its answer again (default: 4096)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="how long it may take (default: 600)",
+    )
     _common(parser)
     parser.set_defaults(handler=print_query)
 
@@ -189,7 +207,17 @@ def _step(text: str) -> str | int:
 
 def print_query(arguments: argparse.Namespace) -> int:
     """Print the answer to one SQL query."""
-    print_table(open_store(arguments).sql(arguments.sql), arguments.format)
+    memory = require_number("memory", arguments.memory, 16, 2**30)
+    seconds = require_number("timeout", arguments.timeout, 0.001, 2**20)
+    store = open_store(arguments)
+    limit = int(memory * 2**20)
+    try:
+        with data_limited(2 * limit + _SLACK_BYTES):
+            print_table(store.sql(arguments.sql, limit, seconds), arguments.format)
+    except MemoryError:
+        raise InvalidInput(
+            f"query: takes more memory than its limit of {memory:,.0f} MiB (--memory)"
+        ) from None
     return 0
 
 

@@ -180,6 +180,28 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     page = open_page(f"{address}/sweep/growing")
     standing = page.locator("#standing")
     playwright.expect(standing).to_contain_text("/22 runs", timeout=60_000)
+    page.evaluate("window.scrollTo(0, 700)")
     playwright.expect(standing).to_contain_text("nobody runs it")
     writer.write_sweep(plan, run_ids, "completed")
     playwright.expect(standing).to_contain_text("completed, 20/20 runs", timeout=60_000)
+    # What is new does not move what one looks at.
+    assert page.evaluate("window.scrollY") == 700
+
+
+def test_a_store_that_goes_away_is_said_and_waited_for(
+    browser: Any, address: str, storage: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/sweep/large")
+    page.wait_for_selector("body[data-drawn]", timeout=120_000)
+    away = storage.with_name("away")
+    storage.rename(away)
+    try:
+        problem = page.locator("#problem")
+        playwright.expect(problem).to_contain_text("there is no result store", timeout=60_000)
+        # What was there is still to be seen.
+        assert page.locator("#table tbody tr").count()
+    finally:
+        away.rename(storage)
+    playwright.expect(problem).to_have_count(0, timeout=60_000)
+    page.close()
