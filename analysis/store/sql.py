@@ -39,10 +39,10 @@ _QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 
 
 _FIRST_WORDS = frozenset(
-    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW",
-     "SUMMARIZE"}
-)  # fmt: skip
-"""How what only reads begins, also after EXPLAIN, of which DuckDB does not tell what it explains."""
+    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW"}
+    | {"SUMMARIZE"}
+)
+"""How what only reads begins, also after EXPLAIN: DuckDB does not tell what that explains."""
 
 
 _WORD = re.compile(r"\w+")

@@ -23,10 +23,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    did_you_mean,
+    require_choice,
+    shown,
+    without_secrets,
+)
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
+from safesweep.trainables.store.heartbeats import LONGEST_BYTES, parse_heartbeat
 from safesweep.trainables.store.older_names import (
     RENAMED_COLUMNS,
     TABLES_WITH_OLDER_NAMES,
@@ -88,15 +95,19 @@ class StoreReader:
     A file that is not a whole part (cut off by a copy that broke, say) is left out, with a
     warning that names it.
 
+    Attributes:
+        uri: the store's location as it is shown: without keys.
+
     Raises:
         InvalidInput: there is no folder at `uri`, or its file system is unknown.
         StoreProblem: the location cannot be read now; from every method.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
-        location = storage_location(self.uri)
-        with store_problems(self.uri, "read"):
+        self._location = str(uri)
+        self.uri = without_secrets(self._location)
+        location = storage_location(self._location)
+        with store_problems(self._location, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)
         if info.type == fs.FileType.File:
@@ -236,30 +247,35 @@ class StoreReader:
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
-        run_ids, step, steps, seconds, host, process, time`."""
+        run_ids, step, steps, seconds, host, process, time`.
+
+        What is no such record is left out, with a warning: it stops no command.
+        """
         selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
         beats = []
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 if not info.base_name.endswith(".json") or info.base_name.startswith("."):
                     continue
                 try:
                     with self._filesystem.open_input_stream(info.path) as stream:
-                        beats.append(json.loads(stream.read()))
+                        beats.append(parse_heartbeat(stream.read(LONGEST_BYTES + 1)))
                 except FileNotFoundError:  # that trial has just ended
                     continue
+                except ValueError as problem:
+                    _log.warning("storage: left out %s, no heartbeat (%s)", info.path, problem)
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
 
     def has_file(self, relative: str) -> bool:
         """Whether there is a file `<store>/<relative>`."""
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             info = self._filesystem.get_file_info(f"{self._root}/{relative}")
         return bool(info.type == fs.FileType.File)
 
     def file(self, relative: str) -> bytes | None:
         """The content of `<store>/<relative>`; None where there is no such file."""
         path = f"{self._root}/{relative}"
-        with store_problems(self.uri, "read"), contextlib.suppress(FileNotFoundError):
+        with store_problems(self._location, "read"), contextlib.suppress(FileNotFoundError):
             stream = self._filesystem.open_input_stream(path)
             with stream:
                 return bytes(stream.read())
@@ -525,7 +541,7 @@ class StoreReader:
                     raise InvalidInput(f"storage: a part keeps vanishing ({error})") from error
                 time.sleep(_PAUSE_SECONDS * attempt)
             except (UnreadablePart, pa.ArrowInvalid, OSError) as error:
-                with store_problems(self.uri, "read"):
+                with store_problems(self._location, "read"):
                     found = self._leave_out_broken()
                 if not found:
                     reason = " ".join(str(error).split())
@@ -548,7 +564,7 @@ class StoreReader:
         """What stores before version 4 hold beside their tables, a text file a name."""
         found = []
         selector = fs.FileSelector(f"{self._root}/points", allow_not_found=True)
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 name = info.base_name.removesuffix(".csv")
                 if info.type != fs.FileType.File or name in ("", info.base_name):

@@ -14,7 +14,6 @@ import fcntl
 import json
 import math
 import os
-import re
 import uuid
 import zlib
 from collections import Counter
@@ -28,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, Problem
+from safesweep.search_spaces.validation import InvalidInput, Problem, without_secrets
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
@@ -97,7 +96,7 @@ def store_problems(storage: str, action: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        shown = re.sub(r"(?<=://)[^/@]*@", "", storage)
+        shown = without_secrets(storage)
         reason = str(error).replace(storage, shown).splitlines()[0]
         raise StoreProblem(f"storage: {shown!r} cannot be {action} ({reason})") from error
 

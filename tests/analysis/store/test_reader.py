@@ -1,4 +1,5 @@
 import contextlib
+import json
 from pathlib import Path
 
 import pandas
@@ -284,9 +285,12 @@ def test_sql_that_does_more_than_read_the_views_is_refused_with_one_line(
 def test_heartbeats_tell_what_is_training(store: ResultStore, tmp_path: Path) -> None:
     assert store.heartbeats() == []
     writer = ResultWriter(str(tmp_path / "store"), "first")
-    writer.write_bytes("heartbeats/abc.json", b'{"trial_id": "abc", "step": 5}')
+    beat = {"trial_id": "abc", "sweep": "first", "algorithm": "flrp", "task": "BallRun",
+            "run_ids": ["a-0"], "step": 5, "steps": 10, "seconds": 1.5, "waiting": False,
+            "host": "node", "process": 7, "time": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    writer.write_bytes("heartbeats/abc.json", json.dumps(beat).encode())
     writer.write_bytes("heartbeats/.probe-1", b"")
-    assert store.heartbeats() == [{"trial_id": "abc", "step": 5}]
+    assert store.heartbeats() == [beat]
 
 
 def test_parts_of_older_and_newer_schemas_are_read_by_name(store, tmp_path: Path) -> None:
@@ -452,9 +456,9 @@ def test_the_database_itself_can_write_nothing(
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     name = f"parts://runs/sweep=first/{part.name}"
     query = statement.format(place=part if by_path else name)
-    with contextlib.suppress(Problem, UnreadablePart, FileNotFoundError):
-        with store._connection(["runs"]) as connection:
-            connection.execute(query).fetchall()
+    ignored = contextlib.suppress(Problem, UnreadablePart, FileNotFoundError)
+    with ignored, store._connection(["runs"]) as connection:
+        connection.execute(query).fetchall()
     with pytest.raises(InvalidInput, match=r"^query: "):
         store.sql(query)
     assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
