@@ -551,7 +551,7 @@ def _content(table: str, rows: Sequence[Row], metadata: Mapping[str, str] | None
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -560,7 +560,7 @@ def _whole(content: bytes | None) -> pa.Table | None:
     if content is None:
         return None
     try:
-        return pq.read_table(pa.BufferReader(content))
+        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError):
         return None
 
