@@ -71,6 +71,16 @@ def constant_output(layers: Layers, value: Tensor) -> Layers:
     return [*layers[:-1], last]
 
 
+def starting_at(state: dict[str, Any], names: Sequence[str], value: Tensor) -> dict[str, Any]:
+    """A fresh state in which some networks, and their slow copies, give `value` [] everywhere."""
+
+    def started(networks: Parameters) -> Parameters:
+        own = {name: constant_output(networks[name], value) for name in names if name in networks}
+        return {**networks, **own}
+
+    return {**state, "params": started(state["params"]), "target": started(state["target"])}
+
+
 def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Scale and shift of a layer norm that changes nothing but mean and variance yet."""
     return {"scale": torch.ones(*stack, width), "shift": torch.zeros(*stack, width)}
