@@ -243,6 +243,11 @@ def gaussian_log_density(value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
     return per_dimension.sum(-1)
 
 
+def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, diag std^2) || N(0, I)): [B, a] -> [B]."""
+    return 0.5 * (torch.exp(2 * log_std) + mean.square() - 1 - 2 * log_std).sum(-1)
+
+
 def standard_normal_log_density(value: Tensor) -> Tensor:
     """log N(value; 0, I), summed over the last axis."""
     return -0.5 * (value.square() + math.log(2 * math.pi)).sum(-1)

@@ -19,9 +19,7 @@ from safesweep.trainables.components.cost_feasibility import (
     cost_losses,
     cost_threshold,
 )
-from safesweep.trainables.components.coupling_flow import (
-    init_coupling_flow,
-)
+from safesweep.trainables.components.coupling_flow import init_coupling_flow
 from safesweep.trainables.components.critics import (
     InSampleCritic,
     bellman_target,
@@ -33,10 +31,7 @@ from safesweep.trainables.components.critics import (
 from safesweep.trainables.components.flow_autoencoder import decode_base, encode_pairs
 from safesweep.trainables.components.latent_bounds import refinement_shift
 from safesweep.trainables.components.latent_refiner import LatentRefiner, expert_network
-from safesweep.trainables.components.networks import (
-    detach,
-    starting_at,
-)
+from safesweep.trainables.components.networks import detach, starting_at
 from safesweep.trainables.components.pair_weights import PairCritics
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import (
