@@ -4,6 +4,7 @@ import contextlib
 import html
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import duckdb
 import pandas
@@ -11,6 +12,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from safesweep.analysis import published
+from safesweep.analysis.store.limits import MEMORY_BYTES, SECONDS, QueryLimits
+from safesweep.analysis.store.parts_file_system import SCHEME, PartsFileSystem
 from safesweep.analysis.store.sql import (
     VIEWS,
     create_finals,
@@ -32,10 +35,6 @@ from safesweep.trainables.store.schema import TABLES
 from safesweep.trainables.store.writer import (
     ARROW_TYPES,
 )
-
-_PATTERN_SIGNS = frozenset("*?[]=")
-"""In a path, DuckDB takes these for a pattern or a partition."""
-
 
 _JUDGED_COLUMNS = (
     "run_id", "config_id", "algorithm", "task", "policy", "seed", "step", "normalized_reward",
@@ -74,7 +73,9 @@ class ResultStore(StoreReader):
         """The numbers that the papers print (`analysis.published.load_published`)."""
         return published.load_published()
 
-    def sql(self, query: str) -> pandas.DataFrame:
+    def sql(
+        self, query: str, memory_bytes: int = MEMORY_BYTES, seconds: float = SECONDS
+    ) -> pandas.DataFrame:
         """Answer one SQL query (DuckDB's dialect) over the views `runs`, `finals`, `evaluations`,
         `episodes`, `metrics`, `hyperparameters`, `sweeps`, `confirmations`, `measurements` and
         `published`.
@@ -82,11 +83,16 @@ class ResultStore(StoreReader):
         The connection is closed to files, network, extensions and settings. The column `sweep`
         is the sweep that trained a run; what a sweep comprises is `sweeps.run_ids`.
 
+        Args:
+            memory_bytes: what it may take while it is worked out, and again for the answer.
+            seconds: how long it may take.
+
         Raises:
-            InvalidInput: not one query, a statement that is not a query, or a query that fails;
-                one line.
+            InvalidInput: not one query, a statement that is not a query, or a query that fails or
+                takes more than it may; one line.
         """
-        return self._while_parts_move(lambda: self._answer(query))
+        limits = QueryLimits(memory_bytes, seconds)
+        return self._while_parts_move(lambda: self._answer(query, limits))
 
     def _repr_html_(self) -> str:
         sweeps = self.sweeps(["sweep", "status", "created_at", "run_ids"])
@@ -99,15 +105,18 @@ class ResultStore(StoreReader):
         )[["sweep", "status", "runs", "completed", "created_at"]].to_html(index=False)
         return f"<p>Results in {html.escape(self.uri)}</p>{shown}"
 
-    def _answer(self, query: str) -> pandas.DataFrame:
+    def _answer(self, query: str, limits: QueryLimits) -> pandas.DataFrame:
         named = [table for table in VIEWS if re.search(rf"\b{table}\b", query, re.IGNORECASE)]
-        with self._connection(named or VIEWS) as connection:
+        with self._connection(named or VIEWS, memory_bytes=limits.memory_bytes) as connection:
             require_query(connection, query)
-            return connection.execute(query).fetch_df()
+            return limits.answer(connection, query)
 
     @contextlib.contextmanager
     def _connection(
-        self, views: Sequence[str], members: pa.Table | None = None
+        self,
+        views: Sequence[str],
+        members: pa.Table | None = None,
+        memory_bytes: int | None = None,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A database with these views that can read the parts behind them and nothing else."""
         connection = duckdb.connect(
@@ -115,22 +124,25 @@ class ResultStore(StoreReader):
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "python_enable_replacements": "false",
+                # A folder for what does not fit in memory would be one that can be written.
+                "temp_directory": "",
             }
         )
         needed = {*views, *(("runs", "evaluations") if "finals" in views else ())}
         parts = {table: self._parts(table) for table in TABLES if table in needed}
         paths = [part.path for found in parts.values() for part in found]
+        files = PartsFileSystem(self._root, chain(*parts.values()) if self._local else ())
         try:
+            connection.register_filesystem(files)
             connection.execute("SET parquet_metadata_cache = true")
             # It goes to standard output, in the middle of what is printed there.
             connection.execute("SET enable_progress_bar = false")
-            connection.execute("SET allowed_paths = ?", [paths if self._local else []])
+            connection.execute("SET allowed_paths = ?", [list(files.names.values())])
             connection.execute("SET enable_external_access = false")
-            odd = bool(_PATTERN_SIGNS & set(self._root))
             for table, found in parts.items():
                 older = table == "measurements" and bool(self._older_measurements())
-                if self._local and found and not odd and not older:
-                    source = parts_source(found)
+                if self._local and found and not older:
+                    source = parts_source([files.names[part.path] for part in found])
                 else:
                     source = f"stored_{table}"
                     connection.register(source, self._dataset(table))
@@ -143,13 +155,15 @@ class ResultStore(StoreReader):
             if members is not None:
                 connection.register("members", members)
             connection.execute("SET TimeZone = 'UTC'")
+            if memory_bytes is not None:
+                connection.execute("SET memory_limit = ?", [f"{memory_bytes}B"])
             connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.Error as error:
             found_now = self._filesystem.get_file_info(paths)
             if any(info.type == fs.FileType.NotFound for info in found_now):
                 raise FileNotFoundError(one_line(error)) from error
-            if any(sign in str(error) for sign in (*_SIGNS_OF_A_BROKEN_PART, *paths)):
+            if any(sign in str(error) for sign in (*_SIGNS_OF_A_BROKEN_PART, f"{SCHEME}://")):
                 raise UnreadablePart(one_line(error)) from error
             raise InvalidInput(f"query: {one_line(error)}") from error
         finally:

@@ -7,7 +7,6 @@ import duckdb
 import pyarrow as pa
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.older_names import RENAMED_COLUMNS, RENAMED_METRICS
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 from safesweep.trainables.store.schema import TABLES
@@ -36,13 +35,24 @@ _FILE_FUNCTION = re.compile(r"\b(read_\w+|parquet_\w+|sniff_csv|glob)\s*\(", re.
 
 
 _QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI"})
-"""Statement types of DuckDB that only read; MULTI is PIVOT."""
+"""Statement types of DuckDB that only read; MULTI is PIVOT, also within another statement."""
 
 
-def parts_source(parts: Sequence[Part]) -> str:
-    paths = ", ".join(_quoted(part.path) for part in parts)
+_FIRST_WORDS = frozenset(
+    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW",
+     "SUMMARIZE"}
+)  # fmt: skip
+"""How what only reads begins, also after EXPLAIN: DuckDB does not tell what that explains."""
+
+
+_WORD = re.compile(r"\w+")
+
+
+def parts_source(paths: Sequence[str]) -> str:
+    """A table of the parts at these paths of DuckDB's."""
+    listed = ", ".join(map(_quoted, paths))
     return (
-        f"read_parquet([{paths}], union_by_name = true, hive_partitioning = true, "
+        f"read_parquet([{listed}], union_by_name = true, hive_partitioning = true, "
         "hive_types = {'sweep': VARCHAR})"
     )
 
@@ -85,11 +95,15 @@ def create_view(
         f"CAST({values[name]} AS {kind}) AS {identifier(name)}" for name, kind in wanted.items()
     ]
     known = {**wanted, **hyperparameters, **renamed}
-    others = [identifier(name) for name in found if name not in known]
+    others = [
+        identifier(name)
+        for name in found
+        if name not in known and not name.startswith(HYPERPARAMETER_PREFIX)
+    ]
     config = "CAST(config AS VARCHAR)" if "config" in found else "NULL"
     for name, kind in hyperparameters.items():
         sql_type = HYPERPARAMETER_SQL_TYPES.get(kind, "VARCHAR")
-        path = f'$."{name.removeprefix(HYPERPARAMETER_PREFIX)}"'
+        path = f"$.{identifier(name.removeprefix(HYPERPARAMETER_PREFIX))}"
         value = f"json_extract_string({config}, {_quoted(path)})"
         if name in found:
             value = f"coalesce(CAST({identifier(name)} AS VARCHAR), {value})"
@@ -121,6 +135,15 @@ def _quoted(text: str) -> str:
 
 
 def require_query(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """One statement that only reads, also inside of it.
+
+    That nothing can be written anyway is left to DuckDB and the file system that it is given; this
+    gives one answer whatever is tried.
+
+    Raises:
+        InvalidInput: it is none.
+        duckdb.Error: it is no SQL.
+    """
     statements = connection.extract_statements(query)
     if len(statements) != 1:
         raise InvalidInput(f"query: {len(statements)} statements given; it must be one")
@@ -129,14 +152,40 @@ def require_query(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         raise InvalidInput(
             f"query: {kind} is not allowed; the store is read-only, so it must be a SELECT"
         )
-    # The parts of the store can be opened, and nothing else: that is left to DuckDB. This only
-    # gives one answer for all files.
+    word = _first_word(query)
+    if word not in _FIRST_WORDS:
+        raise InvalidInput(
+            f"query: {word} is not allowed; the store is read-only, so it must be a SELECT"
+        )
     function = _FILE_FUNCTION.search(query)
     if function is not None:
         raise InvalidInput(f"query: {function[1]} is not allowed; the views are {', '.join(VIEWS)}")
 
 
+def _first_word(query: str) -> str:
+    """The word with which a statement begins; the one that is explained, if it is EXPLAIN."""
+    tokens = [
+        (at, kind) for at, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment
+    ]
+    depth = 0
+    words: list[str] = []
+    for at, _ in tokens:
+        found = _WORD.match(query, at)
+        word = found[0].upper() if found else query[at]
+        if not words and word == "(":
+            continue
+        # EXPLAIN has its options in parentheses.
+        depth += (word == "(") - (word == ")")
+        if found and depth == 0:
+            words.append(word)
+        if words and words[-1] not in ("EXPLAIN", "ANALYZE", "ANALYSE", "VERBOSE"):
+            break
+    return words[-1] if words else ""
+
+
 def one_line(error: Exception) -> str:
     """DuckDB's message without the drawing of where in the query it is."""
     text = str(error).split("\n\nLINE")[0].split("\nLINE")[0]
+    if text.startswith("Traceback"):  # What Python's file system raised.
+        text = text.rstrip().rpartition("\n")[2]
     return " ".join(text.split())

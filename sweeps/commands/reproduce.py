@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice, shown
-from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
+from safesweep.sweeps.commands.results import add_storage_option, default_storage
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
@@ -267,7 +267,7 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
         words += ["--sweep", sweep]
     if not arguments.sweep:
         words += ["--scale", arguments.scale]
-    if arguments.storage != DEFAULT_STORAGE:
+    if arguments.storage != default_storage():
         words += ["--storage", arguments.storage]
     if arguments.figure_only:
         words.append("--figure-only")

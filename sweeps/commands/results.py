@@ -1,6 +1,8 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
+import inspect
+import os
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +10,9 @@ from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
     require_number,
+    shown,
 )
+from safesweep.sweeps.execution.process_memory import data_limited
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ DEFAULT_STORAGE = "./results"
 
 CONFIDENCE = 0.95
 
+_SLACK_BYTES = 2**30
+"""What a query's process may take beyond the query and its answer."""
+
 _WIDE_COLUMNS = (
     "step_choice", "seeds", "candidates", "safe_candidates", "runner_up", "margin", "few_seeds",
     "online_episodes", "budget",
@@ -28,13 +35,19 @@ _WIDE_COLUMNS = (
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--storage URI` (default: ./results) to a command."""
+    """Add `--storage URI` (default: $SAFESWEEP_STORAGE, or ./results) to a command."""
     parser.add_argument(
         "--storage",
         metavar="URI",
-        default=DEFAULT_STORAGE,
-        help=f"folder or URI of the result store (default: {DEFAULT_STORAGE})",
+        default=default_storage(),
+        help=f"folder or URI of the result store (default: $SAFESWEEP_STORAGE, or "
+        f"{DEFAULT_STORAGE})",
     )
+
+
+def default_storage() -> str:
+    """The store of commands that are not told one."""
+    return os.environ.get("SAFESWEEP_STORAGE") or DEFAULT_STORAGE
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -56,6 +69,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "files, settings and extensions are out of reach.",
     )
     parser.add_argument("sql", help="one SELECT")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=4096,
+        metavar="MIB",
+        help="mebibytes that the query may take, and its answer again (default: 4096)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="how long it may take (default: 600)",
+    )
     _common(parser)
     parser.set_defaults(handler=print_query)
 
@@ -99,14 +126,38 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=print_selection)
 
 
+def add_sweep_filter(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told its sweep by `--sweep` or by its name alone."""
+    parser.add_argument("sweep_name", nargs="?", metavar="sweep", help="the same as --sweep")
+    parser.add_argument("--sweep", help="only the runs of this sweep")
+
+
+def take_sweep_name(arguments: argparse.Namespace) -> None:
+    """Put the name that `add_sweep_filter` was given where `--sweep` puts it.
+
+    Raises:
+        InvalidInput: both are given, and differ.
+    """
+    name = vars(arguments).pop("sweep_name", None)
+    if name is None:
+        return
+    if arguments.sweep not in (None, name):
+        raise InvalidInput(
+            f"sweep: is given twice, as {shown(name)} and --sweep {shown(arguments.sweep)}"
+        )
+    arguments.sweep = name
+
+
 def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True) -> None:
     """Add what says which configurations are chosen: the filters, the rule and its options."""
     if filters:
-        parser.add_argument("--sweep", help="only the runs of this sweep")
+        add_sweep_filter(parser)
         parser.add_argument("--algorithm", help="only this method")
         parser.add_argument("--task", help="only this task")
     parser.add_argument(
-        "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
+        "--rule",
+        default="max_reward_safe",
+        help="selection rule (default: max_reward_safe); `select --rule list` shows them",
     )
     parser.add_argument(
         "--cost-limit",
@@ -156,7 +207,17 @@ def _step(text: str) -> str | int:
 
 def print_query(arguments: argparse.Namespace) -> int:
     """Print the answer to one SQL query."""
-    print_table(open_store(arguments).sql(arguments.sql), arguments.format)
+    memory = require_number("memory", arguments.memory, 16, 2**30)
+    seconds = require_number("timeout", arguments.timeout, 0.001, 2**20)
+    store = open_store(arguments)
+    limit = int(memory * 2**20)
+    try:
+        with data_limited(2 * limit + _SLACK_BYTES):
+            print_table(store.sql(arguments.sql, limit, seconds), arguments.format)
+    except MemoryError:
+        raise InvalidInput(
+            f"query: takes more memory than its limit of {memory:,.0f} MiB (--memory)"
+        ) from None
     return 0
 
 
@@ -327,6 +388,8 @@ def print_selection(arguments: argparse.Namespace) -> int:
     """The chosen configuration per algorithm and task, with the reason; with `--confirm` what
     became of it under fresh seeds, and 1 where nothing could be confirmed."""
     _check_confirmation(arguments)
+    if arguments.rule == "list":
+        return _print_rules(arguments.format)
     store = open_store(arguments)
     choice = choose(store, arguments, arguments.step, arguments.min_seeds)
     if arguments.confirm is None or arguments.format == "table":
@@ -335,6 +398,22 @@ def print_selection(arguments: argparse.Namespace) -> int:
         else:
             print_table(choice.chosen, arguments.format)
     return 0 if arguments.confirm is None else _confirm(store, choice, arguments)
+
+
+def _print_rules(format: str) -> int:
+    """The selection rules, each with what its documentation begins with."""
+    import pandas
+
+    from safesweep.analysis.selection.rules import RULES
+
+    rows = [
+        {"rule": name, "description": (inspect.getdoc(rule) or "").split("\n\n")[0]}
+        for name, rule in RULES.items()
+    ]
+    table = pandas.DataFrame(rows)
+    table["description"] = table["description"].str.replace("\n", " ")
+    print_table(table, format)
+    return 0
 
 
 def _check_confirmation(arguments: argparse.Namespace) -> None:

@@ -37,8 +37,9 @@ from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch
 from safesweep.trainables.store.schema import TABLES
 
-SHARE_OF_A_CORE = 0.02
-"""What reading a store that grows may take: what took long to put together is kept for longer."""
+SHARE_OF_A_CORE = 0.01
+"""What a page and how its sweep stands may take each while the store grows: what took long to put
+together is kept for longer."""
 FRESH_SECONDS = 2.0
 RULE = "max_reward_safe"
 TOKEN_COOKIE = "safesweep_token"
@@ -84,6 +85,7 @@ class StorePages:
         self._store = ResultStore(storage)
         self._answers: dict[str, _Answer] = {}
         self._watches: dict[str, SweepWatch] = {}
+        self._standings: dict[str, tuple[float, Content]] = {}
         self._lock = threading.Lock()
 
     def sweep_names(self) -> list[str]:
@@ -110,12 +112,23 @@ class StorePages:
         return self._answer(f"run {run_id}", lambda: run_content(self._store, run_id))
 
     def status(self, name: str) -> Content:
-        """How a sweep stands now, with what its running trials say."""
+        """How a sweep stands, with what its running trials say."""
         with self._lock:
-            if name not in self._watches:
-                self._watches[name] = SweepWatch(self._store, name, find_best=False)
-            standing = self._watches[name].standing()
-            beats = self._store.heartbeats() if standing.state == "running" else []
+            due, known = self._standings.get(name, (0.0, {}))
+            if time.monotonic() < due:
+                return known
+            used = time.process_time()
+            found = self._standing(name)
+            took = time.process_time() - used
+            due = time.monotonic() + max(FRESH_SECONDS, took / SHARE_OF_A_CORE)
+            self._standings[name] = (due, found)
+            return found
+
+    def _standing(self, name: str) -> Content:
+        if name not in self._watches:
+            self._watches[name] = SweepWatch(self._store, name, find_best=False)
+        standing = self._watches[name].standing()
+        beats = self._store.heartbeats() if standing.state == "running" else []
         counts = {
             status: sum(task.statuses[status] for task in standing.tasks) for status in STATUSES
         }

@@ -92,6 +92,7 @@ def columns_of(
     given.check(table)
     plan = dict(preset or {})
     for name in _named_as_ours(table, given):
+        require_ours(name)
         if preset is None and name in given.constants:
             raise InvalidInput(
                 f"{name}: {table.title} has this column; it cannot be set to "

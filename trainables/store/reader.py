@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice
+from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice, shown
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
@@ -47,6 +48,8 @@ _PARTITIONING = ds.partitioning(pa.schema([("sweep", pa.string())]), flavor="hiv
 
 
 HYPERPARAMETER_PREFIX = "hp_"
+
+_HYPERPARAMETER_COLUMN = re.compile(r"hp_\w+")
 
 
 _ATTEMPTS = 20
@@ -104,6 +107,7 @@ class StoreReader:
         self._local = isinstance(self._filesystem, fs.LocalFileSystem)
         self._footers: dict[Part, pa.Schema] = {}
         self._broken: set[Part] = set()
+        self._odd_columns: set[tuple[str, str]] = set()
         self._checksums: dict[Part, int] = {}
         self._kept: dict[tuple[str, tuple[str, ...]], _KeptTable] = {}
 
@@ -405,8 +409,24 @@ class StoreReader:
                 if field.name.startswith(HYPERPARAMETER_PREFIX):
                     said[field.name] = field.type
             for name, kind in said.items():
-                found[name] = common_type(found.get(name), kind)
+                if self._is_column(name, part):
+                    found[name] = common_type(found.get(name), kind)
         return dict(sorted(found.items()))
+
+    def _is_column(self, name: str, part: Part) -> bool:
+        """Whether a column that a part adds is read: one of a hyperparameter that no method can
+        have (`hp_` and no word) is left out, with a warning. Whoever made it may want to be read as
+        something else than a name."""
+        if not name.startswith(HYPERPARAMETER_PREFIX) or _HYPERPARAMETER_COLUMN.fullmatch(name):
+            return True
+        if (part.path, name) not in self._odd_columns:
+            self._odd_columns.add((part.path, name))
+            _log.warning(
+                "storage: left out the column %s of %s, not a hyperparameter's name",
+                shown(name),
+                part.path,
+            )
+        return False
 
     def _membership(self, wanted: object) -> ds.Expression:
         run_ids, unplanned = self._members(wanted)
@@ -566,7 +586,7 @@ class StoreReader:
         added: dict[str, pa.DataType] = {}
         for part in parts:
             for field in self._footer(part):
-                if field.name not in columns:
+                if field.name not in columns and self._is_column(field.name, part):
                     added[field.name] = common_type(added.get(field.name), field.type)
         fields = [(name, columns[name]) for name in names]
         return pa.schema([*fields, *((name, added[name]) for name in sorted(added))])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safesweep.trainables.tasks.dsrl_imports import dsrl_environments, silence
-from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, dsrl_tasks
+from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, INSTALLATION, dsrl_tasks
 from safesweep.trainables.tasks.simulator import FloatArray
 from safesweep.trainables.tasks.suite import Suite
 from safesweep.trainables.tasks.task import Task
@@ -278,6 +278,7 @@ BULLET = Suite(
     collecting_simulator=_going_on,
     visible=VisibleBullet,
     packages=("bullet-safety-gym", "pybullet"),
+    installation=INSTALLATION,
     simulators_a_process=64,
     simulator_megabytes=28,
 )

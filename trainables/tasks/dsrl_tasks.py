@@ -16,6 +16,7 @@ _MIRRORS = (
     "http://data.offline-saferl.org/download/",
 )
 
+INSTALLATION = "install the extra simulators (uv pip install -e '.[simulators]')"
 DATA_LICENCE = "CC BY 4.0 (DSRL); data collected by safesweep itself is free of it"
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from safesweep.trainables.tasks.dsrl_imports import dsrl_environments
-from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, dsrl_tasks
+from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, INSTALLATION, dsrl_tasks
 from safesweep.trainables.tasks.simulator import FloatArray
 from safesweep.trainables.tasks.suite import Suite
 from safesweep.trainables.tasks.task import Task
@@ -66,6 +66,7 @@ NAVIGATION = Suite(
     data_licence=DATA_LICENCE,
     simulator=SafetyGymnasiumSimulator,
     packages=("safety-gymnasium", "mujoco"),
+    installation=INSTALLATION,
     # The memory is guessed, and guessed high.
     simulators_a_process=8,
     simulator_megabytes=200,
@@ -78,6 +79,7 @@ VELOCITY = Suite(
     data_licence=DATA_LICENCE,
     simulator=SafetyGymnasiumSimulator,
     packages=("safety-gymnasium", "mujoco"),
+    installation=INSTALLATION,
     simulators_a_process=256,
     simulator_megabytes=1,
 )

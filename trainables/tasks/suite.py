@@ -149,7 +149,5 @@ class Suite:
         make = make or self.simulator
         if make is None:
             raise InvalidInput(f"task: {task.name} is embedded and needs no simulator")
-        if self.installation:
-            # Only for what may be missing: it takes as long as ten steps of Bullet.
-            self.package_versions(task)
+        self.package_versions(task)
         return make(task)

@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import pandas
@@ -9,6 +10,7 @@ from safesweep.analysis.selection.choice import select
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
 from safesweep.search_spaces.validation import InvalidInput, Problem
 from safesweep.trainables.store.completeness import Part
+from safesweep.trainables.store.reader import UnreadablePart
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import ResultWriter
 
@@ -396,3 +398,90 @@ def test_measurements_are_read_whatever_version_wrote_them(tmp_path: Path) -> No
     assert store.measurements(["value"], name="runs")["value"].tolist() == [-2]
     answer = store.sql("SELECT name, avg(value) AS mean FROM measurements GROUP BY 1 ORDER BY 1")
     assert answer.to_dict("list") == {"name": ["new", "runs", "toy"], "mean": [0.25, -2, 0.5]}
+
+
+@pytest.mark.parametrize("name", ['a"b', "a' || '", 'x" FROM runs; COPY runs TO "y', "", "ü b"])
+def test_a_column_that_is_no_hyperparameters_name_is_left_out_and_nothing_else(
+    store: ResultStore, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store/runs/sweep=odd"
+    folder.mkdir()
+    columns = {"run_id": ["odd-0"], "config_id": ["odd"], "status": ["completed"]}
+    pq.write_table(pa.table({**columns, f"hp_{name}": [0.5]}), folder / "odd.parquet")
+    assert len(store.runs()) == 7
+    assert [column for column in store.runs() if column.startswith("hp_")] == [
+        "hp_feasibility_expectile"
+    ]
+    assert len(store.sql("SELECT * FROM runs")) == 7
+    assert len(store.configurations()) == 3
+    assert len(store.finals()) == 6
+    assert [line for line in caplog.messages if "not a hyperparameter's name" in line] == [
+        caplog.messages[0]
+    ]
+
+
+def test_a_part_is_read_whatever_its_path_looks_like(write_sweep, tmp_path: Path) -> None:
+    odd = tmp_path / "a=b [1]*?"
+    write_sweep("first", storage=odd)
+    assert ResultStore(odd).sql("SELECT DISTINCT sweep FROM runs")["sweep"].tolist() == ["first"]
+
+
+WRITING = {
+    "explained": "EXPLAIN ANALYZE COPY (SELECT 1) TO '{place}'",
+    "explained without a partial file": (
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{place}' (FORMAT parquet, USE_TMP_FILE false)"
+    ),
+    "a pivot": "COPY (PIVOT runs ON seed USING count(*)) TO '{place}'",
+    "an explained pivot": "EXPLAIN ANALYZE COPY (PIVOT runs ON seed USING count(*)) TO '{place}'",
+    "as CSV": "COPY runs TO '{place}' (FORMAT csv)",
+    "in partitions": "COPY runs TO '{place}' (FORMAT parquet, PARTITION_BY (seed))",
+    "a database": "ATTACH '{place}' AS o; CREATE TABLE o.copied AS SELECT 1; CHECKPOINT o",
+    "a new database": "ATTACH '{place}.db' AS o; CREATE TABLE o.copied AS SELECT 1; CHECKPOINT o",
+}
+
+
+@pytest.mark.parametrize("statement", WRITING.values(), ids=WRITING.keys())
+@pytest.mark.parametrize("by_path", [True, False])
+def test_the_database_itself_can_write_nothing(
+    store: ResultStore, tmp_path: Path, statement: str, by_path: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Also where nobody looks at the statement, by a part's path and by the name it has there."""
+    monkeypatch.chdir(tmp_path)
+    part = next((tmp_path / "store/runs/sweep=first").glob("*.parquet"))
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    name = f"parts://runs/sweep=first/{part.name}"
+    query = statement.format(place=part if by_path else name)
+    refused = contextlib.suppress(Problem, UnreadablePart, FileNotFoundError)
+    with refused, store._connection(["runs"]) as connection:
+        connection.execute(query).fetchall()
+    with pytest.raises(InvalidInput, match=r"^query: "):
+        store.sql(query)
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+
+ENDLESS = "SELECT count(*) FROM range(10_000_000_000_000)"
+
+
+@pytest.mark.parametrize(
+    ("query", "limits", "said"),
+    [
+        (ENDLESS, {"seconds": 0.2}, "takes longer than its limit of 0.2 s"),
+        ("SELECT count(DISTINCT range) FROM range(1_000_000_000)", {}, "limit of 64 MiB"),
+        ("SELECT range, repeat('x', 1000) FROM range(1_000_000_000)", {}, "limit of 64 MiB"),
+    ],
+)
+def test_a_query_has_limits(
+    store: ResultStore, query: str, limits: dict[str, float], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        store.sql(query, memory_bytes=64 * 2**20, **limits)
+    assert store.sql("SELECT count(*) AS n FROM runs")["n"].tolist() == [6]
+
+
+def test_an_answer_of_many_chunks_is_whole_and_in_order(store: ResultStore) -> None:
+    query = "SELECT range AS n, CASE WHEN range % 3 = 0 THEN range / 2 END AS half FROM range({})"
+    frame = store.sql(query.format(300_000))
+    assert frame["n"].tolist() == list(range(300_000))
+    assert frame["half"].notna().sum() == 100_000
+    assert list(store.sql(query.format(0)).columns) == ["n", "half"]

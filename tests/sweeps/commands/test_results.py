@@ -1,10 +1,15 @@
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas
+import psutil
 import pytest
 
 from safesweep.analysis.ablations.flrp import EXPECTILES
@@ -14,6 +19,7 @@ from safesweep.sweeps.cli import main
 from safesweep.trainables.store.imports import import_evaluations
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
+from tests.html_pages import content_of
 
 LEVELS = (0.6, 0.9, 0.99)
 Run = Callable[..., tuple[int, str, str]]
@@ -283,8 +289,9 @@ def test_python_and_every_command_choose_the_same(
     assert [row["config_id"] for row in rows] == [whole]
     page = tmp_path / "page.html"
     assert safesweep("report", "both", "--output", str(page))[0] == 0
-    assert f"feasibility_expectile={0.6}" in page.read_text()
-    assert "1 left out: lost a seed" in page.read_text()
+    (choice,) = content_of(page.read_text())["choices"]
+    assert choice["settings"]["feasibility_expectile"] == 0.6
+    assert "1 left out: lost a seed" in choice["reason"]
     confirmed = []
 
     def evaluate(store, terms, choice, runs, limit, kind="evaluated") -> list[dict[str, object]]:
@@ -334,7 +341,8 @@ def test_the_sweeps_own_objective_and_constraint_count(
     assert row["safe"]
     page = tmp_path / "page.html"
     assert safesweep("report", "first", "--output", str(page), *words)[0] == 0
-    assert f"feasibility_expectile={chosen}" in page.read_text()
+    (choice,) = content_of(page.read_text())["choices"]
+    assert choice["settings"]["feasibility_expectile"] == chosen
 
 
 def test_what_a_choice_goes_after_is_said(safesweep: Run, two_sweeps) -> None:
@@ -387,3 +395,30 @@ def test_list_reads_the_runs_once(
     monkeypatch.setattr(StoreReader, "_dataset", counted)
     assert safesweep("list")[0] == 0
     assert read.count("runs") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_query_ends_at_once_without_a_traceback(
+    two_sweeps, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    query = "SELECT count(*) FROM range(10_000_000_000_000)"
+    run = "import sys; from safesweep.sweeps.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "query", query]
+    process = subprocess.Popen(
+        [*command, "--storage", str(tmp_path / "store"), "--timeout", "60"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started = psutil.Process(process.pid)
+    while process.poll() is None and not any("duckdb" in m.path for m in started.memory_maps()):
+        time.sleep(0.1)
+    time.sleep(2)  # A query that has not begun yet ends as well.
+    process.send_signal(number)
+    assert process.communicate()[1] == "safesweep: interrupted\n"
+    assert process.returncode == code
+
+
+def test_text_that_a_query_makes_counts_as_its_memory(safesweep: Run, two_sweeps) -> None:
+    code, _, err = safesweep("query", "SELECT repeat('x', 3_900_000_000)", "--memory", "256")
+    assert code == 2
+    assert err == "safesweep: query: takes more memory than its limit of 256 MiB (--memory)\n"
