@@ -11,14 +11,15 @@ setup: $(STAMP)
 # index); uv then resolves the rest, because only it can override the pins of dsrl and
 # safety-gymnasium (see [tool.uv] in pyproject.toml). Where Python may not write bytecode, as in many
 # containers, every worker would compile what it imports: it is done once, here.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
 		|| { echo "safesweep needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -c 'import torch' 2>/dev/null \
 		|| $(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --editable '.[dev,metadrive]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		--constraint constraints.txt --editable '.[dev,simulators,metadrive]'
 	touch $(STAMP)
 
 DEMO_STORE := results/demo

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
     from safesweep.trainables.methods.method import jointly
     from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.policies.loading import load_policy
     from safesweep.trainables.store.compaction import compact
     from safesweep.trainables.store.imports import import_evaluations, import_files
     from safesweep.trainables.store.scores import within_limit
@@ -68,6 +69,7 @@ __all__ = [
     "jointly",
     "load_dataset",
     "load_plugin",
+    "load_policy",
     "mlp",
     "register_ablation",
     "register_rule",
@@ -114,6 +116,7 @@ _HOMES = {
     "import_files": "trainables.store.imports",
     "jointly": "trainables.methods.method",
     "load_dataset": "trainables.data.sources",
+    "load_policy": "trainables.policies.loading",
     "load_plugin": "search_spaces.plugins",
     "mlp": "trainables.components.networks",
     "register_ablation": "analysis.reproduction",

@@ -21,7 +21,7 @@ from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "export", "store",
-    "reproduce", "data", "catalog",
+    "reproduce", "data", "catalog", "policies",
 )  # fmt: skip
 
 

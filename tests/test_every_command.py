@@ -180,11 +180,13 @@ def test_stores_of_any_name(
         write_sweep("first", [{"feasibility_expectile": level}], storage=storage)
     # What a pattern would find as well.
     write_sweep("other", storage=tmp_path / "axb" / "store")
-    page = str(tmp_path / "page.html")
+    page, figure = str(tmp_path / "page.html"), str(tmp_path / "figure.png")
     for words in (
         ["list"], ["show", "first"], ["select"], ["statistics", "--samples", "100"],
         ["query", "SELECT * FROM runs"], ["query", "SELECT * FROM finals"], ["compact"],
         ["query", "SELECT * FROM episodes"], ["report", "first", "--output", page],
+        ["watch", "first", "--once"], ["plot", "front", "--sweep", "first", "--out", figure],
+        ["export", "first", "--to", "csv", "--out", str(tmp_path / "exported")],
     ):  # fmt: skip
         assert main([*words, "--storage", str(storage)]) == 0, words
         assert "other" not in capfd.readouterr().out

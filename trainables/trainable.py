@@ -1,6 +1,7 @@
 """The Ray Tune trainable: one Tune trial trains one population."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training import memory
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
+
+CHECKPOINT_FILE = "trial.pt"
 
 
 class SafeRLTrainable(tune.Trainable):
@@ -69,10 +72,16 @@ class SafeRLTrainable(tune.Trainable):
         return {**summary(trial), "done": True, "paused": True, "evaluations": evaluations}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Checkpoints live in the store, where a resumed trial finds them by its identity."""
+        """Write what going on takes, for Tune's best checkpoint, restore and PBT.
+
+        Without `storage` that is all there is of the trial; with it the store has it too, where a
+        trial finds it by its identity.
+        """
+        Path(checkpoint_dir, CHECKPOINT_FILE).write_bytes(self.trial_plan.snapshot())
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """See `save_checkpoint`."""
+        """Go on from `save_checkpoint`, also of a trial with other batched hyperparameters."""
+        self.trial_plan.restore(Path(str(checkpoint), CHECKPOINT_FILE).read_bytes())
 
 
 def fetch_dataset(task: str, source: Any) -> Dataset:

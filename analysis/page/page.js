@@ -54,6 +54,13 @@
     return element("div", { class: options.all ? "scroll all" : "scroll" }, element("table", { id: options.id || null }, head, body));
   }
 
+  function showParts(...parts) {
+    // Charts that are gone would go on listening to the window.
+    sight.disconnect();
+    page.querySelectorAll(".chart").forEach((place) => Plotly.purge(place));
+    page.replaceChildren(...parts);
+  }
+
   // ---- charts ---------------------------------------------------------------------------------
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const SHADES = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
@@ -63,7 +70,7 @@
 
   function chart(id, traces, layout) {
     const axis = { gridcolor: color("line"), zerolinecolor: color("line"), linecolor: color("line"),
-                   automargin: true };
+                   automargin: true, exponentformat: "power" };
     const whole = { paper_bgcolor: color("paper"), plot_bgcolor: color("paper"),
       font: { color: color("ink"), size: 12 }, margin: { l: 55, r: 15, t: 10, b: 45 }, hovermode: "closest",
       legend: { orientation: "h", y: -0.25 }, ...layout };
@@ -71,12 +78,28 @@
       whole[name] = { ...axis, ...whole[name] };
     }
     const place = document.getElementById(id);
-    if (place) Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (!place) return;
+    place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
+    if (place.inSight) drawPending(place); else sight.observe(place);
   }
+  // Charts take most of a page's time: those that are out of sight are drawn when they come near.
+  function drawPending(place) {
+    const pending = place.pending;
+    place.pending = null;
+    if (pending) pending();
+  }
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      entry.target.inSight = entry.isIntersecting;
+      if (entry.isIntersecting) drawPending(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(drawPending));
   function figure(id, caption, wide, extra) {
     return element("figure", { class: wide ? "wide" : null },
       element("figcaption", {}, caption, extra || null), element("div", { class: "chart", id }));
   }
+  const costAxis = { title: { text: "normalized cost" }, rangemode: "tozero" };
   const axisTitle = (text) => ({ title: { text: escaped(text) } });
 
   // ---- a sweep --------------------------------------------------------------------------------
@@ -127,6 +150,16 @@
     return standing.heading + (standing.remark ? `; ${standing.remark}` : "");
   }
 
+  function tasksTable(standing) {
+    const columns = ["method", "task", "done", "running", "failed", "diverged"].map((key) => ({ key, title: key }));
+    columns.push({ key: "steps_per_second", title: "steps/s" }, { key: "left", title: "left" });
+    const whole = table(columns, standing.tasks.map((cells) => ({ cells })), { id: "task-table", all: true });
+    const trials = standing.trials.map((trial) => `${trial.algorithm} on ${trial.task}: ${trial.runs} runs at step `
+      + `${trial.step} of ${trial.steps}, ${trial.waiting ? "waiting at a rung" : "training"} on ${trial.host}`);
+    return element("details", { open: standing.running > 0 }, element("summary", {}, "Methods and tasks"), whole,
+      trials.length ? element("ul", {}, trials.map((text) => element("li", {}, text))) : null);
+  }
+
   function sweepPage() {
     const counts = Object.entries(content.counts).filter(([, count]) => count)
       .map(([name, count]) => `${count} ${name}`).join(", ") || "none has ended";
@@ -137,7 +170,12 @@
       element("p", { id: "standing", role: "status" }, `${content.status}, created ${content.created}. `
         + `${content.planned} runs: ${counts}. ${shown(content.hours)} hours of training and evaluation.`),
       element("div", { id: "bar" }, bar(content.counts, content.planned)),
-      element("h2", {}, `The choice, by ${content.rule}`),
+      element("div", { id: "tasks" }),
+      element("h2", {}, "The choice, by ", content.rules
+        ? element("select", { id: "rule", "aria-label": "rule",
+            onchange: (event) => { location.search = new URLSearchParams({ rule: event.target.value }); } },
+            content.rules.map((rule) => element("option", { value: rule, selected: rule === content.rule }, rule)))
+        : content.rule),
       element("p", { class: "faint" }, `The choice ${content.goal}.`),
       content.choices.length ? content.choices.map((choice) => element("div", { class: "choice" },
         element("strong", {}, choice.label), choice.config_id ? ` ${choice.config_id}` : "",
@@ -147,12 +185,19 @@
           [element("code", {}, `${name}=${shown(value)}`), " "]))))
         : element("p", {}, "Nothing has been evaluated yet."),
     ];
+    const beside = group ? content.groups.filter((other) => other.task === group.task) : [];
+    if (beside.length > 1) {
+      parts.push(element("h2", {}, `Methods on ${group.task}`), figure("methods", "Reward against cost; chosen ones large, fronts as lines", true));
+    }
     if (group) parts.push(...groupParts(group));
     if (content.failures.length) parts.push(...failureParts());
     parts.push(element("h2", {}, "How it was made"), element("pre", {}, content.specification),
       element("p", {}, `Code ${content.code_versions.join(", ")}; data ${content.datasets.join(", ")}. This page: `,
         element("code", {}, content.command)));
-    page.replaceChildren(...parts.flat().filter(Boolean));
+    showParts(...parts.flat().filter(Boolean));
+    if (beside.length > 1) {
+      drawBeside("methods", beside.map((other) => [other.label.replace(` on ${other.task}`, ""), other]));
+    }
     if (group) drawGroup();
   }
 
@@ -210,7 +255,7 @@
     const marks = (some, name, shade, symbol, size) => ({ type: "scatter", mode: "markers", name,
       x: at(group.cost, some), y: at(group.reward, some), text: some.map(label),
       hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}<extra></extra>",
-      marker: { color: color(shade), symbol, size } });
+      cliponaxis: false, marker: { color: color(shade), symbol, size } });
     const runs = group.run_points.place.map((_, number) => number).filter((number) => kept.has(group.run_points.place[number]));
     const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
     chart("front", [
@@ -220,7 +265,7 @@
       { type: "scatter", mode: "lines", name: "front", x: at(group.cost, front), y: at(group.reward, front),
         line: { color: color("front"), shape: "hv" }, hoverinfo: "skip" },
       marks(chosen, "the chosen one", "chosen", "diamond", 12),
-    ], { xaxis: axisTitle("normalized cost"), yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    ], { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
     for (const score of ["reward", "cost"]) {
       const grey = { type: "scatter", mode: "lines", name: "a configuration", x: [], y: [], text: [], connectgaps: false,
         line: { color: color("run"), width: 1 }, opacity: Math.max(0.3, Math.min(0.8, 40 / places.length)), hoverinfo: "skip" };
@@ -234,7 +279,7 @@
           grey.x.push(...curve.step, null); grey.y.push(...curve[score], null);
         }
       }
-      chart(score + "-curve", traces, { xaxis: axisTitle("gradient steps"), yaxis: axisTitle("normalized " + score),
+      chart(score + "-curve", traces, { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
         shapes: score === "cost" ? [limitLine("y")] : [] });
     }
     drawHyperparameter(group, plain, chosen, label, at);
@@ -267,7 +312,7 @@
       }
     }
     chart("score", traces, { xaxis: { ...axisTitle(state.hyperparameter), type: column.axis, anchor: "y2" },
-      yaxis: { ...axisTitle("reward"), domain: [0.54, 1] }, yaxis2: { ...axisTitle("cost"), domain: [0, 0.46] },
+      yaxis: { ...axisTitle("reward"), domain: [0.54, 1] }, yaxis2: { ...axisTitle("cost"), domain: [0, 0.46], rangemode: "tozero" },
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: 1, y1: 1, line: { color: color("ink"), dash: "dash", width: 1 } }] });
   }
 
@@ -285,7 +330,8 @@
       const trace = { type: "scatter", mode: "lines", x: [], y: [], hoverinfo: "skip", showlegend: typeof bin === "string" || bin === SHADES.length - 1 || bin === 0,
         name: bin === "chosen" ? "the chosen one" : bin === "unsafe" ? "breaks the limit"
           : high === low ? "within the limit" : bin === 0 ? "lowest reward" : "highest reward",
-        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("line") : SHADES[bin] } };
+        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("run") : SHADES[bin] },
+        opacity: bin === "unsafe" ? 0.5 : 1 };
       for (const place of bins.get(bin)) {
         trace.x.push(...names.keys(), null);
         trace.y.push(...names.map((name) => group.positions[name][place]), null);
@@ -349,7 +395,7 @@
       { key: "compare", title: "compare", draw: (_, row) => element("input", { type: "checkbox", name: "sweep",
         value: row.cells.sweep, "aria-label": `compare ${row.cells.sweep}` }) }];
     const rows = content.sweeps.map((sweep) => ({ cells: { ...sweep, ...sweep.counts }, counts: sweep.counts }));
-    page.replaceChildren(element("h1", {}, "Sweeps"), element("p", { class: "faint" }, content.storage),
+    showParts(element("h1", {}, "Sweeps"), element("p", { class: "faint" }, content.storage),
       rows.length ? element("form", { action: "/compare" }, table(columns, rows, { id: "sweeps", all: true }),
         element("p", {}, element("button", {}, "Compare the marked ones")))
         : element("p", {}, "This store holds no sweep yet."));
@@ -364,30 +410,33 @@
       { key: "seeds", title: "seeds" }, { key: "settings", title: "settings", text: true }, { key: "reason", title: "reason", text: true }];
     const rows = content.parts.flatMap((part) => part.choices.map((choice) => ({ cells: { ...choice, sweep: part.sweep,
       settings: Object.entries(choice.settings).map(([name, value]) => `${name}=${shown(value)}`).join(", ") } })));
-    page.replaceChildren(element("nav", {}, element("a", { href: "/" }, "All sweeps")),
+    showParts(element("nav", {}, element("a", { href: "/" }, "All sweeps")),
       element("h1", {}, "Comparison of " + content.parts.map((part) => part.sweep).join(", ")),
       element("div", { class: "controls" }, element("label", {}, "Task", element("select", { id: "task",
         onchange: (event) => { state.task = event.target.value; comparisonPage(); } },
         tasks.map((task) => element("option", { value: task, selected: task === state.task }, task))))),
       figure("comparison", "Reward against cost; chosen ones large, fronts as lines", true),
       element("h2", {}, "What was chosen"), table(columns, rows, { id: "choices", all: true }));
+    drawBeside("comparison", content.parts.flatMap((part) => part.groups.filter((group) => group.task === state.task)
+      .map((group) => [`${part.sweep}: ${group.label}`, group])));
+  }
+
+  // Configurations of several groups in one chart: each its colour, its front, its choice large.
+  function drawBeside(id, named) {
     const palette = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#888888"];
-    const traces = [];
-    let number = 0;
-    for (const part of content.parts) {
-      for (const group of part.groups.filter((each) => each.task === state.task)) {
-        const shade = palette[number++ % palette.length];
-        const places = group.config_id.map((_, place) => place);
-        const name = escaped(`${part.sweep}: ${group.label}`);
-        traces.push({ type: "scatter", mode: "markers", name, x: group.cost, y: group.reward, text: group.config_id.map(escaped),
-          hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
-            size: places.map((place) => group.chosen[place] ? 13 : 5), symbol: places.map((place) => group.chosen[place] ? "diamond" : "circle") } });
-        const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
-        traces.push({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: front.map((p) => group.cost[p]),
-          y: front.map((p) => group.reward[p]), line: { color: shade, shape: "hv" } });
-      }
-    }
-    chart("comparison", traces, { xaxis: axisTitle("normalized cost"), yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    const traces = named.flatMap(([name, group], number) => {
+      const shade = palette[number % palette.length];
+      const places = group.config_id.map((_, place) => place);
+      const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
+      return [
+        { type: "scatter", mode: "markers", name: escaped(name), x: group.cost, y: group.reward, text: group.config_id.map(escaped),
+          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
+            size: places.map((place) => group.chosen[place] ? 13 : 5), symbol: places.map((place) => group.chosen[place] ? "diamond" : "circle") } },
+        { type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: front.map((place) => group.cost[place]),
+          y: front.map((place) => group.reward[place]), line: { color: shade, shape: "hv" } },
+      ];
+    });
+    chart(id, traces, { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
   }
 
   function runPage() {
@@ -408,10 +457,10 @@
           metrics.map((name) => element("option", { value: name, selected: name === state.metric }, name)))) : null),
       element("h2", {}, "Facts"), facts(content.facts, "facts"),
       element("h2", {}, "Hyperparameters"), facts(content.settings, "settings")];
-    page.replaceChildren(...parts.flat(2).filter(Boolean));
+    showParts(...parts.flat(2).filter(Boolean));
     for (const score of content.curves.length ? ["reward", "cost"] : []) {
       chart("run-" + score, content.curves.map((curve) => ({ type: "scatter", mode: "lines+markers", name: escaped(curve.policy),
-        x: curve.step, y: curve[score] })), { xaxis: axisTitle("gradient steps"), yaxis: axisTitle("normalized " + score),
+        x: curve.step, y: curve[score] })), { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
         shapes: score === "cost" ? [limitLine("y")] : [] });
     }
     if (content.episode_costs.length) {
@@ -430,7 +479,11 @@
   function draw() {
     const focused = document.activeElement && document.activeElement.id;
     const caret = focused === "filter" ? document.activeElement.selectionStart : null;
+    const rows = () => document.querySelector("#configurations .scroll");
+    const [across, down, within] = [window.scrollX, window.scrollY, rows() ? rows().scrollTop : 0];
     PAGES[content.kind]();
+    if (rows()) rows().scrollTop = within;
+    window.scrollTo(across, down);
     if (focused && document.getElementById(focused)) {
       document.getElementById(focused).focus();
       if (caret !== null) document.getElementById(focused).setSelectionRange(caret, caret);
@@ -467,6 +520,7 @@
           const { value } = await fetched(page.dataset.statusUrl, null);
           document.getElementById("standing").textContent = standingLine(value);
           document.getElementById("bar").replaceChildren(bar(value.counts, value.planned, value.running));
+          document.getElementById("tasks").replaceChildren(tasksTable(value));
         }
         say(null);
       } catch (problem) {

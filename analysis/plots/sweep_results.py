@@ -1,9 +1,7 @@
 """What pictures of a sweep are drawn from: its configurations, curves and choice, as tables."""
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas
@@ -152,13 +150,3 @@ def varying(configurations: pandas.DataFrame) -> list[str]:
     return [
         name.removeprefix(HYPERPARAMETER_PREFIX) for name in hyperparameter_columns(configurations)
     ]
-
-
-def settings_of(row: "pandas.Series[Any]", names: Sequence[str]) -> str:
-    """`name=value` of these hyperparameters, where the configuration has them."""
-    shown = []
-    for name in names:
-        value = row.get(HYPERPARAMETER_PREFIX + name)
-        if value is not None and not (isinstance(value, float) and np.isnan(value)):
-            shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
-    return ", ".join(shown)

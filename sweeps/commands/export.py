@@ -1,4 +1,5 @@
-"""`safesweep export`: a sweep's runs for TensorBoard, MLflow, Weights & Biases, or as CSV."""
+"""`safesweep export`: a sweep's runs for TensorBoard, MLflow, Weights & Biases, or as CSV; or a
+run's policy for use elsewhere."""
 
 import argparse
 import json
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.commands.policies import POLICY_FORMATS, export_policy
 from safesweep.sweeps.commands.results import add_storage_option, open_store
 from safesweep.sweeps.output import say
 
@@ -28,14 +30,31 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command `export`."""
     parser = commands.add_parser(
         "export",
-        help="write a sweep's runs for TensorBoard, MLflow, Weights & Biases, or as CSV",
-        description="Writes every run that has ended with its hyperparameters, evaluations and "
-        "metrics. MLFLOW_TRACKING_URI and WANDB_MODE are heeded; without them everything goes into "
-        "the folder.",
+        help="write a sweep's runs for TensorBoard, MLflow, Weights & Biases, or as CSV; or a "
+        "run's policy",
+        description="With --to: every run of a sweep that has ended with its hyperparameters, "
+        "evaluations and metrics. MLFLOW_TRACKING_URI and WANDB_MODE are heeded; without them "
+        "everything goes into the folder. With --format: the policy of a run, with a model card; "
+        "torch is a program and a file that loads it, which needs torch and numpy alone; "
+        "safetensors holds the parameters by name.",
     )
-    parser.add_argument("sweep", help="name of the sweep")
-    parser.add_argument("--to", choices=tuple(TOOLS), required=True, help="the tool")
-    parser.add_argument("--out", type=Path, help="a folder, new or empty (default: <sweep>-<tool>)")
+    parser.add_argument(
+        "sweep", metavar="name", help="of the sweep; or a run's id, or its beginning"
+    )
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--to", choices=tuple(TOOLS), help="the tool that a sweep is for")
+    kind.add_argument(
+        "--format", action="append", choices=POLICY_FORMATS, help="of a policy (repeatable)"
+    )
+    parser.add_argument(
+        "--policy", help="one of the method's (default: the one by which it is judged)"
+    )
+    parser.add_argument(
+        "--out",
+        "--output",
+        type=Path,
+        help="a folder, new or empty (default: <sweep>-<tool> or policy-<run>)",
+    )
     add_storage_option(parser)
     parser.set_defaults(handler=export)
 
@@ -47,6 +66,10 @@ def export(arguments: argparse.Namespace) -> int:
         InvalidInput: an unknown sweep, a tool that is not installed, or a folder that has
             something in it or cannot be written.
     """
+    if arguments.format:
+        return export_policy(arguments)
+    if arguments.policy:
+        raise InvalidInput("policy: goes with --format; --to writes what all policies scored")
     store = open_store(arguments)
     runs = store.runs(sweep=arguments.sweep).drop_duplicates("run_id", keep="last")
     folder = arguments.out or Path(f"{arguments.sweep}-{arguments.to}")

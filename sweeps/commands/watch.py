@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from safesweep.sweeps.execution.standing import SweepStanding
 
 INTERVAL_SECONDS = 5.0
+SHARE_OF_A_CORE = 0.01
+"""What looking may take beside the search for the best configuration: a store that takes longer to
+look at is looked at less often."""
 LINE_INTERVAL_SECONDS = 60.0
 
 
@@ -57,35 +60,39 @@ def follow(look: "Callable[[], SweepStanding]", standing: "SweepStanding", inter
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    console, pause = Console(), interval
     if not console.is_terminal:
         said = time.monotonic()
         print(standing.line(), flush=True)
         while standing.state == "running":
-            time.sleep(interval)
-            standing = _looked(look, standing)
+            time.sleep(pause)
+            standing, pause = _looked(look, standing, interval)
             if time.monotonic() - said >= LINE_INTERVAL_SECONDS or standing.state != "running":
                 said = time.monotonic()
                 print(standing.line(), flush=True)
         return 0
     with Live(standing, console=console, auto_refresh=False, transient=True) as live:
         while standing.state == "running":
-            time.sleep(interval)
-            standing = _looked(look, standing)
+            time.sleep(pause)
+            standing, pause = _looked(look, standing, interval)
             live.update(standing, refresh=True)
     _print_table(standing)
     return 0
 
 
-def _looked(look: "Callable[[], SweepStanding]", last: "SweepStanding") -> "SweepStanding":
-    """How it stands; where the store cannot be read, how it stood, with a remark."""
+def _looked(
+    look: "Callable[[], SweepStanding]", last: "SweepStanding", interval: float
+) -> tuple["SweepStanding", float]:
+    """How it stands, and for how long to wait then; where the store cannot be read, how it stood,
+    with a remark."""
+    used = time.process_time()
     try:
-        return look()
+        return look(), max(interval, (time.process_time() - used) / SHARE_OF_A_CORE)
     except (Problem, OSError) as problem:
         moment = datetime.now().strftime("%H:%M:%S")
         reason = " ".join(str(problem).split())
         last.remark = f"the store cannot be read at {moment} ({reason}); looking again"
-        return last
+        return last, interval
 
 
 def _print_table(standing: "SweepStanding") -> None:

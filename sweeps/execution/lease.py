@@ -11,7 +11,6 @@ goes on.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -24,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.writer import ResultWriter, StoreProblem, store_problems
 
 RENEW_SECONDS = 10.0
@@ -228,7 +228,7 @@ def _alone(target: Path) -> Iterator[None]:
     descriptor = os.open(target.parent, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            file_lock.flock(descriptor, file_lock.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

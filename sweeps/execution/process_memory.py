@@ -4,7 +4,7 @@ import contextlib
 import resource
 from collections.abc import Iterator
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 
 @contextlib.contextmanager

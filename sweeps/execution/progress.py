@@ -193,7 +193,7 @@ def describe_best(
     cost = scores.get("normalized_cost", float("nan"))
     name = objective.removeprefix("normalized_").removesuffix("_return_mean")
     shown = ", ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in settings.items()
     )
     return f"{name} {scores[objective]:.3f} at cost {cost:.2f}" + (shown and f" with {shown}")

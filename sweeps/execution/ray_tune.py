@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +153,8 @@ def run_sweeps(
     require_possible(address, num_cpus, num_gpus)
     for spec in asked if len(asked) == 1 else ():
         require_not_running(storage, spec.name)
-    for spec in asked if progress else ():
+    # A log has its first line when there is something to tell; who sits before a terminal waits.
+    for spec in asked if progress and sys.stderr.isatty() else ():
         methods, tasks = ", ".join(spec.algorithms), ", ".join(spec.tasks)
         say(f"{spec.name}: preparing {methods} on {tasks}")
     queues: list[SweepScheduler] = []

@@ -60,7 +60,7 @@ class SweepWatch:
                 task.running = sum(len(beat["run_ids"]) for beat in training)
                 _measure(task, of_task, training, steps)
         if self._finds_best:
-            self._find_best(len(runs))
+            self._find_best(len(runs), at_once=not alive)
         for task in tasks:
             task.best = self._best.get((task.algorithm, task.task), "")
         rate = sum(task.steps_per_second or 0.0 for task in tasks)
@@ -114,9 +114,9 @@ class SweepWatch:
             tasks.append(TaskStanding(algorithm, task, known[algorithm, task] + share))
         return tasks
 
-    def _find_best(self, runs: int) -> None:
+    def _find_best(self, runs: int, at_once: bool) -> None:
         """Look for the best safe configurations, where there are new runs and it is time."""
-        if runs == self._best_runs or time.monotonic() < self._best_due:
+        if runs == self._best_runs or (not at_once and time.monotonic() < self._best_due):
             return
         from safesweep.analysis.selection.choice import choose
         from safesweep.analysis.store.reader import hyperparameter_columns

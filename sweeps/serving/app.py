@@ -6,6 +6,7 @@ Sweeps and runs are looked up in the tables by their names: no name of a request
 import hashlib
 import json
 import secrets
+import shlex
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,13 +30,21 @@ from safesweep.analysis.page.content import (
 )
 from safesweep.analysis.page.render import ASSETS, asset, message_page, served_page
 from safesweep.analysis.selection.choice import choose
+from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.validation import InvalidInput, Problem, without_secrets
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problem,
+    require_choice,
+    without_secrets,
+)
+from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch
 from safesweep.trainables.store.schema import TABLES
 
-SHARE_OF_A_CORE = 0.02
-"""What reading a store that grows may take: what took long to put together is kept for longer."""
+SHARE_OF_A_CORE = 0.01
+"""What a page and how its sweep stands may take each while the store grows: what took long to put
+together is kept for longer."""
 FRESH_SECONDS = 2.0
 RULE = "max_reward_safe"
 TOKEN_COOKIE = "safesweep_token"
@@ -81,6 +90,7 @@ class StorePages:
         self._store = ResultStore(storage)
         self._answers: dict[str, _Answer] = {}
         self._watches: dict[str, SweepWatch] = {}
+        self._standings: dict[str, tuple[float, Content]] = {}
         self._lock = threading.Lock()
 
     def sweep_names(self) -> list[str]:
@@ -93,9 +103,9 @@ class StorePages:
         """The list of sweeps."""
         return self._answer("sweeps", self._list)
 
-    def sweep(self, name: str) -> _Answer:
-        """One sweep."""
-        return self._answer(f"sweep {name}", lambda: self._sweep(name))
+    def sweep(self, name: str, rule: str = RULE) -> _Answer:
+        """One sweep, with what a rule chooses of it."""
+        return self._answer(f"sweep {rule} {name}", lambda: self._sweep(name, rule))
 
     def comparison(self, names: list[str]) -> _Answer:
         """Several sweeps."""
@@ -107,11 +117,23 @@ class StorePages:
         return self._answer(f"run {run_id}", lambda: run_content(self._store, run_id))
 
     def status(self, name: str) -> Content:
-        """How a sweep stands now, with what its running trials say."""
+        """How a sweep stands, with what its running trials say."""
         with self._lock:
-            if name not in self._watches:
-                self._watches[name] = SweepWatch(self._store, name, find_best=False)
-            standing = self._watches[name].standing()
+            due, known = self._standings.get(name, (0.0, {}))
+            if time.monotonic() < due:
+                return known
+            used = time.process_time()
+            found = self._standing(name)
+            took = time.process_time() - used
+            due = time.monotonic() + max(FRESH_SECONDS, took / SHARE_OF_A_CORE)
+            self._standings[name] = (due, found)
+            return found
+
+    def _standing(self, name: str) -> Content:
+        if name not in self._watches:
+            self._watches[name] = SweepWatch(self._store, name, find_best=False)
+        standing = self._watches[name].standing()
+        beats = self._store.heartbeats() if standing.state == "running" else []
         counts = {
             status: sum(task.statuses[status] for task in standing.tasks) for status in STATUSES
         }
@@ -121,6 +143,28 @@ class StorePages:
             "counts": counts,
             "planned": sum(task.planned for task in standing.tasks),
             "running": sum(task.running for task in standing.tasks),
+            "tasks": [
+                {
+                    "method": task.algorithm,
+                    "task": task.task,
+                    "done": f"{task.done}/{task.planned}",
+                    "running": task.running,
+                    "failed": task.statuses["failed"],
+                    "diverged": task.statuses["diverged"],
+                    "steps_per_second": task.steps_per_second,
+                    "left": None if task.seconds_left is None else duration(task.seconds_left),
+                }
+                for task in standing.tasks
+            ],
+            "trials": [
+                {
+                    **{name: beat[name] for name in ("algorithm", "task", "step", "steps", "host")},
+                    "runs": len(beat["run_ids"]),
+                    "waiting": bool(beat.get("waiting")),
+                }
+                for beat in beats
+                if beat["sweep"] == name
+            ],
         }
 
     def _answer(self, key: str, make: Callable[[], Content]) -> _Answer:
@@ -163,10 +207,11 @@ class StorePages:
             )
         return {"kind": "sweeps", "storage": without_secrets(self.storage), "sweeps": sweeps}
 
-    def _sweep(self, name: str) -> Content:
-        choice = choose(self._store, sweep=name, rule=RULE)
-        command = f"safesweep report {name} --rule {RULE}"
-        return sweep_content(self._store, name, choice, RULE, command)
+    def _sweep(self, name: str, rule: str) -> Content:
+        choice = choose(self._store, sweep=name, rule=rule)
+        command = shlex.join(["safesweep", "report", name, "--rule", rule])
+        content = sweep_content(self._store, name, choice, rule, command)
+        return {**content, "rules": list(RULES)}
 
     def why_gone(self) -> str | None:
         """Why the store cannot be read at all; None where it can."""
@@ -227,7 +272,9 @@ def make_app(
         if name not in pages.sweep_names():
             raise InvalidInput(f"sweep: {name!r} is not in the store {without_secrets(storage)!r}")
         place = quote(name, safe="")
-        return HTMLResponse(served_page(name, f"/data/sweep/{place}", f"/data/status/{place}"))
+        rule = rule_of(request)
+        data_url = f"/data/sweep/{place}?{urlencode({'rule': rule})}"
+        return HTMLResponse(served_page(name, data_url, f"/data/status/{place}"))
 
     def run_page(request: Request) -> Response:
         name = request.path_params["run"]
@@ -262,7 +309,9 @@ def make_app(
         "/run/{run:path}": run_page,
         "/compare": comparison_page,
         "/data/sweeps": data(lambda request: pages.sweeps()),
-        "/data/sweep/{sweep:path}": data(lambda request: pages.sweep(request.path_params["sweep"])),
+        "/data/sweep/{sweep:path}": data(
+            lambda request: pages.sweep(request.path_params["sweep"], rule_of(request))
+        ),
         "/data/run/{run:path}": data(lambda request: pages.run(request.path_params["run"])),
         "/data/compare": data(
             lambda request: pages.comparison(request.query_params.getlist("sweep"))
@@ -280,6 +329,15 @@ def make_app(
         exception_handlers={HTTPException: _not_found},
     )
     return _Guard(app, host_names, token)
+
+
+def rule_of(request: Request) -> str:
+    """The selection rule that a request asks for.
+
+    Raises:
+        InvalidInput: there is no such rule.
+    """
+    return str(require_choice("rule", request.query_params.get("rule", RULE), RULES))
 
 
 def _refusal(request: Request, status: int, message: str) -> Response:

@@ -3,10 +3,10 @@
     python -m tests.benchmarks.looking_cost [--runs 510]
 
 runs a sweep of a method that does nothing (`tests.benchmarks.sweep_overhead`), three runs a trial,
-with the live view in a terminal of 100 columns, `safesweep watch` in another one, and `safesweep serve`
-asked by a page every five seconds. Prints the CPU seconds that each took while the sweep ran, as a
-share of that time, what the terminal first showed and when, and its last picture. The live view's
-share is that of drawing, in the driver; the other two are whole processes after their start.
+with the live view in a terminal of 100 columns, `safesweep watch` in another one, and `safesweep
+serve` asked by a page every five seconds. Prints the CPU seconds that each took while it ran,
+as a share of that time, when the terminal first showed something, and its last table. The live
+view's share is that of drawing, in the driver; the other two are whole processes after their start.
 
 Target: 5 % of a core together. Null runs end faster than any others, so a night is cheaper.
 """

@@ -1,4 +1,4 @@
-"""What a gradient step of each method costs at its paper's sizes: time and memory per 1,000 steps.
+"""What gradient steps of each method cost with its paper's settings: time and memory of 1,000.
 
     python -m tests.benchmarks.training_cost [--methods flrp lspc] [--population 1]
         [--steps 40] [--threads 2] [--device auto] [--json FILE]
@@ -27,8 +27,9 @@ from tests.benchmarks.measurement import (
     write_json,
 )
 
-# Where the paper prints no size: LSPC and behaviour cloning OSRL's two layers of 256, FLP and
-# SafeFQL FQL's four of 512. The rest is every method's default.
+# What other benchmarks measure speed with: the sizes alone, the rest every method's default. Where
+# the paper prints no size: LSPC and behaviour cloning OSRL's two layers of 256, FLP and SafeFQL
+# FQL's four of 512.
 PAPER_SIZES: dict[str, dict[str, Any]] = {
     "flrp": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512, "refinement_steps": 3},
     "lspc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024, "latent_dim": 32},
@@ -52,6 +53,7 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     import torch
     from torch.utils._pytree import tree_leaves
 
+    from safesweep.trainables.methods.paper_settings import printed_settings
     from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
     from safesweep.trainables.training.devices import pick_device
@@ -63,7 +65,7 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     before = resident_megabytes()
     task, dataset = get_task(TASK), random_dataset(TASK, *DATA)
     config_class = ALGORITHMS[method].config_class
-    config = config_class.resolve(PAPER_SIZES.get(method, {}))
+    config = config_class.resolve(dict(printed_settings(method, TASK).values))
     phases = ALGORITHMS[method](config, problem_spec(task, dataset, 1.0)).phases
     # Long enough that the shortest phase has room for what is measured.
     budget = int((WARM_UP + steps + 1) / min(phase.share for phase in phases)) + len(phases)

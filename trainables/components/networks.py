@@ -183,7 +183,10 @@ def is_large(rows: int, width: int) -> bool:
 
     Stacking such products with those of other networks saves nothing: their intermediate results
     leave the cache before they are used again, and a stack of products to a single output is slow.
+    How many rows there will be is not known where a policy is exported: then it is not large.
     """
+    if isinstance(rows, torch.SymInt):
+        return False
     return rows * width * width >= LARGE_PRODUCT
 
 

@@ -66,7 +66,7 @@ class Protocol:
     Attributes:
         steps: gradient steps of a run.
         seeds: how many.
-        episodes: of an evaluation.
+        episodes, episodes_by_suite: of an evaluation, and where a suite has another number.
         averaged: the last so many evaluations, 100,000 steps apart, of which the mean counts.
         source: where it is printed.
     """
@@ -76,6 +76,7 @@ class Protocol:
     episodes: int
     averaged: int = 1
     source: str = ""
+    episodes_by_suite: Mapping[str, int] = field(default_factory=dict)
 
 
 _LSPC = Rows(
@@ -209,8 +210,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "lspc": Protocol(1_000_000, 3, 20, source="A.3.4, section 5, figure 12"),
     "r2pac": Protocol(600_000, 3, 20, source="tables 1 and 4; table 3 says 1,000,000 steps"),
     "flp": Protocol(1_000_000, 8, 50, 3, "evaluation protocol, table 1"),
-    # 100,001 steps of all networks: critics and teacher, then two halves of the actor's batch.
-    "safefql": Protocol(300_003, 5, 500, source="public code, the boat"),
+    # 100,001 steps of all networks: critics and teacher, then two halves of the actor's batch. The
+    # boat's 1,000,000 transitions of a mix are 280,000 collected ones here.
+    "safefql": Protocol(
+        300_003, 5, 20, source="public code: the boat's", episodes_by_suite={"boat": 500}
+    ),
     "bc": Protocol(1_000_000, 3, 20, source="as the methods that it is a baseline of"),
 }
 """By method; `PROTOCOLS[paper]` is that of the method which the paper is about."""

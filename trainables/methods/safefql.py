@@ -25,7 +25,9 @@ the roles of distillation, gate and calibration. Completed by us:
   the level on states that the critic itself says are lost. Whether it is below 0 depends on the
   window: a critic sees the last steps before a violation however poor it is, and errs on those
   further away. With a window of 10 the threshold stayed at 0 on the boats at every level, which
-  made calibration do nothing; with 50 it acts.
+  made calibration do nothing. With 50, 5 to 7 % of such states in new episodes are declared
+  feasible at the threshold 0, and 1 to 2 % at level 0.05
+  (`python -m tests.benchmarks.conformal_coverage --seeds 1`).
 * Held out are some of the episodes with violations. Where these are too few for the level (K of
   them with (K + 1) times the level below 1) there is no guarantee: the nominal threshold stays, and
   the metric `calibrated` is 0.

@@ -23,7 +23,6 @@ on, and its part is then replaced.
 import contextlib
 import ctypes
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.older_names import RENAMED_COLUMNS, with_current_names
 from safesweep.trainables.store.schema import (
@@ -189,7 +189,7 @@ def _only_compaction(root: Path, storage: str) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(store_lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            stack.enter_context(store_lock(folder, file_lock.LOCK_EX | file_lock.LOCK_NB))
         except BlockingIOError as problem:
             raise InvalidInput(
                 f"storage: {storage!r} is being compacted by another process"
@@ -358,7 +358,7 @@ def _conformed(part: pa.Table, schema: pa.Schema) -> pa.Table:
 def _exchange_all(root: Path, merges: Sequence[_Merge], storage: str) -> list[Compaction]:
     done: list[Compaction] = []
     for merge in merges:
-        with store_lock(root, fcntl.LOCK_EX):
+        with store_lock(root, file_lock.LOCK_EX):
             before = sum(1 for _ in merge.partition.glob("*.parquet"))
             try:
                 if not _complete(merge):

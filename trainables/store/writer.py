@@ -10,7 +10,6 @@ On a local disk writers hold a shared lock while they put parts into place, so t
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -28,6 +27,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safesweep.search_spaces.validation import InvalidInput, Problem, without_secrets
+from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
@@ -188,7 +188,7 @@ class ResultWriter:
         if not self.local:
             return
         folder = Path(self.root, PARTIAL_FOLDER)
-        with contextlib.suppress(OSError), store_lock(Path(self.root), fcntl.LOCK_EX):
+        with contextlib.suppress(OSError), store_lock(Path(self.root), file_lock.LOCK_EX):
             for path in folder.iterdir():
                 if path.is_file() and path.name != LOCK_FILE:
                     path.unlink()
@@ -269,7 +269,7 @@ class ResultWriter:
             return
         with contextlib.ExitStack() as held:
             with store_problems(self.storage, "written"):
-                held.enter_context(store_lock(Path(self.root), fcntl.LOCK_SH))
+                held.enter_context(store_lock(Path(self.root), file_lock.LOCK_SH))
             yield
 
     def remove_trials(self, trial_ids: Iterable[str]) -> None:
@@ -412,7 +412,7 @@ class ResultWriter:
 
 @contextlib.contextmanager
 def store_lock(root: Path, kind: int) -> Iterator[None]:
-    """Hold the lock of a local store: `fcntl.LOCK_SH` to place parts, `LOCK_EX` to swap folders.
+    """Hold the lock of a local store: `LOCK_SH` to place parts, `LOCK_EX` to swap folders.
 
     The kernel lets go of it when its holder dies. Where the file system has no locks, a shared
     one is taken for granted, and an exclusive one is an error.
@@ -423,9 +423,9 @@ def store_lock(root: Path, kind: int) -> Iterator[None]:
     descriptor = os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, kind)
+            file_lock.flock(descriptor, kind)
         except OSError:
-            if kind != fcntl.LOCK_SH:
+            if kind != file_lock.LOCK_SH:
                 raise
         yield
     finally:

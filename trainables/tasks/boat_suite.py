@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from safesweep.trainables.data.dataset_layouts import MARGIN_KEY
 from safesweep.trainables.tasks import boat
+from safesweep.trainables.tasks.boat_picture import VisibleBoat
 from safesweep.trainables.tasks.simulator import Act, EpisodeBlock, Episodes, FloatArray
 from safesweep.trainables.tasks.suite import Arrays, KnownFeasibility, Suite
 from safesweep.trainables.tasks.task import Task
@@ -233,7 +234,9 @@ BOAT = Suite(
         _boat_task("BoatNavigationCoarse", (-71.7, -43.4), cost_limit=0.1, collected_episodes=3000),
     ),
     cost_limits=(1.0,),
+    data_licence="none: data is collected by safesweep itself",
     rollout=sail,
+    visible=VisibleBoat,
     online_simulator=Voyage,
     collect=collect_voyages,
     collector_version=4,

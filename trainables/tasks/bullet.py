@@ -6,9 +6,10 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safesweep.trainables.tasks.dsrl_imports import dsrl_environments, silence
-from safesweep.trainables.tasks.dsrl_tasks import dsrl_tasks
+from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, INSTALLATION, dsrl_tasks
 from safesweep.trainables.tasks.simulator import FloatArray
 from safesweep.trainables.tasks.suite import Suite
 from safesweep.trainables.tasks.task import Task
@@ -253,6 +254,17 @@ class BulletSimulator:
             self._environment = self._beginning = None
 
 
+class VisibleBullet(BulletSimulator):
+    """The same environment with what a camera sees; drawn by PyBullet without a screen."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, reuse=True)
+        self._make = getattr(dsrl_environments("offline_bullet_safety_gym"), f"{task.key}Env")
+
+    def picture(self) -> NDArray[np.uint8]:
+        return np.asarray(self._environment.render(mode="rgb_array"), dtype=np.uint8)
+
+
 def _going_on(task: Task) -> BulletSimulator:
     return BulletSimulator(task, reuse=True)
 
@@ -261,9 +273,12 @@ BULLET = Suite(
     name="bullet",
     tasks=dsrl_tasks(_BULLET, "Offline{key}-v0", "Safety{key}-v0"),
     cost_limits=(10.0, 20.0, 40.0),
+    data_licence=DATA_LICENCE,
     simulator=BulletSimulator,
     collecting_simulator=_going_on,
+    visible=VisibleBullet,
     packages=("bullet-safety-gym", "pybullet"),
+    installation=INSTALLATION,
     simulators_a_process=64,
     simulator_megabytes=28,
 )

@@ -16,6 +16,9 @@ _MIRRORS = (
     "https://data.offline-saferl.org/download/",
 )
 
+INSTALLATION = "install the extra simulators (uv pip install -e '.[simulators]')"
+DATA_LICENCE = "CC BY 4.0 (DSRL); data collected by safesweep itself is free of it"
+
 
 def dsrl_tasks(rows: Iterable[tuple[Any, ...]], name: str, stem: str) -> tuple[Task, ...]:
     """The tasks of some rows.

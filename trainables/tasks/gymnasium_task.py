@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
@@ -39,9 +40,11 @@ OPTIONAL = ("cost", "max_cost", "dataset")
 class GymnasiumSimulator:
     """An environment of gymnasium."""
 
-    def __init__(self, environment: str, cost: str, task: Task) -> None:
+    def __init__(
+        self, environment: str, cost: str, task: Task, render_mode: str | None = None
+    ) -> None:
         self._cost, self._task = cost, task
-        self._environment = _made(environment, task.horizon)
+        self._environment = _made(environment, task.horizon, render_mode)
 
     def reset(self, seed: int) -> FloatArray:
         observation, _ = self._environment.reset(seed=seed)
@@ -61,6 +64,17 @@ class GymnasiumSimulator:
 
     def close(self) -> None:
         self._environment.close()
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What the environment renders; made with `render_mode="rgb_array"`.
+
+        Raises:
+            InvalidInput: it renders nothing.
+        """
+        try:
+            return np.asarray(self._environment.render(), dtype=np.uint8)
+        except Exception as problem:  # whatever a foreign environment raises
+            raise InvalidInput(f"task: {self._task.name} draws no picture ({problem})") from None
 
 
 def suite_of_file(content: Mapping[str, Any]) -> Suite:
@@ -109,6 +123,7 @@ def suite_of_file(content: Mapping[str, Any]) -> Suite:
         tasks=(task,),
         cost_limits=(),
         simulator=partial(GymnasiumSimulator, environment, cost),
+        visible=partial(GymnasiumSimulator, environment, cost, render_mode="rgb_array"),
     )
 
 
@@ -121,11 +136,14 @@ def _text(content: Mapping[str, Any], key: str, default: str | None = None) -> s
     return value
 
 
-def _made(environment: str, horizon: int) -> Any:
+def _made(environment: str, horizon: int, render_mode: str | None = None) -> Any:
     import gymnasium
 
     try:
-        return gymnasium.make(environment, max_episode_steps=horizon, disable_env_checker=True)
+        options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+        return gymnasium.make(
+            environment, max_episode_steps=horizon, disable_env_checker=True, **options
+        )
     except Exception as problem:  # whatever a foreign environment raises
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise InvalidInput(f"environment: {shown(environment)} cannot be made: {reason}") from None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.trainables.tasks.dsrl_tasks import dsrl_tasks
+from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, dsrl_tasks
 from safesweep.trainables.tasks.recording import joined, record_episode
 from safesweep.trainables.tasks.suite import Arrays, Suite
 from safesweep.trainables.tasks.task import Task
@@ -327,6 +327,7 @@ METADRIVE = Suite(
     name="metadrive",
     tasks=dsrl_tasks(_METADRIVE, "OfflineMetadrive-{key}-v0", "SafeMetaDrive-{key}-v0"),
     cost_limits=(10.0, 20.0, 40.0),
+    data_licence=DATA_LICENCE,
     simulator=MetaDriveSimulator,
     packages=("metadrive-simulator", "panda3d"),
     installation=("on Python 3.11, install the extra metadrive (uv pip install -e '.[metadrive]')"),

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from safesweep.trainables.tasks.dsrl_imports import dsrl_environments
-from safesweep.trainables.tasks.dsrl_tasks import dsrl_tasks
+from safesweep.trainables.tasks.dsrl_tasks import DATA_LICENCE, INSTALLATION, dsrl_tasks
 from safesweep.trainables.tasks.simulator import FloatArray
 from safesweep.trainables.tasks.suite import Suite
 from safesweep.trainables.tasks.task import Task
@@ -63,8 +63,10 @@ NAVIGATION = Suite(
     name="safety_gymnasium_navigation",
     tasks=dsrl_tasks(_NAVIGATION, "Offline{key}Gymnasium-v0", "Safety{key}Gymnasium-v0"),
     cost_limits=(20.0, 40.0, 80.0),
+    data_licence=DATA_LICENCE,
     simulator=SafetyGymnasiumSimulator,
     packages=("safety-gymnasium", "mujoco"),
+    installation=INSTALLATION,
     # The memory is guessed, and guessed high.
     simulators_a_process=8,
     simulator_megabytes=200,
@@ -74,8 +76,10 @@ VELOCITY = Suite(
     name="safety_gymnasium_velocity",
     tasks=dsrl_tasks(_VELOCITY, "Offline{key}Gymnasium-v1", "Safety{key}Gymnasium-v1"),
     cost_limits=(20.0, 40.0, 80.0),
+    data_licence=DATA_LICENCE,
     simulator=SafetyGymnasiumSimulator,
     packages=("safety-gymnasium", "mujoco"),
+    installation=INSTALLATION,
     simulators_a_process=256,
     simulator_megabytes=1,
 )

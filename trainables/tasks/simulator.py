@@ -32,6 +32,13 @@ class Simulator(Protocol):
         """Free what the environment holds."""
 
 
+class VisibleSimulator(Simulator, Protocol):
+    """One that can be looked at."""
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The present state, [height, width, 3] red, green and blue."""
+
+
 @dataclass(frozen=True, eq=False)
 class Episodes:
     """Outcomes of one episode per member and seed; every array is [members, episodes].

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.tasks.simulator import Act, Episodes, Simulator
+from safesweep.trainables.tasks.simulator import Act, Episodes, Simulator, VisibleSimulator
 from safesweep.trainables.tasks.task import Task
 
 Arrays = dict[str, NDArray[Any]]
@@ -69,6 +69,8 @@ class Suite:
         reward_scale: what brings rewards to the unit that methods learn from, for tasks without
             any of their own; 1 for rewards as they are, and horizon / (max return - min return)
             when None.
+        visible: makes an environment that can be looked at; None where that is not possible.
+        data_licence: of the published data, in words.
         trajectory_pieces: whether data are pieces of trajectories that go on.
         known_feasibility: of a task whose feasible set is known.
     """
@@ -90,6 +92,8 @@ class Suite:
     collector_version: int = 2
     fetch: Callable[[Task, Path], tuple[Arrays, Mapping[str, object]]] | None = None
     reward_scale: float | None = None
+    visible: Callable[[Task], VisibleSimulator] | None = None
+    data_licence: str = ""
     trajectory_pieces: bool = False
     known_feasibility: Callable[[Task], KnownFeasibility] | None = None
 
@@ -145,7 +149,5 @@ class Suite:
         make = make or self.simulator
         if make is None:
             raise InvalidInput(f"task: {task.name} is embedded and needs no simulator")
-        if self.installation:
-            # Only for what may be missing: it takes as long as ten steps of Bullet.
-            self.package_versions(task)
+        self.package_versions(task)
         return make(task)

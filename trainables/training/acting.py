@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.trainables.methods.method import LastStep, Memory, Method, Noise
 
@@ -201,3 +201,31 @@ class Watched(dict[str, Any]):
                 looked_into = isinstance(inner, Watched) and inner._seen
                 found[key] = inner.looked_up(content[key]) if looked_into else content[key]
         return found
+
+
+def looked_at(method: Method, policy: str, state: Any, hp: Any) -> Watched:
+    """One run's state after a policy has acted with it: what it needs is what it looked up; most
+    of a state is for training.
+
+    Args:
+        state: without the members' axis.
+        hp: the run's batched hyperparameters, each [].
+    """
+    watched = Watched(state)
+    device = next(leaf.device for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
+    observation = torch.zeros((1, method.spec.observation_dim), device=device)
+    noise = {
+        key: torch.zeros((1, *noise.shape), device=device)
+        for key, noise in method.act_noise(policy).items()
+    }
+    memory = {
+        key: value.to(device).unsqueeze(0)
+        for key, value in method.begin_episode(policy, hp).items()
+    }
+    with torch.no_grad():
+        if memory:
+            last = LastStep(*torch.zeros((2, 1), device=device))
+            method.act_with_memory(policy, watched, observation, hp, noise, memory, last)
+        else:
+            method.act(policy, watched, observation, hp, noise)
+    return watched

@@ -32,8 +32,18 @@ def read_checkpoint(writer: ResultWriter, trial_id: str) -> dict[str, Any] | Non
     """
     path = checkpoint_path(trial_id)
     content = writer.read_bytes(path)
-    if not content:
-        return None
+    return loaded_checkpoint(content, path) if content else None
+
+
+def loaded_checkpoint(content: bytes, path: str) -> dict[str, Any]:
+    """What `Trial.snapshot` gave.
+
+    Args:
+        path: what it is called where it cannot be read.
+
+    Raises:
+        DamagedCheckpoint: it cannot be read.
+    """
     try:
         saved: dict[str, Any] = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True

@@ -24,7 +24,6 @@ from safesweep.trainables.components.networks import is_large, matmul_precision
 from safesweep.trainables.components.schedules import cosine
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.method import (
-    LastStep,
     Method,
     Optimization,
     Phase,
@@ -38,7 +37,7 @@ from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.acting import Policy, Watched, draw_noise, over_members
+from safesweep.trainables.training.acting import Policy, draw_noise, looked_at, over_members
 from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.online import collect_transitions
 from safesweep.trainables.training.optimizer import (
@@ -529,24 +528,8 @@ class Population:
         What `vmap` is given it takes apart and puts together at every call, and most of the state
         is for training: with all of it, that is more than half of the time of an action.
         """
-        watched = Watched(tree_map(lambda leaf: leaf[0], self.state))
-        observation = self.data["observations"][:1]
-        noise = {
-            key: torch.zeros((1, *noise.shape), device=self.device)
-            for key, noise in self.method.act_noise(policy).items()
-        }
-        hp = tree_map(lambda value: value[0], self.hp)
-        memory = {
-            key: value.to(self.device).unsqueeze(0)
-            for key, value in self.method.begin_episode(policy, hp).items()
-        }
-        with torch.no_grad():
-            if memory:
-                last = LastStep(*torch.zeros((2, 1), device=self.device))
-                self.method.act_with_memory(policy, watched, observation, hp, noise, memory, last)
-            else:
-                self.method.act(policy, watched, observation, hp, noise)
-        return watched.looked_up(self.state)
+        first, hp = tree_map(lambda leaf: leaf[0], (self.state, self.hp))
+        return looked_at(self.method, policy, first, hp).looked_up(self.state)
 
     def evaluate(self, policy: str, episodes: int) -> Episodes:
         """Roll every member's policy out in the task's simulator: arrays [P, episodes].

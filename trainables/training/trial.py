@@ -23,7 +23,11 @@ from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.checkpoints import DamagedCheckpoint, read_checkpoint
+from safesweep.trainables.training.checkpoints import (
+    DamagedCheckpoint,
+    loaded_checkpoint,
+    read_checkpoint,
+)
 from safesweep.trainables.training.diagnostics import feasibility_diagnostics, method_diagnostics
 from safesweep.trainables.training.observers import (
     ObservedTrial,
@@ -332,8 +336,11 @@ class Trial:
         self.writer.write_bytes(heartbeat_path(self.trial_id), json.dumps(beat).encode())
 
     def _checkpoint(self) -> None:
-        if self.writer is None:
-            return
+        if self.writer is not None:
+            self.writer.write_bytes(checkpoint_path(self.trial_id), self.snapshot())
+
+    def snapshot(self) -> bytes:
+        """All that going on from here needs: the content of a checkpoint."""
         rows = {name: getattr(self.rows, name) for name in ("evaluations", "episodes", "metrics")}
         buffer = io.BytesIO()
         torch.save(
@@ -347,19 +354,57 @@ class Trial:
             },
             buffer,
         )
-        self.writer.write_bytes(checkpoint_path(self.trial_id), buffer.getvalue())
+        return buffer.getvalue()
+
+    def restore(self, content: bytes) -> None:
+        """Go on from a snapshot, of this trial or of one with as many runs and the same networks.
+
+        The hyperparameters remain those of this trial, as population based training wants it
+        (Jaderberg et al., 2017); the rows up to there become rows of these runs.
+
+        Raises:
+            InvalidInput: the snapshot is of other runs and this trial writes to a store, where a
+                run is what its configuration says.
+            DamagedCheckpoint: it cannot be read.
+        """
+        saved = loaded_checkpoint(content, "the snapshot")
+        others = saved["run_ids"] != self.run_ids
+        if others and self.writer is not None:
+            raise InvalidInput(
+                "checkpoint: is of other runs, and a run in a store is what its configuration "
+                "says; leave config.storage out to train on with other hyperparameters"
+            )
+        if len(saved["run_ids"]) != len(self.run_ids):
+            raise InvalidInput(
+                f"checkpoint: holds {len(saved['run_ids'])} runs, and this trial "
+                f"{len(self.run_ids)}"
+            )
+        self._take(saved)
+        if self.population.step >= self.steps:
+            self.finish()
+
+    def _take(self, saved: Mapping[str, Any]) -> None:
+        self.population.load_state_dict(saved["population"])
+        members = {run: number for number, run in enumerate(saved["run_ids"])}
+        self.rows = TrialRows()
+        for name, entries in json.loads(saved["rows"]).items():
+            setattr(self.rows, name, [self._as_own(row, members) for row in entries])
+        self.seconds = saved["seconds"]
+        self.started_at = datetime.fromisoformat(saved["started_at"])
+        self.continued_from = saved.get("continued_from")
+
+    def _as_own(self, row: dict[str, Any], members: Mapping[str, int]) -> dict[str, Any]:
+        """A row of another trial's run as one of the run in its place."""
+        member = members[row["run_id"]]
+        own = {"config_id": self.config_ids[member]} if "config_id" in row else {}
+        return {**row, "run_id": self.run_ids[member], **own}
 
     def _resume(self) -> bool:
         """Go on from this trial's own checkpoint; False where there is none."""
         saved = self._saved(self.trial_id)
         if saved is None or saved["run_ids"] != self.run_ids:
             return False
-        self.population.load_state_dict(saved["population"])
-        for name, rows in json.loads(saved["rows"]).items():
-            setattr(self.rows, name, rows)
-        self.seconds = saved["seconds"]
-        self.started_at = datetime.fromisoformat(saved["started_at"])
-        self.continued_from = saved.get("continued_from")
+        self._take(saved)
         return True
 
     def _carry_on(self, shorter: ContinuedTrial) -> None:
@@ -379,12 +424,7 @@ class Trial:
         self.population.load_state_dict(saved["population"])
         members = {run: number for number, run in enumerate(saved["run_ids"])}
         for name, entries in rows.items():
-            for row in entries:
-                member = members[row["run_id"]]
-                row["run_id"] = self.run_ids[member]
-                if "config_id" in row:
-                    row["config_id"] = self.config_ids[member]
-            setattr(self.rows, name, entries)
+            setattr(self.rows, name, [self._as_own(row, members) for row in entries])
         self.continued_from = saved["run_ids"]
 
     def _saved(self, trial_id: str) -> dict[str, Any] | None:

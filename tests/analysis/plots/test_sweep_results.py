@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from safesweep.analysis.plots.figures import PLOTS, draw_hyperparameter, positions
-from safesweep.analysis.plots.sweep_results import SweepResults, read_results, settings_of
+from safesweep.analysis.plots.sweep_results import SweepResults, read_results
 from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
@@ -39,9 +39,6 @@ def test_means_marks_and_curves_of_a_known_sweep(write_sweep: WriteSweep, tmp_pa
     curve = found.curves[found.curves["config_id"] == rows.loc[0.9, "config_id"]]
     assert curve["step"].tolist() == [1000, 2000] and (curve["seeds"] == 3).all()
     np.testing.assert_allclose(curve["reward_deviation"], 0.01)
-    assert settings_of(rows.reset_index().iloc[1], ["feasibility_expectile"]) == (
-        "feasibility_expectile=0.9"
-    )
 
 
 def test_a_configuration_that_lost_a_seed_is_on_no_front(made_up: SweepResults) -> None:

@@ -1,14 +1,12 @@
-import json
-import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from safesweep.sweeps.cli import main
 from tests.conftest import WriteSweep
+from tests.html_pages import content_of
 
 VOID = {"meta", "br", "link", "img", "hr"}
 
@@ -45,14 +43,6 @@ def page(write_sweep: WriteSweep, tmp_path: Path) -> str:
     return path.read_text()
 
 
-def content_of(page: str) -> dict[str, Any]:
-    """What the page draws."""
-    found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page)
-    assert found is not None
-    content: dict[str, Any] = json.loads(found.group(1))
-    return content
-
-
 def test_a_page_is_whole_and_needs_nothing_beside_it(page: str) -> None:
     checker = Checker()
     checker.feed(page)
@@ -78,19 +68,19 @@ def test_a_page_shows_the_choice_and_every_configuration(page: str) -> None:
     assert content["failures"] == []
 
 
-def test_the_figure_tells_methods_apart(
-    page: str, write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_methods_are_told_apart(
+    write_sweep: WriteSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "mean of a configuration" in page and "the chosen one<" in page
     monkeypatch.chdir(tmp_path)
     cloned = write_sweep(
         "both", [{"learning_rate": 1e-3}], algorithm="bc", scores=lambda *_: (50.0, [20.0])
     )
     write_sweep("both", also=cloned)
     assert main(["report", "both", "--storage", str(tmp_path / "store")]) == 0
-    page = (tmp_path / "both.html").read_text()
-    assert page.count("<svg") == 1
-    assert all(f">{label}<" in page for label in ("bc, mean", "flrp, mean", "the chosen ones"))
+    content = content_of((tmp_path / "both.html").read_text())
+    assert [group["algorithm"] for group in content["groups"]] == ["bc", "flrp"]
+    assert [sum(group["chosen"]) for group in content["groups"]] == [1, 1]
+    assert len({group["task"] for group in content["groups"]}) == 1
 
 
 def test_runs_that_did_not_complete_are_listed_and_text_is_escaped(

@@ -19,6 +19,7 @@ from safesweep.sweeps.cli import main
 from safesweep.trainables.store.imports import import_evaluations
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
+from tests.html_pages import content_of
 
 LEVELS = (0.6, 0.9, 0.99)
 Run = Callable[..., tuple[int, str, str]]
@@ -339,7 +340,8 @@ def test_the_sweeps_own_objective_and_constraint_count(
     assert row["safe"]
     page = tmp_path / "page.html"
     assert safesweep("report", "first", "--output", str(page), *words)[0] == 0
-    assert f"feasibility_expectile={chosen}" in page.read_text()
+    (choice,) = content_of(page.read_text())["choices"]
+    assert choice["settings"]["feasibility_expectile"] == chosen
 
 
 def test_what_a_choice_goes_after_is_said(safesweep: Run, two_sweeps) -> None:

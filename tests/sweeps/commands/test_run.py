@@ -1,5 +1,6 @@
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def spec_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def summary(**counts: int) -> SweepSummary:
     numbers = {name: 0 for name in ("completed", "stopped", "diverged", "failed", "skipped")}
     return SweepSummary("example", "/store", **{**numbers, **counts}, trials=2, seconds=100.0)
+
+
+def test_a_summary_shows_itself_in_a_notebook() -> None:
+    shown = replace(summary(completed=3), sweep="a<b")._repr_html_()
+    assert "<td>completed</td><td>3</td>" in shown and "a&lt;b" in shown and "a<b" not in shown
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(

@@ -7,6 +7,7 @@ from safesweep.sweeps.execution.progress import (
     DataProgress,
     Progress,
     Tally,
+    TaskTally,
     describe_best,
 )
 from safesweep.sweeps.execution.standing import duration
@@ -32,6 +33,26 @@ def test_the_line_says_what_there_is() -> None:
         "best safe on BoatNavigation-v0: reward 0.512 at cost 0.40 with tau=0.9, "
         "about 60 s left"
     )
+
+
+def test_the_rate_of_a_method_on_a_task_is_its_own() -> None:
+    task = TaskTally("bc", "Task", planned=10, steps_to_do=1000.0, ended_steps=150.0)
+    task.running_steps = {"a": 30.0, "b": 20.0}
+    task.measure(50.0)
+    assert (task.steps_per_second, task.seconds_left) == (4.0, 200.0)
+    task.statuses["completed"] = 10
+    task.measure(60.0)
+    assert (task.steps_per_second, task.seconds_left) == (None, None)
+    other = TaskTally("bc", "Other", planned=10, steps_to_do=1000.0)
+    other.measure(60.0)
+    assert (other.steps_per_second, other.seconds_left) == (None, None)
+
+
+def test_what_is_drawn_is_how_the_sweep_stands() -> None:
+    tally = Tally("example", 100.0, tasks=[TaskTally("bc", "Task", planned=4, running=2)])
+    assert tally.standing().heading == "example: preparing, 0/4 runs, 2 running"
+    tally.trials_running, tally.ended_steps = 1, 50.0
+    assert tally.standing().heading.startswith("example: running, 0/4 runs, 2 running, about ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,15 +67,25 @@ def test_new_runs_are_seen(writer: ResultWriter, write_sweep: WriteSweep, tmp_pa
     standing = watched.standing()
     assert standing.tasks[0].statuses == {"completed": 2, "failed": 1}
     assert standing.state == "completed"
+    # Of a sweep that has ended, the best configuration is the last word.
+    assert standing.tasks[0].best == ""
 
 
-def test_without_what_the_driver_writes_the_plan_is_shared_out(
-    full_store: Path, tmp_path: Path
-) -> None:
-    for sweep in ("methods", "troubled", "elsewhere"):
+def test_the_driver_says_how_many_runs_each_method_has_on_each_task(full_store: Path) -> None:
+    for sweep, runs in (("methods", 4), ("shared", 6), ("troubled", 8)):
         standing = SweepWatch(ResultStore(full_store), sweep).standing()
-        assert all(task.done <= task.planned for task in standing.tasks)
-    assert {(task.algorithm, task.done) for task in standing.tasks} == {("ppo", 6)}
+        assert {(task.done, task.planned) for task in standing.tasks} == {(runs, runs)}
+    assert standing.tasks[0].statuses == {
+        "completed": 3, "stopped": 2, "diverged": 1, "failed": 2
+    }  # fmt: skip
+
+
+def test_without_what_the_driver_writes_the_plan_is_shared_out(store_copy: Path) -> None:
+    shutil.rmtree(store_copy / "planned")
+    for sweep, tasks in (("methods", 6), ("troubled", 1), ("elsewhere", 1)):
+        standing = SweepWatch(ResultStore(store_copy), sweep).standing()
+        assert len(standing.tasks) == tasks
+        assert all(task.done == task.planned for task in standing.tasks)
 
 
 def test_an_unknown_sweep(full_store: Path) -> None:

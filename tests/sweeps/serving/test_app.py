@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from starlette.testclient import TestClient
 from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution.lease import Lease
 from safesweep.sweeps.serving import app as app_module
 from safesweep.sweeps.serving.app import TOKEN_COOKIE, make_app
+from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 from tests.conftest import WriteSweep
 
 HERE = "http://127.0.0.1:8600"
@@ -41,7 +44,7 @@ def test_the_list_of_sweeps(client: TestClient) -> None:
 
 
 def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) -> None:
-    assert 'data-url="/data/sweep/first"' in client.get("/sweep/first").text
+    assert 'data-url="/data/sweep/first?rule=max_reward_safe"' in client.get("/sweep/first").text
     found = client.get("/data/sweep/first").json()
     (chosen,) = choose(ResultStore(storage), sweep="first").chosen.to_dict("records")
     assert found["choices"][0]["config_id"] == chosen["config_id"]
@@ -53,6 +56,36 @@ def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) ->
     assert [[seed for seed, _ in runs] for runs in group["runs"]] == [[0, 1, 2]] * 2
     status = client.get("/data/status/first").json()
     assert (status["planned"], status["counts"]["completed"]) == (6, 6)
+    (task,) = status["tasks"]
+    assert (task["method"], task["done"], task["left"]) == ("flrp", "6/6", None)
+
+
+def test_a_sweep_that_runs_says_what_its_trials_do(storage: Path) -> None:
+    writer = ResultWriter(str(storage), "first")
+    beat = {"trial_id": "t", "sweep": "first", "algorithm": "flrp", "task": "OfflineBallRun-v0",
+            "run_ids": ["open-0", "open-1"], "step": 500, "steps": 2000, "seconds": 10.0,
+            "host": "<node>", "time": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    writer.write_bytes(heartbeat_path("t"), json.dumps(beat).encode())
+    plan = "name: first\nalgorithm: flrp\ntasks: [OfflineBallRun-v0]\nsteps: 2000\n"
+    writer.write_sweep(plan, ["open-0", "open-1"], "running")
+    lease = Lease(writer)
+    lease.acquire()
+    try:
+        status = client_of(storage).get("/data/status/first").json()
+    finally:
+        lease.release()
+    (trial,) = status["trials"]
+    assert (trial["runs"], trial["step"], trial["host"]) == (2, 500, "<node>")
+    assert status["running"] == 2 and status["heading"].startswith("first: running, 0/2 runs")
+
+
+def test_another_rule_may_choose(client: TestClient, storage: Path) -> None:
+    page = client.get("/sweep/first?rule=min_cost").text
+    assert 'data-url="/data/sweep/first?rule=min_cost"' in page
+    found = client.get("/data/sweep/first?rule=min_cost").json()
+    assert found["groups"][0]["chosen"] == [True, False]
+    assert found["command"] == "safesweep report first --rule min_cost"
+    assert client.get("/data/sweep/first?rule=best").status_code == 404
 
 
 def test_a_run_and_why_it_failed(full_store: Path) -> None:

@@ -104,6 +104,7 @@ def test_a_sweep_is_filtered_and_sorted(open_page: Any, address: str) -> None:
     left = first_column(page, 1)
     assert 0 < len(left) < total
     assert all(float(text) > 0.5 for text in first_column(page, 2))
+    page.wait_for_selector("#front .main-svg")
     drawn = page.evaluate("document.getElementById('front').data[1].x.length")
     assert drawn + page.locator("#table tr.chosen").count() == len(left)
     page.fill("#filter", "hiden_dim=64")
@@ -136,12 +137,14 @@ def test_from_the_list_to_a_comparison_and_from_a_sweep_to_a_run(
     page = open_page(f"{address}/sweep/large")
     page.locator("#table tbody a").first.click()
     page.wait_for_selector("body[data-drawn=run]")
-    assert page.locator("#facts").is_visible() and page.locator("#run-reward .main-svg").count()
+    page.wait_for_selector("#run-reward .main-svg")
+    assert page.locator("#facts").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(open_page: Any, address: str, scheme: str) -> None:
     page = open_page(f"{address}/sweep/large", scheme)
+    page.wait_for_selector("#front .main-svg")
     ink, paper, drawn = page.evaluate(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor,"
         " document.getElementById('front').layout.paper_bgcolor]"
@@ -160,7 +163,12 @@ def test_a_report_is_the_page_without_a_server(
     path = tmp_path / "page.html"
     assert main(["report", "large", "--storage", str(storage), "--output", str(path)]) == 0
     page = open_page(path.as_uri())
-    assert page.locator("#front .main-svg").count() and page.locator("#table tbody tr").count()
+    page.wait_for_selector("#front .main-svg")
+    # What is out of sight is drawn when one comes to it.
+    assert page.locator("#parallel .main-svg").count() == 0
+    page.locator("#parallel").scroll_into_view_if_needed()
+    page.wait_for_selector("#parallel .main-svg")
+    assert page.locator("#table tbody tr").count()
     assert page.locator("a").count() == 0
 
 
@@ -172,6 +180,28 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     page = open_page(f"{address}/sweep/growing")
     standing = page.locator("#standing")
     playwright.expect(standing).to_contain_text("/22 runs", timeout=60_000)
+    page.evaluate("window.scrollTo(0, 700)")
     playwright.expect(standing).to_contain_text("nobody runs it")
     writer.write_sweep(plan, run_ids, "completed")
     playwright.expect(standing).to_contain_text("completed, 20/20 runs", timeout=60_000)
+    # What is new does not move what one looks at.
+    assert page.evaluate("window.scrollY") == 700
+
+
+def test_a_store_that_goes_away_is_said_and_waited_for(
+    browser: Any, address: str, storage: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/sweep/large")
+    page.wait_for_selector("body[data-drawn]", timeout=120_000)
+    away = storage.with_name("away")
+    storage.rename(away)
+    try:
+        problem = page.locator("#problem")
+        playwright.expect(problem).to_contain_text("there is no result store", timeout=60_000)
+        # What was there is still to be seen.
+        assert page.locator("#table tbody tr").count()
+    finally:
+        away.rename(storage)
+    playwright.expect(problem).to_have_count(0, timeout=60_000)
+    page.close()

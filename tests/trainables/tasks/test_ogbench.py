@@ -105,8 +105,9 @@ def test_without_the_extra_the_line_names_it() -> None:
 
 
 @installed
-@pytest.mark.parametrize("task", OGBENCH, ids=lambda task: task.key)
-def test_an_episode_depends_on_its_seed_alone(task) -> None:
+@pytest.mark.parametrize("key", [*OGBENCH_ENVIRONMENTS, "cube-single-task1"])
+def test_an_episode_depends_on_its_seed_alone(key) -> None:
+    task = get_task(key)
     one, other = make_simulator(task), make_simulator(task)
     try:
         action = np.full(task.action_dim, 0.3)

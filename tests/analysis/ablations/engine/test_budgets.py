@@ -72,6 +72,8 @@ def test_a_papers_protocol_at_paper_scale() -> None:
     assert (sweep["steps"], sweep["evaluate"]) == (1_000_000, {"every": 100_000, "episodes": 50})
     (own,) = make_sweeps("x", "paper", "r2pac", "r2pac", ["OfflineCarRun-v0"], {}, {})
     assert (own["steps"], len(own["seeds"]), own["evaluate"]["episodes"]) == (600_000, 3, 20)
+    (boat,) = make_sweeps("x", "paper", "safefql", "safefql", ["BoatNavigation-v0"], {}, {})
+    assert (boat["steps"], len(boat["seeds"]), boat["evaluate"]["episodes"]) == (300_003, 5, 500)
     (small,) = make_sweeps("x", "small", "flp", "flp", ["OfflineCarRun-v0"], {}, {})
     assert (len(small["seeds"]), small["evaluate"]["episodes"]) == (3, 10)
 

@@ -1,0 +1,1 @@
+"""Trained policies outside a sweep: loaded from a store, exported, and filmed."""
