@@ -16,12 +16,13 @@ from safesweep.search_spaces.validation import (
     shortened,
     shown,
 )
+from safesweep.sweeps.commands.results import take_sweep_name
 from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "export", "store",
-    "reproduce", "data", "catalog", "policies",
+    "reproduce", "data", "catalog", "policies", "completion",
 )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
+        take_sweep_name(arguments)
         load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))

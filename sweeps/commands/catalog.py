@@ -4,7 +4,11 @@ import argparse
 import json
 from typing import Any
 
-from safesweep.sweeps.output import add_format_option, print_table
+from safesweep.sweeps.output import add_format_option, print_table, say
+
+NARROW_COLUMNS = ("hyperparameter", "symbol", "default", "allowed", "searched")
+CELL = 18
+"""Characters of a cell of a table that fits 100 columns."""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,6 +24,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "where it comes from.",
     )
     parser.add_argument("algorithm")
+    parser.add_argument(
+        "--wide", action="store_true", help="with conditions, sources and descriptions in the table"
+    )
     add_format_option(parser)
     parser.set_defaults(handler=print_space)
     parser = commands.add_parser(
@@ -83,8 +90,17 @@ def print_space(arguments: argparse.Namespace) -> int:
                 "description": field["description"],
             }
         )
-    print_table(pandas.DataFrame(rows), arguments.format)
+    table = pandas.DataFrame(rows)
+    if arguments.format == "table" and not arguments.wide:
+        table = table[list(NARROW_COLUMNS)]
+        table[list(NARROW_COLUMNS[2:])] = table[list(NARROW_COLUMNS[2:])].map(_cut)
+        say("--wide has all of it: when, source, description, and cells in full")
+    print_table(table, arguments.format)
     return 0
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."
 
 
 def print_schema(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from safesweep.search_spaces.validation import (
     shown,
     without_secrets,
 )
-from safesweep.sweeps.commands.results import DEFAULT_STORAGE, add_storage_option
+from safesweep.sweeps.commands.results import add_storage_option, default_storage
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
@@ -273,7 +273,7 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
         words += ["--sweep", sweep]
     if not arguments.sweep:
         words += ["--scale", arguments.scale]
-    if arguments.storage != DEFAULT_STORAGE:
+    if arguments.storage != default_storage():
         words += ["--storage", without_secrets(arguments.storage)]
     if arguments.figure_only:
         words.append("--figure-only")

@@ -1,6 +1,8 @@
 """`safesweep list`, `show`, `query` and `select`: what a store holds."""
 
 import argparse
+import inspect
+import os
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,7 @@ from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
     require_number,
+    shown,
 )
 from safesweep.sweeps.execution.process_memory import data_limited
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -32,13 +35,19 @@ _WIDE_COLUMNS = (
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--storage URI` (default: ./results) to a command."""
+    """Add `--storage URI` (default: $SAFESWEEP_STORAGE, or ./results) to a command."""
     parser.add_argument(
         "--storage",
         metavar="URI",
-        default=DEFAULT_STORAGE,
-        help=f"folder or URI of the result store (default: {DEFAULT_STORAGE})",
+        default=default_storage(),
+        help=f"folder or URI of the result store (default: $SAFESWEEP_STORAGE, or "
+        f"{DEFAULT_STORAGE})",
     )
+
+
+def default_storage() -> str:
+    """The store of commands that are not told one."""
+    return os.environ.get("SAFESWEEP_STORAGE") or DEFAULT_STORAGE
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -117,14 +126,38 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=print_selection)
 
 
+def add_sweep_filter(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told its sweep by `--sweep` or by its name alone."""
+    parser.add_argument("sweep_name", nargs="?", metavar="sweep", help="the same as --sweep")
+    parser.add_argument("--sweep", help="only the runs of this sweep")
+
+
+def take_sweep_name(arguments: argparse.Namespace) -> None:
+    """Put the name that `add_sweep_filter` was given where `--sweep` puts it.
+
+    Raises:
+        InvalidInput: both are given, and differ.
+    """
+    name = vars(arguments).pop("sweep_name", None)
+    if name is None:
+        return
+    if arguments.sweep not in (None, name):
+        raise InvalidInput(
+            f"sweep: is given twice, as {shown(name)} and --sweep {shown(arguments.sweep)}"
+        )
+    arguments.sweep = name
+
+
 def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True) -> None:
     """Add what says which configurations are chosen: the filters, the rule and its options."""
     if filters:
-        parser.add_argument("--sweep", help="only the runs of this sweep")
+        add_sweep_filter(parser)
         parser.add_argument("--algorithm", help="only this method")
         parser.add_argument("--task", help="only this task")
     parser.add_argument(
-        "--rule", default="max_reward_safe", help="selection rule (default: max_reward_safe)"
+        "--rule",
+        default="max_reward_safe",
+        help="selection rule (default: max_reward_safe); `select --rule list` shows them",
     )
     parser.add_argument(
         "--cost-limit",
@@ -355,6 +388,8 @@ def print_selection(arguments: argparse.Namespace) -> int:
     """The chosen configuration per algorithm and task, with the reason; with `--confirm` what
     became of it under fresh seeds, and 1 where nothing could be confirmed."""
     _check_confirmation(arguments)
+    if arguments.rule == "list":
+        return _print_rules(arguments.format)
     store = open_store(arguments)
     choice = choose(store, arguments, arguments.step, arguments.min_seeds)
     if arguments.confirm is None or arguments.format == "table":
@@ -363,6 +398,22 @@ def print_selection(arguments: argparse.Namespace) -> int:
         else:
             print_table(choice.chosen, arguments.format)
     return 0 if arguments.confirm is None else _confirm(store, choice, arguments)
+
+
+def _print_rules(format: str) -> int:
+    """The selection rules, each with what its documentation begins with."""
+    import pandas
+
+    from safesweep.analysis.selection.rules import RULES
+
+    rows = [
+        {"rule": name, "description": (inspect.getdoc(rule) or "").split("\n\n")[0]}
+        for name, rule in RULES.items()
+    ]
+    table = pandas.DataFrame(rows)
+    table["description"] = table["description"].str.replace("\n", " ")
+    print_table(table, format)
+    return 0
 
 
 def _check_confirmation(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.commands.results import add_storage_option
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
@@ -28,7 +29,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "130: interrupted by Ctrl-C; 143: by SIGTERM.",
     )
     parser.add_argument("spec", help="a sweep file (YAML), or the name of one that ships")
-    parser.add_argument("--storage", default="./results", help="the store: a folder or a URI")
+    add_storage_option(parser)
     parser.add_argument(
         "--address",
         help="a Ray cluster; 'auto' finds one (default: $RAY_ADDRESS if set, else this machine)",

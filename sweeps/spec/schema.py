@@ -4,7 +4,12 @@ methods, their hyperparameters and the tasks that there are."""
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, DATASET_SOURCES, SweepSpec
+from safesweep.sweeps.spec.sweep_spec import (
+    ADAPTIVE_METHODS,
+    DATASET_SOURCES,
+    MOST_SEEDS,
+    SweepSpec,
+)
 
 JsonSchema = dict[str, Any]
 _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "str": "string"}
@@ -31,7 +36,11 @@ def sweep_file_schema() -> JsonSchema:
     properties["algorithm"]["anyOf"] = _one_or_more({"enum": list(ALGORITHMS)})
     properties["tasks"]["anyOf"] = _one_or_more(task)
     properties["dataset"]["anyOf"] = [*sources, {"type": "object", **by_task}]
-    properties["seeds"]["uniqueItems"] = True
+    listed = {key: properties["seeds"].pop(key) for key in ("type", "items", "minItems")} | {
+        "uniqueItems": True
+    }
+    count = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
+    properties["seeds"]["anyOf"] = [listed, count]
     episodes = definitions["EvaluateOptions"]["properties"]["episodes"]["anyOf"]
     episodes[-1] |= {"propertyNames": task, "additionalProperties": episodes[0]}
     definitions["SearchOptions"]["allOf"] = _search_rules()

@@ -45,6 +45,8 @@ DATASET_SOURCES = ("auto", "fetch", "collect")
 AUTO_COMPILE_STEPS = 20_000
 MOST_PARALLEL = 10_000
 MOST_EPISODES = 10_000
+MOST_SEEDS = 1_000
+"""That a number may stand for; a list may have more."""
 T = TypeVar("T")
 
 
@@ -179,7 +181,7 @@ class SweepSpec(Section, validate_default=True):
     """auto (cached, else fetched, else collected), fetch, collect, an HDF5 file or a Minari
     dataset; or {task: one of these}."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
-    """A run is trained from each."""
+    """A run is trained from each; a number stands for as many: 5 for 0 to 4."""
     steps: Annotated[int, Field(ge=1), WHOLE]
     """Gradient steps of a run."""
     population: Annotated[int, Field(ge=1, le=4096), WHOLE] | Literal["auto"] = Field(
@@ -257,6 +259,18 @@ class SweepSpec(Section, validate_default=True):
                 f"one's: dataset: {{{tasks[0]}: ..., {tasks[1]}: ...}}"
             )
         return source
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _so_many_seeds(cls, seeds: Any) -> Any:
+        if isinstance(seeds, bool) or not isinstance(seeds, int):
+            return seeds
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise InvalidInput(
+                f"seeds: {seeds} is not allowed; it must be a list, or how many from 0 on, "
+                f"1 to {MOST_SEEDS}"
+            )
+        return list(range(seeds))
 
     @field_validator("seeds")
     @classmethod

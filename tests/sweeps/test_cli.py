@@ -38,7 +38,10 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["run", "no-such-file.yaml"], "safesweep: spec: no file 'no-such-file.yaml'"),
         (["run", "demo", "-o", "stepz=3"], "safesweep: stepz: unknown key"),
         (["run", "demo", "-o", "steps=-1"], "safesweep: steps: -1 is not allowed"),
-        (["run", "demo", "-o", "fixed.tau_r=1.2"], "safesweep: fixed.tau_r: 1.2 is not allowed"),
+        (
+            ["run", "flrp-ball-run", "-o", "fixed.tau_r=1.2"],
+            "safesweep: fixed.tau_r: 1.2 is not allowed",
+        ),
         (["run", "demo", "-o", "tasks=[Boat]"], "safesweep: task: 'Boat' is unknown"),
         (["space", "flrpp"], "safesweep: algorithm: 'flrpp' is not one of flrp"),
     ],

@@ -12,8 +12,12 @@ from safesweep.trainables.tasks.task import Task
 
 
 def cache_folder() -> Path:
-    """Where datasets are kept: $SAFESWEEP_DATA_DIR, else ~/.cache/safesweep/datasets."""
-    return _at_home(os.environ.get("SAFESWEEP_DATA_DIR") or "~/.cache/safesweep/datasets")
+    """Where datasets are kept: $SAFESWEEP_DATA_DIR, else `safesweep/datasets` in $XDG_CACHE_HOME,
+    which is ~/.cache unless set to an absolute path."""
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):
+        caches = "~/.cache"
+    return _at_home(os.environ.get("SAFESWEEP_DATA_DIR") or f"{caches}/safesweep/datasets")
 
 
 def _at_home(path: str) -> Path:

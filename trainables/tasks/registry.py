@@ -131,12 +131,23 @@ def get_task(name: str) -> Task:
 
 def tasks_named_in(text: str) -> list[Task]:
     """The tasks whose id, key or environment's id (`SafetyBallRun-v0`) stands in a text, such as a
-    file's name."""
-    return [
-        task
+    file's name, and is no part of another one's there."""
+    places = {
+        task: [
+            match.span()
+            for match in re.finditer(
+                rf"(?<![A-Za-z0-9])(?:{_spellings(task)})(?![A-Za-z0-9])", text
+            )
+        ]
         for task in TASKS.values()
-        if re.search(rf"(?<![A-Za-z0-9])(?:{_spellings(task)})(?![A-Za-z0-9])", text)
-    ]
+    }
+    every = {span for spans in places.values() for span in spans}
+
+    def stands_alone(span: tuple[int, int]) -> bool:
+        start, end = span
+        return not any(other != span and other[0] <= start and end <= other[1] for other in every)
+
+    return [task for task, spans in places.items() if any(map(stands_alone, spans))]
 
 
 def task_called(name: str) -> Task | None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from safesweep.trainables.tasks.processes import WAITING, Wave, simulate

@@ -289,8 +289,9 @@ def test_python_and_every_command_choose_the_same(
     assert [row["config_id"] for row in rows] == [whole]
     page = tmp_path / "page.html"
     assert safesweep("report", "both", "--output", str(page))[0] == 0
-    assert f"feasibility_expectile={0.6}" in page.read_text()
-    assert "1 left out: lost a seed" in page.read_text()
+    (choice,) = content_of(page.read_text())["choices"]
+    assert choice["settings"]["feasibility_expectile"] == 0.6
+    assert "1 left out: lost a seed" in choice["reason"]
     confirmed = []
 
     def evaluate(store, terms, choice, runs, limit, kind="evaluated") -> list[dict[str, object]]:

@@ -69,7 +69,7 @@ def test_defaults_are_filled_in() -> None:
             {"tasks": ["BoatNavigation-v0", "BoatNavigation-v0"]},
             "tasks: BoatNavigation-v0 is given",
         ),
-        ({"seeds": 3}, "seeds: 3 is not allowed; it must be a list"),
+        ({"seeds": 0}, "seeds: 0 is not allowed; it must be a list, or how many from 0 on"),
         ({"seeds": [0, 0]}, "seeds: 0 is given twice"),
         ({"seeds": [-1]}, "seeds: -1 is not allowed"),
         ({"dataset": "colect"}, "dataset: 'colect' is not one of auto, fetch, collect"),
