@@ -42,7 +42,8 @@ def rows_of(task_name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
     from safesweep.trainables.data.collect import collect_dataset
     from safesweep.trainables.data.dataset import read_dataset
     from safesweep.trainables.data.sources import load_dataset
-    from safesweep.trainables.methods.safefql import SafeFQL, SafeFQLConfig
+    from safesweep.trainables.methods.safefql import SafeFQL
+    from safesweep.trainables.methods.safefql_config import SafeFQLConfig
     from safesweep.trainables.tasks.registry import get_task
 
     task, dataset = get_task(task_name), load_dataset(task_name, "collect")

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from safesweep.trainables.components.critics import evaluate_ensemble, state_value
+from safesweep.trainables.components.flow_autoencoder import decode_base
 from safesweep.trainables.data.sources import load_dataset
-from safesweep.trainables.methods.flrp import FLRP, decode_base
+from safesweep.trainables.methods.flrp import FLRP
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.population import Population
@@ -70,7 +71,7 @@ def policies(method: FLRP, params: Any, generator: torch.Generator) -> Iterator[
     def refined(steps: int) -> Act:
         def act(states: Tensor) -> Tensor:
             base = {"base": latents(len(states))}
-            return decode_base(params, states, method.refine(params, states, base, steps))
+            return decode_base(params, states, method.refiner.refine(params, states, base, steps))
 
         return act
 

@@ -151,7 +151,8 @@ class PlainLSPC:
 
 def population(steps: int) -> Population:
     """A single run of the method on random transitions of the boat's shapes."""
-    from safesweep.trainables.methods.lspc import LSPC, LSPCConfig
+    from safesweep.trainables.methods.lspc import LSPC
+    from safesweep.trainables.methods.lspc_config import LSPCConfig
     from safesweep.trainables.tasks.registry import get_task
     from tests.trainables.conftest import random_dataset
     from tests.trainables.populations import make_population

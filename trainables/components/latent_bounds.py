@@ -1,7 +1,7 @@
 """How far a policy's latents leave the standard normal law that a decoder was trained for, and what
 may follow from it (FLRP, corollary 1 and proposition 2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from scipy.special import gammaincinv
@@ -9,6 +9,42 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 STATES_AT_ONCE = 8
+
+
+def refinement_shift(
+    refine: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
+    decode: Callable[[Tensor, Tensor], Tensor],
+    observations: Tensor,
+    noise: Mapping[str, Tensor],
+    discount: Tensor,
+) -> dict[str, Tensor]:
+    """How far refinement leaves the base: KL(q_u || N), corollary 1 and proposition 2.
+
+    `base_kl_max` is epsilon_base of proposition 2; `folded_share` says where `base_kl` and what
+    follows from it falls short. In a random order it is a mean over the orders, which exceeds the
+    divergence of their mixture. The Lipschitz constant of eq. 19 is the decoded mean's Jacobian
+    norm at the mean of u_T.
+
+    Args:
+        refine: u_T of observations [B, o] and noise [B, ...]: [B, d].
+        decode: the mean action of one observation [o] and latent u [d]: [a].
+        observations: [S, o].
+        noise: `base`, K draws of u_0 a state [S, K, d], and whatever else `refine` draws.
+        discount: scalar.
+    """
+    draws = noise["base"].shape[1]
+    latents = vmap(lambda observation, own: refine(observation.expand(draws, -1), own))(
+        observations, dict(noise)
+    )
+
+    def end(observation: Tensor, *draw: Tensor) -> Tensor:
+        own = {name: value[None] for name, value in zip(noise, draw, strict=True)}
+        return refine(observation[None], own)[0]
+
+    divergence, folded = pushed_divergence(end, observations, noise["base"], noise.get("choice"))
+    lipschitz = jacobian_norm(decode, observations, latents)
+    shift = policy_shift(divergence, lipschitz, latents, discount)
+    return {**shift, "folded_share": folded}
 
 
 def pushed_divergence(

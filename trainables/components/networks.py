@@ -71,6 +71,16 @@ def constant_output(layers: Layers, value: Tensor) -> Layers:
     return [*layers[:-1], last]
 
 
+def starting_at(state: dict[str, Any], names: Sequence[str], value: Tensor) -> dict[str, Any]:
+    """A fresh state in which some networks, and their slow copies, give `value` [] everywhere."""
+
+    def started(networks: Parameters) -> Parameters:
+        own = {name: constant_output(networks[name], value) for name in names if name in networks}
+        return {**networks, **own}
+
+    return {**state, "params": started(state["params"]), "target": started(state["target"])}
+
+
 def init_norm(width: int, stack: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Scale and shift of a layer norm that changes nothing but mean and variance yet."""
     return {"scale": torch.ones(*stack, width), "shift": torch.zeros(*stack, width)}
@@ -231,6 +241,11 @@ def gaussian_log_density(value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
     standardized = (value - mean) * torch.exp(-log_std)
     per_dimension = -0.5 * standardized.square() - log_std - 0.5 * math.log(2 * math.pi)
     return per_dimension.sum(-1)
+
+
+def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, diag std^2) || N(0, I)): [B, a] -> [B]."""
+    return 0.5 * (torch.exp(2 * log_std) + mean.square() - 1 - 2 * log_std).sum(-1)
 
 
 def standard_normal_log_density(value: Tensor) -> Tensor:

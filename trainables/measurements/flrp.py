@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from safesweep.trainables.components.critics import evaluate_ensemble
-from safesweep.trainables.components.latent_refiner import EXPERTS
+from safesweep.trainables.components.flow_autoencoder import decode_base
+from safesweep.trainables.components.latent_refiner import EXPERTS, expert_move, expert_network
 from safesweep.trainables.components.networks import gaussian_log_density
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.measuring import (
@@ -21,7 +22,6 @@ from safesweep.trainables.measurements.measuring import (
     states_of_the_data,
 )
 from safesweep.trainables.measurements.request import MeasurementRequest
-from safesweep.trainables.methods.flrp import decode_base, move_base
 from safesweep.trainables.training.population import Population
 
 EXPERT_STEPS = 3
@@ -49,7 +49,7 @@ def flrp_refinement(
     yield from measured_rows("plane", action_1=actions[:, 0], action_2=actions[:, 1])
     yield from measured_rows("plane", **_flrp_values(experts, params, here, actions, latents))
     for name in EXPERTS:
-        if f"{name}_expert" not in params:
+        if expert_network(name) not in params:
             continue
         base = latents[:8]
         for step in range(EXPERT_STEPS + 1):
@@ -75,7 +75,7 @@ def flrp_refinement(
 
 
 def _moved(params: Any, expert: str, observation: Tensor, base: Tensor) -> Tensor:
-    return base + move_base(params, observation.expand(len(base), -1), expert, base)
+    return base + expert_move(params, observation.expand(len(base), -1), expert, base)
 
 
 def _flrp_values(

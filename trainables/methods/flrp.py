@@ -11,44 +11,28 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.nn import functional
 
-from safesweep.trainables.components.coupling_flow import (
-    flow_forward,
-    flow_inverse,
-    init_coupling_flow,
+from safesweep.trainables.components.cost_feasibility import (
+    COST_NETWORKS,
+    cost_feasibility,
+    cost_losses,
+    cost_threshold,
 )
+from safesweep.trainables.components.coupling_flow import init_coupling_flow
 from safesweep.trainables.components.critics import (
     InSampleCritic,
     bellman_target,
-    clipped_exponential,
     evaluate_ensemble,
     feasible_bellman_target,
     in_sample_losses,
     state_value,
 )
-from safesweep.trainables.components.latent_bounds import (
-    jacobian_norm,
-    policy_shift,
-    pushed_divergence,
-)
-from safesweep.trainables.components.latent_refiner import (
-    EXPERTS,
-    Schedule,
-    random_order,
-    random_order_numbers,
-    refinement_path,
-    refinement_schedule,
-)
-from safesweep.trainables.components.networks import (
-    constant_output,
-    detach,
-    gaussian_log_density,
-    mlp,
-    standard_normal_log_density,
-)
-from safesweep.trainables.components.quantiles import masked_quantile
+from safesweep.trainables.components.flow_autoencoder import decode_base, encode_pairs
+from safesweep.trainables.components.latent_bounds import refinement_shift
+from safesweep.trainables.components.latent_refiner import LatentRefiner, expert_network
+from safesweep.trainables.components.networks import detach, starting_at
+from safesweep.trainables.components.pair_weights import PairCritics
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import (
     Batch,
@@ -74,19 +58,9 @@ BASE_NETWORKS = (
     "reward_q", "reward_v", "feasibility_q", "feasibility_v",
     "prior", "posterior", "decoder", "decoder_log_std",
 )  # fmt: skip
-COST_NETWORKS = ("cost_q", "cost_v")
 DECODER_ALTERNATIONS = 5
 ACTING_STEPS = {"unrefined": 0, "refined_1": 1, "refined_2": 2, "refined_5": 5, "refined_10": 10}
 """Policies of a trained run beside "flrp", by how many steps they refine (figures 3 and 4)."""
-
-
-class Critics(NamedTuple):
-    """Critics at a minibatch's pairs: the action values [2, B], the state values [B]."""
-
-    reward_q: Tensor
-    feasibility_q: Tensor
-    reward_v: Tensor
-    feasibility_v: Tensor
 
 
 class FLRP(Method):
@@ -112,43 +86,43 @@ class FLRP(Method):
         super().__init__(config, spec)
         if self.static.evaluated_steps == "several":
             self.evaluated_policies = (*self.policies, *self.further_policies)
-        self.schedule = self.schedule_of(self.static.refinement_steps)
-
-    def schedule_of(self, steps: int) -> Schedule:
-        """The experts of each of some steps of refinement."""
-        return refinement_schedule(self.static.refiner, self.static.refinement_order, steps)
+        self.refiner = LatentRefiner(
+            self.static.refiner,
+            self.static.refinement_order,
+            self.static.refinement_steps,
+            longest=max(self.static.refinement_steps, *ACTING_STEPS.values()),
+            at_each_step=self.static.refiner_losses == "each_step",
+        )
 
     def steps_of(self, policy: str) -> int:
         """How many steps a policy refines; a run that has no trained experts takes none."""
-        if not self.schedule:
+        if not self.refiner.schedule:
             return 0
         steps: int = ACTING_STEPS.get(policy, self.static.refinement_steps)
         return steps
 
     @property
+    def by_cost(self) -> bool:
+        """Whether the flow is trained by cost values in place of feasibility values (w/o HJ)."""
+        return bool(self.static.feasibility == "cost_quantile")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The networks that have slow copies."""
+        return (*TARGETS, "cost_v") if self.by_cost else TARGETS
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
-        by_cost = self.static.feasibility == "cost_quantile"
-        base = (*BASE_NETWORKS, *COST_NETWORKS) if by_cost else BASE_NETWORKS
-        if not self.schedule:
-            return (Phase("pretrain", 1.0, base, by_cost),)
-        share, experts = self.static.pretrain_share, self.expert_networks
-        pretrain = Phase("pretrain", share, base, by_cost)
+        base = (*BASE_NETWORKS, *COST_NETWORKS) if self.by_cost else BASE_NETWORKS
+        if not self.refiner.schedule:
+            return (Phase("pretrain", 1.0, base, self.by_cost),)
+        share, experts = self.static.pretrain_share, self.refiner.networks
+        pretrain = Phase("pretrain", share, base, self.by_cost)
         if self.static.decoder == "frozen":
             return (pretrain, Phase("refine", 1 - share, experts))
         part = (1 - share) / (2 * DECODER_ALTERNATIONS)
         turns = (Phase("refine", part, experts), Phase("decode", part, DECODER_NETWORKS))
         return (pretrain, *turns * DECODER_ALTERNATIONS)
-
-    @property
-    def expert_networks(self) -> tuple[str, ...]:
-        """The networks that refine."""
-        names = ("unified",) if self.static.refiner == "unified" else EXPERTS
-        return tuple(f"{name}_expert" for name in names)
-
-    @property
-    def whole_expert(self) -> str:
-        """The expert that minimizes all of eq. 17."""
-        return "unified" if self.static.refiner == "unified" else "shared"
 
     def init(self, generator: torch.Generator) -> State:
         observation, action = self.spec.observation_dim, self.spec.action_dim
@@ -159,24 +133,19 @@ class FLRP(Method):
 
         params = {
             **self.in_sample_networks(generator, "reward", "feasibility"),
-            **(self.in_sample_networks(generator, "cost") if self.targets != TARGETS else {}),
+            **(self.in_sample_networks(generator, "cost") if self.by_cost else {}),
             "prior": flow(observation) if self.static.prior == "flow" else [],
             "posterior": flow(observation + action),
             "decoder": self.mlp(generator, observation + latent, action),
             "decoder_log_std": torch.full((action,), -1.0),
         }
-        for expert in self.expert_networks:
+        for expert in self.refiner.networks:
             params[expert] = self.mlp(generator, observation + latent, latent, final_scale=0.1)
         return {
             "params": params,
             "target": {name: params[name] for name in self.targets},
             "cost_threshold": torch.zeros(()),
         }
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The networks that have slow copies."""
-        return (*TARGETS, "cost_v") if self.static.feasibility == "cost_quantile" else TARGETS
 
     def begin(self, state: State, hp: Hyperparameters) -> State:
         """Q_h and V_h start at the safe signal.
@@ -186,39 +155,22 @@ class FLRP(Method):
         too high falls by a part 1 - gamma a backup: from a random start {Q_h <= 0} may stay empty
         for longer than the training is.
         """
-        started = {
-            name: constant_output(state["params"][name], hp.safe_signal)
-            for name in ("feasibility_q", "feasibility_v")
-        }
-        target = constant_output(state["target"]["feasibility_v"], hp.safe_signal)
-        return {
-            **state,
-            "params": {**state["params"], **started},
-            "target": {**state["target"], "feasibility_v": target},
-        }
+        return starting_at(state, ("feasibility_q", "feasibility_v"), hp.safe_signal)
 
     def noise(self, phase: str) -> dict[str, Noise]:
         batch, latent = self.static.batch_size, self.static.latent_dim
         if phase == "pretrain":
             return {"posterior": Noise((self.static.posterior_samples, batch, latent))}
-        noise = {"base": Noise((batch, latent)), **self.choice_noise(self.visited_steps + 1, batch)}
+        noise = self.refiner_noise(self.refiner.visited_steps + 1, batch)
         if self.static.refiner_losses == "each_step":
             noise["visit"] = Noise((batch,), "uniform")
         return noise
 
-    def choice_noise(self, steps: int, *shape: int) -> dict[str, Noise]:
-        """What a random order of refinement draws its experts with."""
-        if self.static.refinement_order != "random" or steps == 0:
-            return {}
-        return {"choice": Noise((*shape, random_order_numbers(steps)), "uniform")}
-
-    @property
-    def visited_steps(self) -> int:
-        """How many steps a latent may have been refined when an expert learns to move it."""
-        if self.static.refiner_losses == "last_step":
-            return max(len(self.schedule) - 1, 0)
-        longest: int = max(self.static.refinement_steps, *ACTING_STEPS.values())
-        return longest - 1
+    def refiner_noise(self, steps: int, *shape: int) -> dict[str, Noise]:
+        """Base latents, and what a random order draws the experts of some steps with."""
+        base, numbers = Noise((*shape, self.static.latent_dim)), self.refiner.numbers_of(steps)
+        choice = {"choice": Noise((*shape, numbers), "uniform")} if numbers else {}
+        return {"base": base, **choice}
 
     @property
     def losses(self) -> Losses:
@@ -230,36 +182,31 @@ class FLRP(Method):
 
     def pretrain_loss(self, inputs: StepInputs) -> StepOutputs:
         """The critics, and the flows and decoder by what the critics say."""
-        critics = evaluate_critics(inputs.params, inputs.batch)
+        critics = PairCritics.of(inputs.params, inputs.batch)
         flow_losses, metrics = self.flow_losses(inputs, self.judging(critics, inputs))
         return jointly({**self.critic_losses(inputs, critics), **flow_losses}, metrics)
 
     def refine_loss(self, inputs: StepInputs) -> StepOutputs:
         """Every expert by a loss of its own."""
-        critics = evaluate_critics(inputs.params, inputs.batch)
+        critics = PairCritics.of(inputs.params, inputs.batch)
         return StepOutputs(*self.refiner_losses(inputs, critics))
 
     def decode_loss(self, inputs: StepInputs) -> StepOutputs:
         """A decoder that is trained in turn with the refiner minimizes the whole of eq. 17."""
         outputs = self.refine_loss(inputs)
         assert isinstance(outputs.losses, dict)
-        return outputs._replace(losses=outputs.losses[f"{self.whole_expert}_expert"])
+        return outputs._replace(losses=outputs.losses[expert_network(self.refiner.whole_expert)])
 
-    def judging(self, critics: Critics, inputs: StepInputs) -> Critics:
+    def judging(self, critics: PairCritics, inputs: StepInputs) -> PairCritics:
         """The critics as the flow's weights look at them: without HJ, cost values less the quantile
         of the zero-violation samples', so that <= 0 is feasible. The refiner's training is
         unchanged (section 5, table 2)."""
-        if self.static.feasibility == "hj":
+        if not self.by_cost:
             return critics
-        observations, actions = inputs.batch["observations"], inputs.batch["actions"]
-        cost_v = state_value(inputs.params["cost_v"], observations).detach()
-        cost_q = evaluate_ensemble(inputs.params["cost_q"], observations, actions).detach()
-        threshold = masked_quantile(
-            cost_v, inputs.batch["safe_episodes"], inputs.hp.feasible_quantile
-        )
-        return critics._replace(feasibility_q=cost_q - threshold, feasibility_v=cost_v - threshold)
+        own = cost_feasibility(inputs.params, inputs.batch, inputs.hp.feasible_quantile)
+        return critics._replace(feasibility_q=own[0], feasibility_v=own[1])
 
-    def critic_losses(self, inputs: StepInputs, critics: Critics) -> Metrics:
+    def critic_losses(self, inputs: StepInputs, critics: PairCritics) -> Metrics:
         """Eq. 8 and 9 (feasibility), 21 and 22 (reward).
 
         Eq. 8 takes the pessimistic (larger) of two Q_h, eq. 21 the smaller of two target Q_r, as
@@ -283,27 +230,16 @@ class FLRP(Method):
         reward_target = bellman_target(batch["rewards"], reward.next_v, done, hp.discount)
         signal = safety_signal(self.static.safety_signal, batch, hp)
         feasibility_target = feasible_bellman_target(signal, next_h, done, hp.discount)
+        by_cost = {}
+        if self.by_cost:
+            by_cost = cost_losses(params, target, batch, hp.discount, tau_h)
         return {
             **in_sample_losses("feasibility", feasibility, feasibility_target, tau_h, lowest=True),
             **in_sample_losses("reward", reward, reward_target, hp.reward_expectile),
-            **(self.cost_losses(inputs) if self.static.feasibility == "cost_quantile" else {}),
+            **by_cost,
         }
 
-    def cost_losses(self, inputs: StepInputs) -> Metrics:
-        """The discounted cost, learned as the feasibility is, for the variant without HJ."""
-        params, batch, hp = inputs.params, inputs.batch, inputs.hp
-        pair = (batch["observations"], batch["actions"])
-        cost_q = evaluate_ensemble(params["cost_q"], *pair)
-        cost = InSampleCritic(
-            cost_q,
-            state_value(params["cost_v"], batch["observations"]),
-            judged=cost_q.amax(0),
-            next_v=state_value(inputs.target["cost_v"], batch["next_observations"]),
-        )
-        target = bellman_target(batch["costs"], cost.next_v, batch["terminals"], hp.discount)
-        return in_sample_losses("cost", cost, target, hp.feasibility_expectile, lowest=True)
-
-    def flow_losses(self, inputs: StepInputs, critics: Critics) -> tuple[Metrics, Metrics]:
+    def flow_losses(self, inputs: StepInputs, critics: PairCritics) -> tuple[Metrics, Metrics]:
         """Eq. 13: safety-weighted ELBO (11), density shaping (12) and the entropy floor.
 
         Eq. 12 prints exp(Q_r - V_r / beta_r); the advantage belongs in brackets. Its weight is
@@ -311,35 +247,26 @@ class FLRP(Method):
         weighted as in eq. 11: 1 where the prior's samples are as far out as the data.
         """
         params, _, batch, hp, noise, _ = inputs
-        actions, w = batch["actions"], safety_score(critics, hp)
-        samples = noise["posterior"].shape[0]
-        states = batch["observations"].expand(samples, -1, -1)
-        pairs = torch.cat((states, actions.expand(samples, -1, -1)), dim=-1)
-        latent, posterior_determinant = flow_forward(params["posterior"], noise["posterior"], pairs)
-        base, prior_determinant = flow_inverse(params["prior"], latent, states)
-        log_posterior = standard_normal_log_density(noise["posterior"]) - posterior_determinant
-        log_prior = standard_normal_log_density(base) + prior_determinant
-        log_std = self.decoder_log_std(params)
-        log_likelihood = gaussian_log_density(actions, decode(params, states, latent), log_std)
-
-        entropy = -log_posterior.mean() / self.static.latent_dim
-        weight = reward_regression_weight(critics, hp, self.static.reward_weight_clip)
-        energy = weight * base.square().sum(-1).mean(0)
-        kl = (log_posterior - log_prior).mean(0)
+        w = critics.safety_score(hp.q_temperature, hp.v_temperature)
+        log_std, pair = self.decoder_log_std(params), (batch["observations"], batch["actions"])
+        encoded = encode_pairs(params, *pair, noise["posterior"], log_std)
+        entropy = -encoded.log_posterior.mean() / self.static.latent_dim
+        weight = critics.reward_weight(hp.reward_temperature, self.static.reward_weight_clip)
+        energy = weight * encoded.base.square().sum(-1).mean(0)
+        kl = (encoded.log_posterior - encoded.log_prior).mean(0)
         losses = {
-            "loss/reconstruction": -(w * log_likelihood.mean(0)).mean(),
+            "loss/reconstruction": -(w * encoded.log_likelihood.mean(0)).mean(),
             "loss/kl": hp.kl_coefficient * (w * kl).mean(),
             "loss/shaping": hp.shaping_weight * energy.mean(),
             "loss/entropy": hp.entropy_weight * functional.relu(hp.entropy_floor - entropy),
         }
-        feasible = critics.feasibility_q.detach().amax(0) <= 0
-        encoded = base.detach().square().mean((0, 2))
+        distance = encoded.base.detach().square().mean((0, 2))
         metrics = {
             "posterior_entropy": entropy,
             "safety_score_mean": w.mean(),
-            "feasible_share": feasible.float().mean(),
+            "feasible_share": critics.feasible.float().mean(),
             "reward_weight_mean": weight.mean(),
-            "base_energy": (w * encoded).sum() / w.sum(),
+            "base_energy": (w * distance).sum() / w.sum(),
         }
         return losses, metrics
 
@@ -349,7 +276,7 @@ class FLRP(Method):
         log_std: Tensor = params["decoder_log_std"].clamp(low, high)
         return log_std
 
-    def refiner_losses(self, inputs: StepInputs, critics: Critics) -> tuple[Metrics, Metrics]:
+    def refiner_losses(self, inputs: StepInputs, critics: PairCritics) -> tuple[Metrics, Metrics]:
         """Eq. 14 to 17, one loss an expert.
 
         Eq. 15 prints a minus sign that would push actions away from the data: here the weighted
@@ -359,58 +286,39 @@ class FLRP(Method):
         which acts last and alone would only shrink u_T to u_0 / 2, minimizes the whole sum, as do
         the unified refiner and a decoder that is trained in turn.
 
-        All equations are of u_T. With `refiner_losses` at "each_step" every expert makes the last
-        step of a path that is 0 to `visited_steps` long, so that it can be used after any number
-        of steps, as figure 4 does; at "last_step" all see the end of the T steps and nothing else.
+        All equations are of u_T; `LatentRefiner.expert_ends` says which latents that are.
         """
-        reward_pull = reward_regression_weight(critics, inputs.hp, self.static.reward_weight_clip)
-        safety_pull = safety_regression_weight(critics, inputs.hp, self.static.safety_weight_clip)
-        ends = self.expert_ends(inputs)
+        hp = inputs.hp
+        reward_pull = critics.reward_weight(hp.reward_temperature, self.static.reward_weight_clip)
+        safety_pull = critics.safety_weight(hp.safety_temperature, self.static.safety_weight_clip)
+        ends = self.refiner.expert_ends(inputs.params, inputs.batch["observations"], inputs.noise)
         terms = {
             expert: self.refiner_terms(inputs, critics, end, reward_pull, safety_pull)
             for expert, end in ends.items()
         }
         losses = {
-            f"{expert}_expert": own.whole
+            expert_network(expert): own.whole
             if expert not in ("reward", "safety")
             else getattr(own, expert) + own.shared
             for expert, own in terms.items()
         }
-        whole = terms[self.whole_expert]
-        movement = (ends[self.whole_expert] - inputs.noise["base"]).detach()
+        whole = terms[self.refiner.whole_expert]
+        movement = (ends[self.refiner.whole_expert] - inputs.noise["base"]).detach()
         metrics = {
             "loss/refiner_reward": whole.reward,
             "loss/refiner_safety": whole.safety,
             "loss/refiner_shared": whole.shared,
             "refinement_distance": movement.square().sum(-1).sqrt().mean(),
-            "feasible_share": (critics.feasibility_q.amax(0) <= 0).float().mean(),
+            "feasible_share": critics.feasible.float().mean(),
             "reward_weight_mean": reward_pull.mean(),
             "safety_weight_mean": safety_pull.mean(),
         }
         return losses, metrics
 
-    def expert_ends(self, inputs: StepInputs) -> dict[str, Tensor]:
-        """Where the losses of each expert look at a latent [B, d]."""
-        params, noise, observations = inputs.params, inputs.noise, inputs.batch["observations"]
-        names = [name.removesuffix("_expert") for name in self.expert_networks]
-        if self.static.refiner_losses == "last_step" or self.static.refiner == "averaged":
-            end = self.refine(params, observations, noise, len(self.schedule))
-            return dict.fromkeys(names, end)
-        still, base = detach(params), noise["base"]
-        choice = noise.get("choice")
-        steps = self.visited_steps
-        schedule = self.schedule_of(steps + 1)[:-1]
-        order = None if choice is None else random_order(choice, steps)
-        move = partial(move_base, still, observations)
-        visited = torch.stack(refinement_path(schedule, move, base, order))
-        reached = functional.one_hot((noise["visit"] * len(visited)).long(), len(visited))
-        start = torch.einsum("kbd,bk->bd", visited, reached.to(visited.dtype)).detach()
-        return {name: start + move_base(params, observations, name, start) for name in names}
-
     def refiner_terms(
         self,
         inputs: StepInputs,
-        critics: Critics,
+        critics: PairCritics,
         refined: Tensor,
         reward_pull: Tensor,
         safety_pull: Tensor,
@@ -429,25 +337,18 @@ class FLRP(Method):
         )
 
     def act_noise(self, policy: str) -> dict[str, Noise]:
-        base = {"base": Noise((self.static.latent_dim,))}
-        return {**base, **self.choice_noise(self.steps_of(policy))}
+        return self.refiner_noise(self.steps_of(policy))
 
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
-        refined = self.refine(state["params"], observations, noise, self.steps_of(policy))
+        steps = self.steps_of(policy)
+        refined = self.refiner.refine(state["params"], observations, noise, steps)
         return decode_base(state["params"], observations, refined)
-
-    def refine(self, params: Parameters, observations: Tensor, noise: Batch, steps: int) -> Tensor:
-        """u_T from u_0 = noise["base"] for T = `steps` (section 3.3)."""
-        choice = noise.get("choice")
-        order = None if choice is None else random_order(choice, steps)
-        move = partial(move_base, params, observations)
-        return refinement_path(self.schedule_of(steps), move, noise["base"], order)[-1]
 
     def feasibility_value(self, state: State, observations: Tensor, hp: Hyperparameters) -> Tensor:
         """What the flow is trained by: V_h, or without HJ the cost value less its threshold."""
-        if self.static.feasibility == "hj":
+        if not self.by_cost:
             return state_value(state["params"]["feasibility_v"], observations)
         threshold: Tensor = state["cost_threshold"]
         return state_value(state["params"]["cost_v"], observations) - threshold
@@ -459,37 +360,18 @@ class FLRP(Method):
 
     def finish_phase(self, phase: str, state: State, data: Batch, hp: Hyperparameters) -> State:
         """Without HJ, keep the threshold over the whole dataset for `feasibility_value`."""
-        value = state_value(state["params"]["cost_v"], data["observations"])
-        threshold = masked_quantile(value, data["safe_episodes"], hp.feasible_quantile)
+        threshold = cost_threshold(state["params"], data, hp.feasible_quantile)
         return {**state, "cost_threshold": threshold}
 
     def diagnose(
         self, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Metrics:
-        """How far refinement leaves the base: KL(q_u || N), corollary 1 and proposition 2.
-
-        `base_kl_max` is epsilon_base of proposition 2; `folded_share` says where `base_kl` and what
-        follows from it falls short. In a random order it is a mean over the orders, which exceeds
-        the divergence of their mixture. The Lipschitz constant of eq. 19 is the decoded mean's
-        Jacobian norm at the mean of u_T.
-        """
-        params, steps = state["params"], len(self.schedule)
-        draws = noise["base"].shape[1]
-        latents = vmap(
-            lambda observation, own: self.refine(params, observation.expand(draws, -1), own, steps)
-        )(observations, dict(noise))
-        choice = noise.get("choice")
-
-        def end(observation: Tensor, *draw: Tensor) -> Tensor:
-            own = {name: value[None] for name, value in zip(noise, draw, strict=True)}
-            return self.refine(params, observation[None], own, steps)[0]
-
-        divergence, folded = pushed_divergence(end, observations, noise["base"], choice)
-        lipschitz = jacobian_norm(
-            lambda observation, u: decode_base(params, observation, u), observations, latents
-        )
-        shift = policy_shift(divergence, lipschitz, latents, hp.discount)
-        return {**shift, "folded_share": folded}
+        """How far refinement leaves the base (corollary 1, proposition 2)."""
+        params, steps = state["params"], len(self.refiner.schedule)
+        return refinement_shift(
+            lambda states, own: self.refiner.refine(params, states, own, steps),
+            partial(decode_base, params), observations, noise, hp.discount,
+        )  # fmt: skip
 
 
 class RefinerTerms(NamedTuple):
@@ -503,52 +385,3 @@ class RefinerTerms(NamedTuple):
     def whole(self) -> Tensor:
         """Eq. 17."""
         return self.reward + self.safety + self.shared
-
-
-def move_base(params: Parameters, observations: Tensor, expert: str, base: Tensor) -> Tensor:
-    """f_k(s, u), the step of one expert: [B, o], [B, d] -> [B, d]."""
-    return mlp(params[f"{expert}_expert"], torch.cat((observations, base), dim=-1))
-
-
-def decode(params: Parameters, observations: Tensor, latent: Tensor) -> Tensor:
-    """Mean action of the decoder pi(a | s, z), within [-1, 1]."""
-    return torch.tanh(mlp(params["decoder"], torch.cat((observations, latent), dim=-1)))
-
-
-def decode_base(params: Parameters, observations: Tensor, base: Tensor) -> Tensor:
-    """a-bar(s, u): the base latent through the prior flow, then the decoder's mean."""
-    latent, _ = flow_forward(params["prior"], base, observations)
-    return decode(params, observations, latent)
-
-
-def evaluate_critics(params: Parameters, batch: Batch) -> Critics:
-    """The critics at a minibatch's state-action pairs."""
-    observations, actions = batch["observations"], batch["actions"]
-    return Critics(
-        reward_q=evaluate_ensemble(params["reward_q"], observations, actions),
-        feasibility_q=evaluate_ensemble(params["feasibility_q"], observations, actions),
-        reward_v=state_value(params["reward_v"], observations),
-        feasibility_v=state_value(params["feasibility_v"], observations),
-    )
-
-
-def safety_score(critics: Critics, hp: Hyperparameters) -> Tensor:
-    """w(s, a) of eq. 11, without gradient: sigma(-Q_h / T_q) sigma(-V_h / T_v)."""
-    feasibility_q = critics.feasibility_q.detach().amax(0)
-    return torch.sigmoid(-feasibility_q / hp.q_temperature) * torch.sigmoid(
-        -critics.feasibility_v.detach() / hp.v_temperature
-    )
-
-
-def reward_regression_weight(critics: Critics, hp: Hyperparameters, clip: float) -> Tensor:
-    """w_r(s, a) of eq. 15, also the weight of eq. 12: exp(A_r / beta_r) 1{Q_h <= 0}, clipped."""
-    advantage = (critics.reward_q.amin(0) - critics.reward_v).detach()
-    feasible = critics.feasibility_q.detach().amax(0) <= 0
-    return clipped_exponential(advantage / hp.reward_temperature, clip) * feasible
-
-
-def safety_regression_weight(critics: Critics, hp: Hyperparameters, clip: float) -> Tensor:
-    """w_h(s, a) of eq. 14: exp(-A_h / beta_h) 1{Q_h <= 0}, clipped."""
-    feasibility_q = critics.feasibility_q.detach().amax(0)
-    advantage = critics.feasibility_v.detach() - feasibility_q
-    return clipped_exponential(advantage / hp.safety_temperature, clip) * (feasibility_q <= 0)

@@ -487,8 +487,8 @@ def test_the_database_itself_can_write_nothing(
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     name = f"parts://runs/sweep=first/{part.name}"
     query = statement.format(place=part if by_path else name)
-    refused = contextlib.suppress(Problem, UnreadablePart, FileNotFoundError)
-    with refused, store._connection(["runs"]) as connection:
+    ignored = contextlib.suppress(Problem, UnreadablePart, FileNotFoundError)
+    with ignored, store._connection(["runs"]) as connection:
         connection.execute(query).fetchall()
     with pytest.raises(InvalidInput, match=r"^query: "):
         store.sql(query)

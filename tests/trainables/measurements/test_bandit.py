@@ -11,7 +11,8 @@ from safesweep.trainables.measurements.bandit import (
     mode_centres,
     mode_shares,
 )
-from safesweep.trainables.methods.flp import FLP, FLPConfig
+from safesweep.trainables.methods.flp import FLP
+from safesweep.trainables.methods.flp_config import FLPConfig
 from tests.trainables.populations import make_population
 
 

@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from safesweep.trainables.components.behaviour_flow import decode, encode
 from safesweep.trainables.components.critics import evaluate_candidates
 from safesweep.trainables.components.flow_matching import init_velocity_field
-from safesweep.trainables.components.networks import ensemble_mlp
-from safesweep.trainables.methods.flp import (
-    FLP,
-    FLPConfig,
-    decode,
-    encode,
-    gaussian_kl,
-    sample_latents,
-)
+from safesweep.trainables.components.networks import ensemble_mlp, gaussian_kl
+from safesweep.trainables.methods.flp import FLP
+from safesweep.trainables.methods.flp_config import FLPConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
@@ -128,7 +123,7 @@ def test_the_critic_regresses_to_the_best_of_n_at_the_datas_latents() -> None:
         values = []
         for candidate in range(3):
             drawn = noise["next"][candidate, index : index + 1]
-            latent = sample_latents(params["policy"], after, drawn, hp.latent_bound)
+            latent = method.latents(params["policy"], after, drawn, hp)
             pair = torch.cat((after, latent), dim=-1)
             values.append(float(ensemble_mlp(target["reward_q"], pair).mean()))
         future = 0.0 if terminals[index] else 0.9 * max(values)
@@ -145,7 +140,7 @@ def test_acting_takes_the_best_of_its_candidates() -> None:
     params = state["params"]
     for index in range(BATCH):
         here = observations[index].expand(4, -1)
-        latents = sample_latents(params["policy"], here, noise[index], hp.latent_bound)
+        latents = method.latents(params["policy"], here, noise[index], hp)
         best = evaluate_candidates(params["reward_q"], here, latents).mean(0).argmax()
         expected = decode(params["flow"], here[:1], latents[best][None], 10)
         torch.testing.assert_close(actions[index], expected[0])

@@ -10,23 +10,17 @@ from torch.utils._pytree import tree_leaves
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.coupling_flow import flow_forward, flow_inverse
+from safesweep.trainables.components.flow_autoencoder import decode, decode_base
 from safesweep.trainables.components.networks import (
     gaussian_log_density,
     mlp,
     standard_normal_log_density,
 )
-from safesweep.trainables.methods.flrp import (
-    FLRP,
-    Critics,
-    decode,
-    decode_base,
-    reward_regression_weight,
-    safety_regression_weight,
-    safety_score,
-)
+from safesweep.trainables.methods.flrp import FLRP
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
+from tests.trainables.components.flat_critics import flat_critics
 from tests.trainables.conftest import MakeDataset
 from tests.trainables.methods.step_inputs import step_inputs
 from tests.trainables.populations import make_population
@@ -65,22 +59,12 @@ def minibatch(seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def flat_critics(**values: float) -> Critics:
-    filled = {name: values.get(name, 0.0) for name in Critics._fields}
-    return Critics(
-        reward_q=torch.full((2, BATCH), filled["reward_q"]),
-        feasibility_q=torch.full((2, BATCH), filled["feasibility_q"]),
-        reward_v=torch.full((BATCH,), filled["reward_v"]),
-        feasibility_v=torch.full((BATCH,), filled["feasibility_v"]),
-    )
-
-
 def test_the_elbos_expectation_over_q_is_a_monte_carlo_mean() -> None:
     """Eq. 11 by hand, one sample of z at a time, against the loss with many samples."""
     samples = 256
     method, state, hp = method_and_state(posterior_samples=samples, shaping_weight=0.0)
     params, batch = state["params"], minibatch()
-    critics = flat_critics(feasibility_q=-1.0, feasibility_v=-1.0)
+    critics = flat_critics(BATCH, feasibility_q=-1.0, feasibility_v=-1.0)
     noise = torch.randn(samples, BATCH, 3, generator=torch.Generator().manual_seed(5))
     inputs = step_inputs(params, state, batch, hp, {"posterior": noise})
     losses, _ = method.flow_losses(inputs, critics)
@@ -117,7 +101,7 @@ def test_kl_of_equal_flows_is_zero() -> None:
         ]
     noise = {"posterior": torch.randn(64, BATCH, 3)}
     inputs = step_inputs(params, state, minibatch(), hp, noise)
-    losses, metrics = method.flow_losses(inputs, flat_critics())
+    losses, metrics = method.flow_losses(inputs, flat_critics(BATCH))
     assert float(losses["loss/kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["posterior_entropy"]) == pytest.approx(1.4189, abs=0.05)
 
@@ -129,50 +113,19 @@ def test_the_entropy_floor_acts_only_below_it() -> None:
     def penalty(floor: float) -> float:
         raised = hp._replace(entropy_floor=torch.tensor(floor), entropy_weight=torch.tensor(2.0))
         inputs = step_inputs(state["params"], state, minibatch(), raised, noise)
-        losses, _ = method.flow_losses(inputs, flat_critics())
+        losses, _ = method.flow_losses(inputs, flat_critics(BATCH))
         return float(losses["loss/entropy"])
 
     assert penalty(-9.0) == 0.0
     assert penalty(6.0) - penalty(5.0) == pytest.approx(2.0, rel=1e-4)
 
 
-def test_the_safety_score_prefers_feasible_pairs() -> None:
-    _, _, hp = method_and_state()
-    safe = safety_score(flat_critics(feasibility_q=-1.0, feasibility_v=-1.0), hp)
-    unsafe = safety_score(flat_critics(feasibility_q=25.0, feasibility_v=10.0), hp)
-    at_zero = safety_score(flat_critics(), hp)
-    torch.testing.assert_close(at_zero, torch.full((BATCH,), 0.25))
-    assert (safe > at_zero).all()
-    assert (unsafe < 1e-3).all()
-
-
-def test_regression_weights_are_clipped_and_gated() -> None:
-    _, _, hp = method_and_state()
-    rich = reward_regression_weight(flat_critics(reward_q=1e6, feasibility_q=-1.0), hp, 100.0)
-    torch.testing.assert_close(rich, torch.full((BATCH,), 100.0), rtol=1e-4, atol=0)
-    safer = safety_regression_weight(flat_critics(feasibility_q=-1e6), hp, 150.0)
-    torch.testing.assert_close(safer, torch.full((BATCH,), 150.0), rtol=1e-4, atol=0)
-    # The boundary itself is feasible (I_feas is Q_h <= 0); beyond it nothing is imitated.
-    edge = reward_regression_weight(flat_critics(feasibility_q=0.0), hp, 100.0)
-    torch.testing.assert_close(edge, torch.ones(BATCH))
-    for weight in (reward_regression_weight, safety_regression_weight):
-        assert (weight(flat_critics(reward_q=1e6, feasibility_q=0.1), hp, 100.0) == 0).all()
-
-
-def test_reward_weight_is_the_exponential_of_the_whole_advantage() -> None:
-    """Eq. 12 prints exp(Q_r - V_r / beta_r): equal Q_r and V_r must weigh 1 whatever their size."""
-    _, _, hp = method_and_state()
-    even = reward_regression_weight(flat_critics(reward_q=7.0, reward_v=7.0), hp, 100.0)
-    torch.testing.assert_close(even, torch.ones(BATCH))
-    ahead = reward_regression_weight(flat_critics(reward_q=7.5, reward_v=7.0), hp, 100.0)
-    torch.testing.assert_close(ahead, torch.full((BATCH,), float(np.exp(1.5))))
-
-
 def test_a_random_order_draws_every_expert() -> None:
     method, state, _ = method_and_state(refinement_order="random", T=1)
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
     choice = torch.tensor([[0.1, 0.4, 0.9], [0.4, 0.1, 0.9], [0.9, 0.4, 0.1]] * 2)
-    refined = method.refine(state["params"], observations, {"base": base, "choice": choice}, 1)
+    noise = {"base": base, "choice": choice}
+    refined = method.refiner.refine(state["params"], observations, noise, 1)
     inputs = torch.cat((observations, base), dim=-1)
     for row, expert in enumerate(["safety", "reward", "shared"] * 2):
         move = mlp(state["params"][f"{expert}_expert"], inputs)[row]
@@ -184,7 +137,7 @@ def test_the_averaged_refiner_takes_the_experts_mean_step() -> None:
     observations, base = torch.randn(6, 3), torch.randn(6, 3)
     inputs = torch.cat((observations, base), dim=-1)
     moves = [mlp(state["params"][f"{e}_expert"], inputs) for e in ("safety", "reward", "shared")]
-    refined = method.refine(state["params"], observations, {"base": base}, 3)
+    refined = method.refiner.refine(state["params"], observations, {"base": base}, 3)
     torch.testing.assert_close(refined, base + torch.stack(moves).mean(0))
 
 
@@ -283,7 +236,7 @@ def refiner_gradient(name: str, **weights: float) -> dict[str, float]:
     method, state, hp = method_and_state()
     values = {"reward_weight": 0.0, "safety_weight": 0.0, "shared_weight": 0.0, **weights}
     hp = hp._replace(**{key: torch.tensor(value) for key, value in values.items()})
-    critics = flat_critics(feasibility_q=-1.0, reward_q=0.1)
+    critics = flat_critics(BATCH, feasibility_q=-1.0, reward_q=0.1)
     params = dict(state["params"])
     experts = ("safety_expert", "reward_expert", "shared_expert")
     for expert in experts:
@@ -321,12 +274,12 @@ def test_descending_the_reward_loss_brings_actions_to_the_data() -> None:
     """Eq. 15 with its printed sign would do the opposite."""
     method, state, hp = method_and_state(lambda_h=0.0, lambda_sh=0.0, refiner_losses="last_step")
     params, batch = state["params"], minibatch()
-    critics = flat_critics(feasibility_q=-1.0)
+    critics = flat_critics(BATCH, feasibility_q=-1.0)
     noise = {"base": torch.randn(BATCH, 3)}
 
     def distance(expert: list[dict[str, Tensor]]) -> Tensor:
         networks = {**params, "reward_expert": expert}
-        refined = method.refine(networks, batch["observations"], noise, 3)
+        refined = method.refiner.refine(networks, batch["observations"], noise, 3)
         return (decode_base(params, batch["observations"], refined) - batch["actions"]).norm()
 
     expert = params["reward_expert"]
@@ -420,11 +373,10 @@ def test_a_run_is_evaluated_with_other_steps_where_that_is_asked() -> None:
 
 def test_an_expert_learns_from_every_place_on_the_way() -> None:
     """At each step: the end of one move from u_k, k drawn, which other experts' losses ignore."""
-    method, state, hp = method_and_state()
+    method, state, _ = method_and_state()
     params, batch = state["params"], minibatch()
     base = torch.randn(BATCH, 3)
     visit = torch.full((BATCH,), 0.25)
-    inputs = step_inputs(params, state, batch, hp, {"base": base, "visit": visit})
     observations = batch["observations"]
 
     def move(name: str, u: Tensor) -> Tensor:
@@ -432,18 +384,18 @@ def test_an_expert_learns_from_every_place_on_the_way() -> None:
 
     # Ten places, u_0 to u_9: 0.25 is u_2, after the safety and the reward expert.
     reached = move("reward", move("safety", base))
-    ends = method.expert_ends(inputs)
+    ends = method.refiner.expert_ends(params, observations, {"base": base, "visit": visit})
     assert list(ends) == ["safety", "reward", "shared"]
     for name, end in ends.items():
         torch.testing.assert_close(end, move(name, reached))
 
 
 def test_the_last_steps_losses_look_at_the_end_alone() -> None:
-    method, state, hp = method_and_state(refiner_losses="last_step")
+    method, state, _ = method_and_state(refiner_losses="last_step")
     noise = {"base": torch.randn(BATCH, 3)}
-    inputs = step_inputs(state["params"], state, minibatch(), hp, noise)
-    end = method.refine(state["params"], inputs.batch["observations"], noise, 3)
-    for own in method.expert_ends(inputs).values():
+    observations = minibatch()["observations"]
+    end = method.refiner.refine(state["params"], observations, noise, 3)
+    for own in method.refiner.expert_ends(state["params"], observations, noise).values():
         torch.testing.assert_close(own, end)
     assert set(method.noise("refine")) == {"base"}
 

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from safesweep.trainables.components.critics import InSampleCritic, in_sample_critic
 from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.lspc import LSPC, LSPCConfig, restrict_prior
+from safesweep.trainables.methods.lspc import LSPC, restrict_prior
+from safesweep.trainables.methods.lspc_config import LSPCConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population

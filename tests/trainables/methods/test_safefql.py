@@ -12,11 +12,11 @@ from safesweep.trainables.components.critics import feasible_bellman_target
 from safesweep.trainables.methods.method import Noise, ProblemSpec
 from safesweep.trainables.methods.safefql import (
     SafeFQL,
-    SafeFQLConfig,
     discounted_maximum_target,
     one_step_action,
     teacher_action,
 )
+from safesweep.trainables.methods.safefql_config import SafeFQLConfig
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from safesweep.trainables.methods.flp import FLP, FLPConfig
-from safesweep.trainables.methods.method import ProblemSpec, Progress, StepInputs
+from safesweep.trainables.methods.flp import FLP
+from safesweep.trainables.methods.flp_config import FLPConfig
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.training.online import collect_transitions
@@ -103,33 +103,6 @@ def test_a_run_sees_the_same_alone_and_in_company(coarse: Task) -> None:
         torch.testing.assert_close(
             column, company.member_state(1)["replay"][name], rtol=1e-2, atol=1e-2
         )
-
-
-def test_minibatches_hold_the_share_that_the_environment_has(coarse: Task) -> None:
-    """300 of the data and 100 of the environment: a quarter is replayed, all of it evenly."""
-    config = FLPConfig.resolve({**SETTINGS, "batch_size": 8000, "replay_capacity": 100})
-    method = FLP(config, ProblemSpec(2, 2, 40, 1.0, 1.0))
-    data = {"rewards": torch.zeros(300), "actions": torch.zeros(300, 2)}
-    columns = method.prepare(data)
-    state = method.init(torch.Generator().manual_seed(0))
-    state["online"]["steps"] = torch.tensor(100.0)
-    state["replay"]["rewards"] = 1 + torch.arange(100.0)
-    rows = torch.zeros(8000, dtype=torch.long)
-    batch = {
-        "observations": torch.zeros(8000, 2), "next_observations": torch.zeros(8000, 2),
-        "rewards": columns["rewards"][rows], "costs": torch.zeros(8000),
-        "terminals": torch.zeros(8000), "row": rows,
-    }  # fmt: skip
-    generator = torch.Generator().manual_seed(1)
-    noise = {name: torch.rand(8000, generator=generator) for name in ("replayed", "place")}
-    values = {name: torch.tensor(value) for name, value in config.batched_values().items()}
-    hp = config.hyperparameters_type()(**values)
-    inputs = StepInputs(state["params"], state, batch, hp, noise, Progress(torch.zeros(()), None))
-    rewards = method.with_replayed(inputs)["rewards"]
-    replayed = rewards[rewards > 0]
-    # Standard errors: 0.005 of the share, 0.65 of the mean.
-    assert len(replayed) / 8000 == pytest.approx(0.25, abs=0.02)
-    assert float(replayed.mean()) == pytest.approx(50.5, abs=3)
 
 
 def test_the_tables_hold_what_acting_came_to(coarse: Task) -> None:
