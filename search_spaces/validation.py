@@ -1,6 +1,7 @@
 """Checks of user input, shared by every package; each failure is one line."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -10,6 +11,11 @@ LONGEST_VALUE = 80
 """Characters of a bad value that a message shows."""
 LONGEST_MESSAGE = 600
 """Characters of a message on one line, whatever it is about."""
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Problem(Exception):
@@ -77,6 +83,17 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
         return text
     end = longest // 3
     return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
+def without_secrets(text: str) -> str:
+    """`text` without the user names and passwords, or keys, that stand in its URIs."""
+    return _CREDENTIALS.sub("", text)
+
+
+def without_controls(text: str) -> str:
+    """`text` in which characters that a terminal takes for commands (escapes, moves of the cursor,
+    reversed writing) are written out; line breaks and tabs stay."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shown(value: object) -> str:

@@ -6,10 +6,19 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    is_missing,
+    require_choice,
+    without_controls,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     import pandas
+
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""With which a cell begins that spreadsheets work out instead of showing."""
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -22,12 +31,16 @@ def add_format_option(parser: argparse.ArgumentParser) -> None:
 
 
 def say(line: str) -> None:
-    """Print one line for the human reader, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print one line for the human reader, on standard error: without the keys of URIs, and without
+    what a terminal takes for commands."""
+    print(without_controls(without_secrets(line)), file=sys.stderr, flush=True)
 
 
 def print_table(frame: "pandas.DataFrame", format: str = "table") -> None:
     """Print a frame on standard output, without its index.
+
+    In `csv` a text that a spreadsheet would take for a formula is preceded by an apostrophe. In a
+    table, and in `csv` on a terminal, no cell holds what a terminal takes for commands.
 
     `json` is a list of objects (missing and non-finite numbers are null, times ISO 8601) and
     `parquet` the bytes of one file.
@@ -39,7 +52,7 @@ def print_table(frame: "pandas.DataFrame", format: str = "table") -> None:
     if format == "json":
         print(json.dumps(_records(frame), indent=1))
     elif format == "csv":
-        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+        _as_plain_text(frame).to_csv(sys.stdout, index=False, lineterminator="\n")
     elif format == "parquet":
         if sys.stdout.isatty():
             raise InvalidInput("format: 'parquet' is binary; redirect the output to a file")
@@ -79,7 +92,38 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return without_controls(str(value))
+
+
+def _as_plain_text(frame: "pandas.DataFrame") -> "pandas.DataFrame":
+    """A frame whose texts, and names of columns, mean nothing to a spreadsheet or a terminal."""
+    on_terminal = sys.stdout.isatty()
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        value = without_controls(value) if on_terminal else value
+        return f"'{value}" if value.startswith(_FORMULA_SIGNS) and not _is_number(value) else value
+
+    texts = [place for place, kind in enumerate(frame.dtypes) if kind.kind == "O"]
+    columns = [
+        frame.iloc[:, place].map(plain) if place in texts else frame.iloc[:, place]
+        for place in range(frame.shape[1])
+    ]
+    if not columns:
+        return frame
+    import pandas
+
+    named = [plain(str(name)) for name in frame.columns]
+    return pandas.concat(columns, axis="columns").set_axis(named, axis="columns")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _print_rich(frame: "pandas.DataFrame") -> None:
@@ -92,7 +136,7 @@ def _print_rich(frame: "pandas.DataFrame") -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, name in enumerate(frame.columns):
         numeric = frame.dtypes.iloc[index].kind in "iuf"
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_cell(str(name)), justify="right" if numeric else "left", overflow="fold")
     for row in zip(*(frame.iloc[:, index] for index in range(frame.shape[1])), strict=True):
         table.add_row(*(Text(_cell(value)) for value in row))
     console = Console(file=sys.stdout)

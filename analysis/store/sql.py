@@ -39,9 +39,9 @@ _QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 
 
 _FIRST_WORDS = frozenset(
-    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW",
-     "SUMMARIZE"}
-)  # fmt: skip
+    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW"}
+    | {"SUMMARIZE"}
+)
 """How what only reads begins, also after EXPLAIN: DuckDB does not tell what that explains."""
 
 

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, require_choice, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    is_missing,
+    require_choice,
+    shown,
+    without_secrets,
+)
 from safesweep.sweeps.commands.results import add_storage_option, default_storage
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -268,7 +274,7 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
     if not arguments.sweep:
         words += ["--scale", arguments.scale]
     if arguments.storage != default_storage():
-        words += ["--storage", arguments.storage]
+        words += ["--storage", without_secrets(arguments.storage)]
     if arguments.figure_only:
         words.append("--figure-only")
     if arguments.page:

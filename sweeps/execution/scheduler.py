@@ -3,7 +3,6 @@
 import contextlib
 import html
 import json
-import re
 import shlex
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import InvalidInput, without_secrets
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
 from safesweep.sweeps.execution.lease import Lease, refusal
 from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
@@ -58,9 +57,8 @@ class SweepSummary:
             f"<tr><td>{name}</td><td>{getattr(self, name)}</td></tr>"
             for name in ("completed", "stopped", "diverged", "failed", "skipped", "trials")
         )
-        return (
-            f"<p>{html.escape(self.sweep)} in {html.escape(self.storage)}</p><table>{rows}</table>"
-        )
+        place = html.escape(without_secrets(self.storage))
+        return f"<p>{html.escape(self.sweep)} in {place}</p><table>{rows}</table>"
 
 
 class PauseReport(NamedTuple):
@@ -332,7 +330,7 @@ class SweepRun:
         self._failures_told.add(failure.alike)
         run = trial.runs[0].run_id
         # Without the password that an object store's location may hold.
-        storage = shlex.quote(re.sub(r"(?<=://)[^/@]*@", "", self.writer.storage))
+        storage = shlex.quote(without_secrets(self.writer.storage))
         self.progress.note(
             "\n".join(
                 [
@@ -562,6 +560,7 @@ class SweepRun:
     def _remove_stale_trials(self) -> None:
         """Remove what trials left that were killed: files begun, and checkpoints and heartbeats
         of this sweep's trials that are no longer planned."""
+        from safesweep.trainables.store.heartbeats import sweep_of
         from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
 
         self.writer.remove_partial()
@@ -571,7 +570,7 @@ class SweepRun:
         for name in self.writer.names("heartbeats"):
             trial_id = name.removesuffix(".json")
             content = self.writer.read_bytes(heartbeat_path(trial_id))
-            if content and json.loads(content).get("sweep") == self.spec.name:
+            if content and sweep_of(content) == self.spec.name:
                 self.writer.remove(checkpoint_path(trial_id))
                 self.writer.remove(heartbeat_path(trial_id))
 

@@ -32,7 +32,12 @@ from safesweep.analysis.page.render import ASSETS, asset, message_page, served_p
 from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.search_spaces.validation import InvalidInput, Problem, require_choice
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problem,
+    require_choice,
+    without_secrets,
+)
 from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch
 from safesweep.trainables.store.schema import TABLES
@@ -200,7 +205,7 @@ class StorePages:
                     "counts": counts,
                 }
             )
-        return {"kind": "sweeps", "storage": self.storage, "sweeps": sweeps}
+        return {"kind": "sweeps", "storage": without_secrets(self.storage), "sweeps": sweeps}
 
     def _sweep(self, name: str, rule: str) -> Content:
         choice = choose(self._store, sweep=name, rule=rule)
@@ -265,7 +270,7 @@ def make_app(
     def sweep_page(request: Request) -> Response:
         name = request.path_params["sweep"]
         if name not in pages.sweep_names():
-            raise InvalidInput(f"sweep: {name!r} is not in the store {storage!r}")
+            raise InvalidInput(f"sweep: {name!r} is not in the store {without_secrets(storage)!r}")
         place = quote(name, safe="")
         rule = rule_of(request)
         data_url = f"/data/sweep/{place}?{urlencode({'rule': rule})}"
@@ -282,7 +287,9 @@ def make_app(
         unknown = [name for name in names if name not in known]
         if unknown or not names:
             named = f"{unknown[0]!r} is not in the store" if unknown else "none is marked"
-            raise InvalidInput(f"sweep: {named} {storage!r}" if unknown else f"sweep: {named}")
+            raise InvalidInput(
+                f"sweep: {named} {without_secrets(storage)!r}" if unknown else f"sweep: {named}"
+            )
         query = urlencode([("sweep", name) for name in names])
         return HTMLResponse(served_page("Comparison", f"/data/compare?{query}"))
 

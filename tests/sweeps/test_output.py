@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.output import FORMATS, print_table
+from safesweep.sweeps.output import FORMATS, print_table, say
 
 
 def frame() -> pandas.DataFrame:
@@ -97,3 +97,35 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_format() -> None:
     with pytest.raises(InvalidInput, match=r"format: 'jsn' .* did you mean 'json'"):
         print_table(frame(), "jsn")
+
+
+def test_keys_in_a_location_are_never_said(capfd: pytest.CaptureFixture[str]) -> None:
+    say("storage: 's3://KEY:SECRET@bucket/results' and https://user@host/x; a@b stays")
+    assert capfd.readouterr().err == (
+        "storage: 's3://bucket/results' and https://host/x; a@b stays\n"
+    )
+
+
+def test_what_a_terminal_takes_for_commands_is_written_out(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    say("\x1b]0;title\x07 and \u202ereversed \udc80\tend")
+    assert capfd.readouterr().err == "\\x1b]0;title\\x07 and \\u202ereversed \\udc80\tend\n"
+    print_table(pandas.DataFrame({"\x1b[2Jname": ["\x1b[31mred\r", "plain ä"]}))
+    out = capfd.readouterr().out
+    assert "\x1b" not in out and "\r" not in out
+    assert "\\x1b[31mred\\r" in out and "plain ä" in out and "\\x1b[2Jname" in out
+
+
+def test_a_text_that_is_a_formula_to_a_spreadsheet_is_text_in_csv(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    texts = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1+cmd", "-2+3", "-2.5", "plain", None]
+    frame = pandas.DataFrame({"=name": texts, "number": [-1.0, 2, 3, 4, 5, 6, 7]})
+    print_table(frame, "csv")
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.rsplit(",", 1)[0] for line in lines] == [
+        "'=name", "'=cmd|' /C calc'!A0", "'@SUM(1)", "'+1+cmd", "'-2+3", "-2.5", "plain", "",
+    ]  # fmt: skip
+    assert lines[1].endswith(",-1.0")
+    assert frame["=name"].tolist() == texts

@@ -229,7 +229,7 @@ def write_dataset(
     """
     import h5py
 
-    path = Path(path).expanduser()
+    path = _regular(Path(path).expanduser())
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,6 +255,22 @@ def write_dataset(
         reason = problem.strerror or " ".join(str(problem).split())
         raise InvalidInput(f"output: {str(path)!r} cannot be written: {reason}") from problem
     return path
+
+
+def _regular(path: Path) -> Path:
+    """Where a file can be put, behind links: at a name of its own or in the place of a file.
+
+    Raises:
+        InvalidInput: there is something else, such as a device, which would be gone.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        present = os.path.lexists(target)
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise InvalidInput(f"output: {str(path)!r} cannot be written: {problem}") from problem
+    if present and not target.is_file():
+        raise InvalidInput(f"output: {str(path)!r} is not a regular file and is not replaced")
+    return target
 
 
 def _shape_problems(raw: dict[str, NDArray[Any]], task: Task) -> list[str]:

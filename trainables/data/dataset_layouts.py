@@ -6,6 +6,7 @@ no next observations, and name costs as the environment's information does.
 """
 
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -34,6 +35,12 @@ PROVENANCE_ATTRIBUTE = "provenance"
 COST_NAMES = ("costs", "cost", "infos/cost", "infos/costs")
 """Where costs are looked for, in this order."""
 
+_DEEPEST = 8
+_LARGEST_EXPANSION = 200
+"""Packed flags and costs of zero shrink by far, states and actions never do."""
+_SMALL_BYTES = 64 * 2**20
+_PROBLEMS_SAID = 5
+
 _EPISODE = re.compile(r"episode_(\d+)")
 _MINARI_FILE = "main_data.hdf5"
 _NEEDED = "a cost for each step is needed, as costs or infos/cost"
@@ -59,6 +66,9 @@ def read_layout(path: Path) -> RawDataset:
     import h5py
 
     with h5py.File(path, "r") as file:
+        foreign = _foreign(file)
+        if foreign:
+            return RawDataset(problems=foreign)
         episodes = _episode_names(file)
         if episodes:
             return join_episodes((name, _group_arrays(file[name])) for name in episodes)
@@ -189,6 +199,57 @@ def _episode_steps(arrays: Mapping[str, Any]) -> tuple[Arrays, str | None]:
         "terminals": terminals,
         "timeouts": timeouts,
     }, None
+
+
+def _foreign(file: "h5py.File") -> list[str]:
+    """What a file has from elsewhere, or declares without having it.
+
+    A dataset whose source is missing, or that was never written, reads as zeros: costs would be
+    none. And a file of some kilobytes may declare more than memory holds.
+    """
+    import h5py
+
+    problems: list[str] = []
+    declared = 0
+
+    def look(group: "h5py.Group", place: str) -> None:
+        nonlocal declared
+        for name in group:
+            path = f"{place}{name}"
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                problems.append(f"{path}: a link to elsewhere")
+                continue
+            item = group.get(name)
+            if isinstance(item, h5py.Group):
+                # A group may lie within itself; no layout goes deeper than this.
+                if place.count("/") < _DEEPEST:
+                    look(item, f"{path}/")
+            elif isinstance(item, h5py.Dataset):
+                if item.is_virtual or item.external:
+                    problems.append(f"{path}: its values lie in other files")
+                elif item.size and not _is_written(item):
+                    problems.append(f"{path}: was never written, or not all of it")
+                elif item.size:
+                    declared += item.nbytes
+
+    look(file, "")
+    stored = os.stat(file.filename).st_size
+    if declared > max(stored * _LARGEST_EXPANSION, _SMALL_BYTES):
+        problems.append(
+            f"arrays: {declared / 2**20:,.0f} MiB are declared in a file of {stored / 2**20:,.2f}"
+        )
+    more = len(problems) - _PROBLEMS_SAID
+    return [*problems[:_PROBLEMS_SAID], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _is_written(item: "h5py.Dataset") -> bool:
+    if item.chunks is None:
+        return bool(item.id.get_storage_size())
+    chunks = math.prod(
+        -(-size // chunk) for size, chunk in zip(item.shape, item.chunks, strict=True)
+    )
+    return bool(item.id.get_num_chunks() == chunks)
 
 
 def _episode_names(file: "h5py.File") -> list[str]:

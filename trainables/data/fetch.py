@@ -1,13 +1,16 @@
 """Fetching DSRL's published files from their mirrors: resumed, verified, put in place at once."""
 
+import contextlib
+import hashlib
 import http.client
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.cache import cache_folder
@@ -35,13 +38,40 @@ class _Rejected(Exception):
     """A mirror answered with something that is not the file."""
 
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class _SecureRedirects(HTTPRedirectHandler):
+    """Follows a mirror to other places, but to none where anyone on the way could answer."""
+
+    def redirect_request(self, *arguments: Any, **options: Any) -> Request | None:
+        """The request to follow with.
+
+        Raises:
+            _Rejected: its place is not one of https.
+        """
+        request = super().redirect_request(*arguments, **options)
+        if request is not None:
+            _require_secure(request.full_url)
+        return request
+
+
+def _require_secure(url: str) -> None:
+    """What comes from this machine needs no certificate."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise _Rejected(f"{parts.scheme}://{parts.hostname} is not https")
+
+
 def fetch_dataset(
     task: Task | str, progress: Progress | None = None, timeout: float = TIMEOUT
 ) -> Path:
     """Fetch the published file of `task` into the cache folder and check it.
 
     Mirrors are tried in order. A download that broke off is continued where it stopped, also in a
-    later call. The file appears under its name only after it was read and its episodes counted.
+    later call. The file appears under its name only after it was read, its episodes counted, and
+    its SHA-256 compared with that of the first file that was fetched under this name, which is kept
+    beside it (`<name>.sha256`, as `sha256sum` writes it).
 
     Args:
         progress: called with (bytes so far, bytes in all, 0 when unknown).
@@ -76,12 +106,15 @@ def fetch_dataset(
         host = urlsplit(url).netloc
         partial = destination.with_name(f".{destination.name}.{host.replace(':', '-')}.partial")
         try:
+            _require_secure(url)
             _download(url, partial, progress, timeout)
             _verify(partial, task)
+            _require_known(partial, destination)
         except (OSError, http.client.HTTPException, _Rejected) as problem:
             tried.append(f"{host} ({_reason(problem)})")
             continue
         os.replace(partial, destination)
+        _validator_file(partial).unlink(missing_ok=True)
         return destination
     raise FetchFailed(
         f"fetch: no mirror gave {task.dataset_file}; tried {', '.join(tried)}; "
@@ -110,11 +143,15 @@ def _fetch_by_suite(
 def _download(url: str, partial: Path, progress: Progress | None, timeout: float) -> None:
     """Download into `partial`, continuing what is there already."""
     present = partial.stat().st_size if partial.exists() else 0
+    validator = _validator_file(partial)
     request = Request(url, headers={"User-Agent": "safesweep", "Accept-Encoding": "identity"})
     if present:
         request.add_header("Range", f"bytes={present}-")
+        # Of a file that has changed since, all is sent.
+        with contextlib.suppress(FileNotFoundError):
+            request.add_header("If-Range", validator.read_text(encoding="latin-1"))
     try:
-        answer = urlopen(request, timeout=timeout)
+        answer = build_opener(_SecureRedirects).open(request, timeout=timeout)
     except HTTPError as problem:
         if present and problem.code == _RANGE_NOT_SATISFIABLE:
             if problem.headers.get("Content-Range") == f"bytes */{present}":
@@ -136,6 +173,8 @@ def _download(url: str, partial: Path, progress: Progress | None, timeout: float
                 f"cache: {str(partial.parent)!r} has too little space for {total >> 20} MiB"
             )
         done = start
+        if not resumed:
+            _keep_validator(validator, answer.headers)
         with open(partial, "r+b" if resumed else "wb") as file:
             file.seek(start)
             while block := answer.read(_BLOCK):
@@ -145,6 +184,42 @@ def _download(url: str, partial: Path, progress: Progress | None, timeout: float
                     progress(done, total)
     if total and done != total:
         raise _Rejected(f"it broke off after {done} of {total} bytes")
+
+
+def _validator_file(partial: Path) -> Path:
+    """Where the mirror's name of the version is kept of which `partial` is the beginning."""
+    return partial.with_name(f"{partial.name}.version")
+
+
+def _keep_validator(path: Path, headers: Any) -> None:
+    stated = headers.get("ETag") or headers.get("Last-Modified")
+    # A weak one says that two files mean the same, not that their bytes are.
+    if stated and not stated.startswith("W/"):
+        path.write_text(stated, encoding="latin-1")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _require_known(partial: Path, destination: Path) -> None:
+    """Whether a file is the one that was fetched first under this name, which is recorded.
+
+    Raises:
+        _Rejected: it is another one; it is removed.
+    """
+    with open(partial, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = destination.with_name(f"{destination.name}.sha256")
+    try:
+        known = record.read_text(encoding="ascii").split()[0]
+    except (FileNotFoundError, IndexError):
+        record.write_text(f"{digest}  {destination.name}\n", encoding="ascii")
+        return
+    if digest != known:
+        partial.unlink()
+        raise _Rejected(
+            f"its SHA-256 is {digest[:12]}..., but the file that was fetched first had "
+            f"{known[:12]}... ({record.name})"
+        )
 
 
 def _verify(partial: Path, task: Task) -> None:

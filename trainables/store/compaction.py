@@ -24,6 +24,7 @@ import contextlib
 import ctypes
 import errno
 import json
+import logging
 import os
 import shutil
 import time
@@ -56,8 +57,11 @@ from safesweep.trainables.store.writer import (
     hyperparameter_types,
     storage_location,
     store_lock,
+    store_problems,
     type_names,
 )
+
+_log = logging.getLogger("safesweep")
 
 SMALL_PART_BYTES = 64 * 2**20
 """Parts up to this size are merged."""
@@ -101,6 +105,14 @@ class _Source:
     merged with their like, so that the others keep the columns of the table."""
 
 
+class _DamagedSource(Exception):
+    """A part that is damaged within; readers leave it out, and so does a compaction."""
+
+    def __init__(self, source: _Source, problem: Exception) -> None:
+        super().__init__(f"{source.path}, a damaged part ({' '.join(str(problem).split())})")
+        self.source = source
+
+
 @dataclass(frozen=True)
 class _Merge:
     """A partition with its replacement, which holds the merged parts so far."""
@@ -129,13 +141,14 @@ def compact(
 
     Raises:
         InvalidInput: no such store or sweep, not a local one, or another compaction is at work.
+        StoreProblem: it cannot be read or written, such as on a full disk; it is as it was.
     """
     root = _local_root(storage)
     sweeps = sorted({path.name[6:] for path in root.glob("runs/sweep=*")})
     if sweep is not None:
         require_choice("sweep", sweep, sweeps)
         sweeps = [sweep]
-    with _only_compaction(root, storage):
+    with _only_compaction(root, storage), store_problems(storage, "compacted"):
         staging_root = root / PARTIAL_FOLDER
         for stale in staging_root.glob(f"{_STAGING_PREFIX}*"):
             shutil.rmtree(stale)
@@ -199,10 +212,17 @@ def _merge(root: Path, table: str, sweep: str, staging: Path) -> _Merge | None:
     merged: list[_Source] = []
     rows = 0
     for group in _groups(sources):
-        if len(group) > 1:
+        while len(group) > 1:
             replacement.mkdir(parents=True, exist_ok=True)
-            rows += _write_merged(table, group, replacement)
+            try:
+                rows += _write_merged(table, group, replacement)
+            except _DamagedSource as problem:
+                _merged_path(group, replacement).unlink()
+                group.remove(problem.source)
+                _log.warning("storage: left as it is %s", problem)
+                continue
             merged += group
+            break
     return _Merge(partition, replacement, tuple(merged), rows) if merged else None
 
 
@@ -210,7 +230,7 @@ def _finished_trials(runs: Path, compacted_only: bool) -> set[str]:
     """Trials whose runs are all finished, or only those of them whose rows of `runs` are merged."""
     finished: set[str] = set()
     for path in runs.glob("*.parquet"):
-        with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
+        with contextlib.suppress(OSError, pa.ArrowException):
             if path.name.startswith(COMPACTED_PREFIX):
                 finished.update(compacted_trials(pq.read_schema(path)))
             elif not compacted_only:
@@ -229,7 +249,7 @@ def _sources(partition: Path, finished: set[str]) -> list[_Source]:
         try:
             state = path.stat()
             schema = pq.read_schema(path)
-        except (FileNotFoundError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowException):
             # Gone, or not whole; readers leave the latter out with a warning.
             continue
         trials = tuple(compacted_trials(schema)) if compacted else (path.stem,)
@@ -266,13 +286,15 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
     if table == "runs":
         metadata[HYPERPARAMETERS_KEY] = json.dumps(hyperparameters, sort_keys=True)
     schema = schema.with_metadata(metadata)
-    path = folder / f"{COMPACTED_PREFIX}{trial_id(trials)}.parquet"
+    path = _merged_path(sources, folder)
     rows = 0
     with path.open("wb") as stream:
-        with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(
+            stream, schema, compression="zstd", write_page_checksum=True
+        ) as writer:
             waiting: list[pa.Table] = []
             for source in sources:
-                part = with_current_names(table, pq.ParquetFile(source.path).read())
+                part = with_current_names(table, _read_whole(source))
                 waiting.append(_conformed(part, schema))
                 if sum(each.num_rows for each in waiting) >= ROWS_PER_GROUP:
                     rows += _write_groups(writer, waiting)
@@ -280,6 +302,20 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
         stream.flush()
         os.fsync(stream.fileno())
     return rows
+
+
+def _merged_path(sources: Sequence[_Source], folder: Path) -> Path:
+    trials = sorted({trial for source in sources for trial in source.trials})
+    return folder / f"{COMPACTED_PREFIX}{trial_id(trials)}.parquet"
+
+
+def _read_whole(source: _Source) -> pa.Table:
+    try:
+        return pq.ParquetFile(source.path, page_checksum_verification=True).read()
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as problem:
+        raise _DamagedSource(source, problem) from problem
 
 
 def _write_groups(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:

@@ -9,6 +9,7 @@ import os
 import re
 import time
 import zlib
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,10 +24,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, did_you_mean, require_choice, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    did_you_mean,
+    require_choice,
+    shown,
+    without_secrets,
+)
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
+from safesweep.trainables.store.heartbeats import LONGEST_BYTES, parse_heartbeat
 from safesweep.trainables.store.older_names import (
     RENAMED_COLUMNS,
     TABLES_WITH_OLDER_NAMES,
@@ -38,6 +46,7 @@ from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import (
     ARROW_TYPES,
     common_type,
+    compacted_trials,
     hyperparameter_types,
     seals_of,
     storage_location,
@@ -52,6 +61,15 @@ HYPERPARAMETER_PREFIX = "hp_"
 _HYPERPARAMETER_COLUMN = re.compile(r"hp_\w+")
 
 
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+
+
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError)
+"""What reading a damaged part raises: its sizes, types and names may be anything."""
+
+
 _ATTEMPTS = 20
 
 
@@ -59,6 +77,9 @@ _PAUSE_SECONDS = 0.02
 
 
 _CHUNK_BYTES = 2**20
+
+
+_SCHEMA_KEY = b"ARROW:schema"
 
 
 Result = TypeVar("Result")
@@ -88,15 +109,19 @@ class StoreReader:
     A file that is not a whole part (cut off by a copy that broke, say) is left out, with a
     warning that names it.
 
+    Attributes:
+        uri: the store's location as it is shown: without keys.
+
     Raises:
         InvalidInput: there is no folder at `uri`, or its file system is unknown.
         StoreProblem: the location cannot be read now; from every method.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
-        location = storage_location(self.uri)
-        with store_problems(self.uri, "read"):
+        self._location = str(uri)
+        self.uri = without_secrets(self._location)
+        location = storage_location(self._location)
+        with store_problems(self._location, "read"):
             self._filesystem, self._root = fs.FileSystem.from_uri(location)
             info = self._filesystem.get_file_info(self._root)
         if info.type == fs.FileType.File:
@@ -236,30 +261,35 @@ class StoreReader:
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
-        run_ids, step, steps, seconds, host, process, time`."""
+        run_ids, step, steps, seconds, host, process, time`.
+
+        What is no such record is left out, with a warning: it stops no command.
+        """
         selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
         beats = []
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 if not info.base_name.endswith(".json") or info.base_name.startswith("."):
                     continue
                 try:
                     with self._filesystem.open_input_stream(info.path) as stream:
-                        beats.append(json.loads(stream.read()))
+                        beats.append(parse_heartbeat(stream.read(LONGEST_BYTES + 1)))
                 except FileNotFoundError:  # that trial has just ended
                     continue
+                except ValueError as problem:
+                    _log.warning("storage: left out %s, no heartbeat (%s)", info.path, problem)
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
 
     def has_file(self, relative: str) -> bool:
         """Whether there is a file `<store>/<relative>`."""
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             info = self._filesystem.get_file_info(f"{self._root}/{relative}")
         return bool(info.type == fs.FileType.File)
 
     def file(self, relative: str) -> bytes | None:
         """The content of `<store>/<relative>`; None where there is no such file."""
         path = f"{self._root}/{relative}"
-        with store_problems(self.uri, "read"), contextlib.suppress(FileNotFoundError):
+        with store_problems(self._location, "read"), contextlib.suppress(FileNotFoundError):
             stream = self._filesystem.open_input_stream(path)
             with stream:
                 return bytes(stream.read())
@@ -305,7 +335,7 @@ class StoreReader:
 
     def _owners_in(self, part: Part, column: str, whole: bool) -> pandas.Series | None:
         with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
-            file = pq.ParquetFile(stream)
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
             groups = (
                 file.read_row_group(group, columns=None if whole else [column])[column]
                 for group in range(file.num_row_groups)
@@ -331,7 +361,7 @@ class StoreReader:
             yield
         except FileNotFoundError:
             return
-        except (pa.ArrowInvalid, OSError) as error:
+        except _DAMAGE as error:
             self._leave_out(part, error)
 
     def _frame(
@@ -476,7 +506,10 @@ class StoreReader:
         """The schema that the part itself declares."""
         if part not in self._footers:
             with self._filesystem.open_input_file(part.path) as stream:
-                self._footers[part] = pq.read_schema(stream)
+                metadata = pq.read_metadata(stream)
+            schema = metadata.schema.to_arrow_schema()
+            _require_metadata(schema, (metadata.metadata or {}).get(_SCHEMA_KEY))
+            self._footers[part] = schema
         return self._footers[part]
 
     def _leave_out_broken(self) -> bool:
@@ -488,7 +521,24 @@ class StoreReader:
                     self._footer(part)
                 except FileNotFoundError:
                     continue
-                except (pa.ArrowInvalid, OSError) as error:
+                except _DAMAGE as error:
+                    found = True
+                    self._leave_out(part, error)
+        return found
+
+    def _leave_out_damaged(self) -> bool:
+        """Look for parts that are damaged within, by all of their pages; whether any was found."""
+        found = False
+        for table in TABLES:
+            for part in self._parts(table):
+                try:
+                    with self._filesystem.open_input_file(part.path) as stream:
+                        file = pq.ParquetFile(stream, page_checksum_verification=True)
+                        for group in range(file.num_row_groups):
+                            file.read_row_group(group)
+                except FileNotFoundError:
+                    continue
+                except _DAMAGE as error:
                     found = True
                     self._leave_out(part, error)
         return found
@@ -524,9 +574,9 @@ class StoreReader:
                 if attempt == _ATTEMPTS - 1:
                     raise InvalidInput(f"storage: a part keeps vanishing ({error})") from error
                 time.sleep(_PAUSE_SECONDS * attempt)
-            except (UnreadablePart, pa.ArrowInvalid, OSError) as error:
-                with store_problems(self.uri, "read"):
-                    found = self._leave_out_broken()
+            except (UnreadablePart, *_DAMAGE) as error:
+                with store_problems(self._location, "read"):
+                    found = self._leave_out_broken() or self._leave_out_damaged()
                 if not found:
                     reason = " ".join(str(error).split())
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
@@ -548,7 +598,7 @@ class StoreReader:
         """What stores before version 4 hold beside their tables, a text file a name."""
         found = []
         selector = fs.FileSelector(f"{self._root}/points", allow_not_found=True)
-        with store_problems(self.uri, "read"):
+        with store_problems(self._location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 name = info.base_name.removesuffix(".csv")
                 if info.type != fs.FileType.File or name in ("", info.base_name):
@@ -571,7 +621,7 @@ class StoreReader:
         return ds.dataset(
             [part.path for part in parts],
             schema=schema,
-            format="parquet",
+            format=_FORMAT,
             filesystem=self._filesystem,
             partitioning=_PARTITIONING,
             partition_base_dir=f"{self._root}/{table}",
@@ -602,6 +652,30 @@ def _with_lacking(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.D
         lacks=pandas.Series([reasons.get(key) for key in keys], index=states.index, dtype=object)
     )
     return states.assign(status=states["status"].mask(states["lacks"].notna(), "incomplete"))
+
+
+def _require_metadata(schema: pa.Schema, encoded: bytes | None) -> None:
+    """Whether what a part says of itself can be understood, and both of its schemas name the same
+    columns: pages have checksums, but a column whose name is damaged would read as nulls.
+
+    Args:
+        encoded: Arrow's copy of the schema, in base 64; None where there is none.
+
+    Raises:
+        pa.ArrowInvalid: it cannot: the part is damaged.
+    """
+    said = (schema.metadata or {}).get(VERSION_KEY.encode())
+    try:
+        if said is not None:
+            int(said)
+        seals_of(schema)
+        hyperparameter_types(schema)
+        compacted_trials(schema)
+        copy = None if encoded is None else pa.ipc.read_schema(pa.py_buffer(b64decode(encoded)))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise pa.ArrowInvalid(f"its metadata cannot be read: {error!r}") from error
+    if copy is not None and copy.names != schema.names:
+        raise pa.ArrowInvalid("its two schemas name different columns")
 
 
 def _is_part(names: Sequence[str]) -> bool:

@@ -13,7 +13,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import uuid
 import zlib
 from collections import Counter
@@ -27,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, Problem
+from safesweep.search_spaces.validation import InvalidInput, Problem, without_secrets
 from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.identity import code_version
 from safesweep.trainables.store.schema import (
@@ -97,7 +96,7 @@ def store_problems(storage: str, action: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        shown = re.sub(r"(?<=://)[^/@]*@", "", storage)
+        shown = without_secrets(storage)
         reason = str(error).replace(storage, shown).splitlines()[0]
         raise StoreProblem(f"storage: {shown!r} cannot be {action} ({reason})") from error
 
@@ -552,7 +551,7 @@ def _content(table: str, rows: Sequence[Row], metadata: Mapping[str, str] | None
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -561,7 +560,7 @@ def _whole(content: bytes | None) -> pa.Table | None:
     if content is None:
         return None
     try:
-        return pq.read_table(pa.BufferReader(content))
+        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError):
         return None
 

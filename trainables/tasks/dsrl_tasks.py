@@ -13,7 +13,7 @@ from safesweep.trainables.tasks.task import Task
 # tried first.
 _MIRRORS = (
     "https://huggingface.co/datasets/YYY-45/DSRL/resolve/main/",
-    "http://data.offline-saferl.org/download/",
+    "https://data.offline-saferl.org/download/",
 )
 
 INSTALLATION = "install the extra simulators (uv pip install -e '.[simulators]')"

@@ -1,3 +1,4 @@
+import hashlib
 import re
 import threading
 from dataclasses import replace
@@ -48,6 +49,9 @@ class Mirror:
         self.honours_ranges = True
         self.breaks_off_after = None
         self.status = None
+        self.version = None
+        self.versions_asked = []
+        self.redirect = None
         mirror = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,8 +72,15 @@ class Mirror:
         if self.status is not None:
             request.send_error(self.status)
             return
+        if self.redirect is not None:
+            request.send_response(302)
+            request.send_header("Location", self.redirect)
+            request.end_headers()
+            return
         start = 0
-        if asked and self.honours_ranges:
+        self.versions_asked.append(request.headers.get("If-Range"))
+        same = self.versions_asked[-1] in (None, self.version)
+        if asked and self.honours_ranges and same:
             start = int(re.fullmatch(r"bytes=(\d+)-", asked).group(1))
             if start >= len(self.content):
                 request.send_response(416)
@@ -81,6 +92,8 @@ class Mirror:
             request.send_header("Content-Range", f"bytes {start}-{last}/{len(self.content)}")
         else:
             request.send_response(200)
+        if self.version is not None:
+            request.send_header("ETag", self.version)
         body = self.content[start:]
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
@@ -120,7 +133,7 @@ def test_first_mirror_is_enough(mirrors, cache, content):
     assert mirrors[1].ranges == []
     assert seen[-1] == (len(content), len(content))
     assert len(read_dataset(path, "BallRun").episode_ends) == 12
-    assert list(cache.iterdir()) == [path]
+    assert sorted(cache.iterdir()) == [path, path.with_name(f"{path.name}.sha256")]
 
 
 def test_next_mirror_is_tried(mirrors, cache, content):
@@ -142,7 +155,7 @@ def test_download_that_broke_off_is_continued(mirrors, cache, content):
     assert mirrors[0].ranges == [None, "bytes=10000-"]
     assert path.read_bytes() == content
     assert seen[-1] == (len(content), len(content))
-    assert list(cache.iterdir()) == [path]
+    assert sorted(cache.iterdir()) == [path, path.with_name(f"{path.name}.sha256")]
 
 
 def test_mirror_that_ignores_ranges_starts_again(mirrors, cache, content):
@@ -211,3 +224,42 @@ def test_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(InvalidInput, match=r"cache: .*cannot be made"):
         fetch_dataset("BallRun")
+
+
+def test_a_file_that_changed_while_a_download_was_broken_off_is_fetched_anew(
+    mirrors, cache, content
+):
+    mirror, task = mirrors[0], ball_run(mirrors[0])
+    mirror.content, mirror.version, mirror.breaks_off_after = content[::-1], '"1"', 10_000
+    with pytest.raises(FetchFailed):
+        fetch_dataset(task)
+    mirror.content, mirror.version, mirror.breaks_off_after = content, '"2"', None
+    assert fetch_dataset(task).read_bytes() == content
+    assert mirror.versions_asked == [None, '"1"']
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_another_file_than_the_first_is_rejected(mirrors, cache, content):
+    task = ball_run(mirrors[0])
+    path = fetch_dataset(task)
+    known = path.with_name(f"{path.name}.sha256").read_text()
+    assert known == f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
+    path.unlink()
+    # Sound, and with as many episodes.
+    mirrors[0].content = content + bytes(8)
+    with pytest.raises(FetchFailed, match=r"SHA-256 is .* but the file that was fetched first had"):
+        fetch_dataset(task)
+    assert not path.exists()
+    mirrors[0].content = content
+    assert fetch_dataset(task) == path
+
+
+@pytest.mark.parametrize("redirected", [True, False])
+def test_only_https_is_trusted(mirrors, cache, redirected):
+    insecure = "http://mirror.invalid/file.hdf5"
+    mirrors[0].redirect = insecure
+    task = ball_run(mirrors[0])
+    if not redirected:
+        task = replace(task, dataset_urls=(insecure,))
+    with pytest.raises(FetchFailed, match=r"http://mirror\.invalid is not https"):
+        fetch_dataset(task)

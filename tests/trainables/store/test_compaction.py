@@ -431,3 +431,20 @@ def test_writers_killed_at_any_moment_leave_a_store_that_reads_cleanly(
             process.join()
         known = assert_consistent(ResultStore(storage), known + 1)
     assert caplog.messages == []
+
+
+def test_a_damaged_part_is_left_as_it_is_and_named(
+    write_sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for level in (0.6, 0.7, 0.8):
+        write_sweep("first", [{"feasibility_expectile": level}])
+    folder = tmp_path / "store/evaluations/sweep=first"
+    parts = sorted(folder.glob("*.parquet"))
+    content = bytearray(parts[0].read_bytes())
+    content[4:400] = bytes(396)
+    parts[0].write_bytes(content)
+    compact(str(tmp_path / "store"), grace_seconds=0)
+    assert parts[0].read_bytes() == content
+    assert len(list(folder.glob("*.parquet"))) == 2
+    assert any(str(parts[0]) in line for line in caplog.messages)
+    assert len(ResultStore(tmp_path / "store").evaluations()) == 12

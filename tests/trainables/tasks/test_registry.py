@@ -31,7 +31,7 @@ def test_constants_are_those_of_the_dsrl_package(name):
     assert task.max_return == constants["max_return"]
     assert task.max_cost == constants["max_cost"]
     assert task.horizon == constants["horizon"]
-    assert task.dataset_urls[1] == constants["dataset_url"]
+    assert task.dataset_urls[1] == constants["dataset_url"].replace("http://", "https://")
     assert task.dataset_urls[0].rsplit("/", 1)[1] == task.dataset_file
 
 
