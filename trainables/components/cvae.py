@@ -1,4 +1,4 @@
-"""Conditional variational autoencoder over actions (LSPC section 2.2, eq. 7), for one run."""
+"""Conditional variational autoencoder over actions (LSPC eq. 7, section 3.1), for one run."""
 
 import torch
 from torch import Tensor

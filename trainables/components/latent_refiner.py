@@ -185,6 +185,7 @@ def refinement_path(
         if choice is None:
             path.append(path[-1] + moves.mean(0))
         else:
-            picked = functional.one_hot(choice[..., step], len(experts)).to(moves.dtype)
-            path.append(path[-1] + torch.einsum("kbd,bk->bd", moves, picked))
+            # Not `one_hot`, which looks at its values and cannot be differentiated around.
+            picked = choice[..., step, None] == torch.arange(len(experts), device=choice.device)
+            path.append(path[-1] + torch.einsum("kbd,bk->bd", moves, picked.to(moves.dtype)))
     return path

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from safesweep.trainables.components.latent_refiner import (
+    LatentRefiner,
     random_order,
     random_order_numbers,
     refinement_path,
@@ -64,3 +65,17 @@ def test_a_random_order_is_a_permutation_every_three_steps() -> None:
     orders, counts = order[:, :3].unique(dim=0, return_counts=True)
     assert len(orders) == 6
     assert counts.min() > 70
+
+
+def test_a_refiner_knows_its_networks_and_how_far_experts_learn() -> None:
+    def refiner(kind: str = "decoupled", order: str = "random", each: bool = True) -> LatentRefiner:
+        return LatentRefiner(kind, order, steps=3, longest=10, at_each_step=each)
+
+    assert refiner().networks == ("safety_expert", "reward_expert", "shared_expert")
+    assert refiner(kind="unified").networks == ("unified_expert",)
+    assert (refiner().whole_expert, refiner(kind="unified").whole_expert) == ("shared", "unified")
+    assert [refiner().numbers_of(steps) for steps in (0, 1, 3, 4)] == [0, 3, 3, 6]
+    assert refiner(order="safety-reward-shared").numbers_of(4) == 0
+    assert refiner().visited_steps == 9
+    assert refiner(each=False).visited_steps == 2
+    assert refiner(kind="averaged", each=False).visited_steps == 0

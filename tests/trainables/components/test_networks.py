@@ -15,6 +15,7 @@ from safesweep.trainables.components.networks import (
     matmul_precision,
     mlp,
     residual_network,
+    starting_at,
 )
 
 LAST_BIT = 2**-8
@@ -150,3 +151,15 @@ def test_dropout_keeps_the_mean() -> None:
     # The standard error is 0.004.
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
     assert torch.equal(dropout(uniform, 0.0, uniform), uniform)
+
+
+def test_networks_and_their_slow_copies_start_at_a_value() -> None:
+    params = {name: network([3, 4, 1]) for name in ("own", "slow", "other")}
+    state = {"params": params, "target": {"slow": params["slow"]}, "kept": 7}
+    started = starting_at(state, ("own", "slow"), torch.tensor(-2.0))
+    rows = inputs(5, 3)
+    for layers in (started["params"]["own"], started["params"]["slow"], started["target"]["slow"]):
+        assert mlp(layers, rows).tolist() == [[-2.0]] * 5
+    assert started["params"]["other"] is params["other"]
+    assert (list(started["target"]), started["kept"]) == (["slow"], 7)
+    assert torch.equal(mlp(params["own"], rows), mlp(network([3, 4, 1]), rows))

@@ -222,6 +222,22 @@ def test_the_base_kl_of_a_known_shift() -> None:
     assert float(still["latents_outside_ball"]) == pytest.approx(0.01, abs=0.003)
 
 
+def test_a_random_order_is_diagnosed(boat_task: Task, make_dataset: MakeDataset) -> None:
+    """Every expert adds the same constant, so that the order must not matter."""
+    settings = {"hidden_dim": 8, "batch_size": 16, "latent_dim": 3, "T": 2}
+    configs = [FLRPConfig.resolve({**settings, "refinement_order": "random"})] * 2
+    dataset = make_dataset(boat_task)
+    population = make_population(FLRP, configs, [0, 1], boat_task, dataset, 60, 1.0)
+    for name in ("safety_expert", "reward_expert", "shared_expert"):
+        for layer in population.state["params"][name]:
+            layer["weight"].zero_()
+            layer["bias"].zero_()
+        population.state["params"][name][-1]["bias"] += 0.5
+    found = population.diagnose(dataset.observations[:8], 2000)
+    # |c|^2 / 2 of a shift by 1 in each of three dimensions.
+    assert found["base_kl"].tolist() == pytest.approx([1.5, 1.5], rel=0.05)
+
+
 def test_no_refinement_samples_the_prior() -> None:
     method, state, hp = method_and_state(T=0)
     observations, base = torch.randn(8, 3), torch.randn(8, 3)
