@@ -25,6 +25,8 @@ _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 10
 WriteSweep = Callable[..., list[str]]
 
 
+# Before xdist looks at the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a file stay in one process, which sets up what they share once. Those that start
     Ray begin first and stay in one process: they mostly wait, and the others have all the rest
