@@ -20,14 +20,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
+from safesweep.trainables.components import (
+    behaviour_flow,
+    cost_feasibility,
+    critics,
+    cvae,
+    flow_autoencoder,
+    flow_matching,
+    latent_refiner,
+)
 from safesweep.trainables.components import coupling_flow as flows
-from safesweep.trainables.components import critics, cvae, flow_matching
 from safesweep.trainables.methods import behavior_cloning as bc
 from safesweep.trainables.methods import flp, flrp, lspc, r2pac, safefql
 from safesweep.trainables.methods.method import Method, Phase, Progress, StepInputs
 from safesweep.trainables.training.population import Population
 
-MODULES = (critics, cvae, flow_matching, flows, bc, flp, flrp, lspc, r2pac, safefql)
+MODULES = (
+    behaviour_flow, cost_feasibility, critics, cvae, flow_autoencoder, flow_matching, flows,
+    latent_refiner, bc, flp, flrp, lspc, r2pac, safefql,
+)  # fmt: skip
 
 
 class Perceptron(nn.Module):

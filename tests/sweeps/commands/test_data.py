@@ -148,10 +148,10 @@ def test_bad_arguments(cache, capsys):
 
 
 def test_fetch_prints_what_is_there_or_says_what_to_do(cache, capsys, monkeypatch):
-    def offline(request, timeout):
+    def offline(opener, request, timeout):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("safesweep.trainables.data.fetch.urlopen", offline)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", offline)
     error = failure(capsys, "data", "fetch", "BallRun")
     for host in ("huggingface.co", "data.offline-saferl.org"):
         assert f"{host} (Network is unreachable)" in error

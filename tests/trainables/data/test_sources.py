@@ -278,7 +278,7 @@ def test_cached_files_are_preferred_and_published_ones_first(cache, tmp_path, mo
     def no_network(*arguments, **options):
         raise AssertionError("nothing must be fetched")
 
-    monkeypatch.setattr("safesweep.trainables.data.fetch.urlopen", no_network)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", no_network)
     cache.mkdir()
     collected = datasets.collected_file(TASK)
     collected.write_text("")
@@ -293,10 +293,10 @@ def test_cached_files_are_preferred_and_published_ones_first(cache, tmp_path, mo
 
 
 def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
-    def offline(request, timeout):
+    def offline(opener, request, timeout):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("safesweep.trainables.data.fetch.urlopen", offline)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", offline)
     for module in ("cache", "collect"):
         place = f"safesweep.trainables.data.{module}.default_episodes"
         monkeypatch.setattr(place, lambda task: 2)
