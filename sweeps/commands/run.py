@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.commands.results import add_storage_option
 from safesweep.sweeps.execution.interruption import exit_code
+from safesweep.sweeps.notification import tell_end
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--fail-fast", action="store_true", help="end the sweep at the first run that fails"
     )
+    parser.add_argument(
+        "--on-end",
+        metavar="COMMAND_OR_URL",
+        help="when the sweep has ended, however: run a command, which finds SAFESWEEP_SWEEP, "
+        "SAFESWEEP_STORAGE and SAFESWEEP_EXIT_CODE, or send these as JSON to a webhook",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     add_format_option(parser)
     parser.set_defaults(handler=run)
@@ -71,6 +78,17 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.dry_run:
         return _print_plan(spec, arguments)
+    code = 2
+    try:
+        code = _launch(spec, arguments)
+    finally:
+        if arguments.on_end:
+            tell_end(arguments.on_end, spec.name, arguments.storage, code)
+    return code
+
+
+def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
+    """Run the sweep; returns the exit code."""
     from safesweep.sweeps.execution.failures import FirstFailure
     from safesweep.sweeps.execution.ray_tune import run_sweep
     from safesweep.trainables.store.writer import StoreProblem
