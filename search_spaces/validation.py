@@ -85,6 +85,11 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     return f"{text[: longest - end - 3]}...{text[-end:]}"
 
 
+def one_line(problem: object) -> str:
+    """What an error says, with each run of spaces and line breaks as one space."""
+    return " ".join(str(problem).split())
+
+
 def without_secrets(text: str) -> str:
     """`text` without the user names and passwords, or keys, that stand in its URIs."""
     return _CREDENTIALS.sub("", text)

@@ -20,9 +20,9 @@ from safesweep.analysis.plots.measures import (
     is_numeric,
 )
 from safesweep.analysis.plots.sweep_results import (
-    GROUP,
     SweepResults,
     read_results,
+    rows_of,
     varying,
 )
 from safesweep.analysis.selection.choice import Choice, choose
@@ -206,7 +206,7 @@ def _group(results: SweepResults, key: tuple[str, str, str], rows: pandas.DataFr
     """A method, task and policy: its configurations column by column, and all that is drawn."""
     names = varying(rows)
     columns = {name: rows[HYPERPARAMETER_PREFIX + name] for name in names}
-    evaluations = _rows_of(results.evaluations, key)
+    evaluations = rows_of(results.evaluations, key)
     place = {identifier: number for number, identifier in enumerate(rows["config_id"])}
     seeds = evaluations[evaluations["config_id"].isin(place)].sort_values("seed")
     runs_of: list[list[list[Any]]] = [[] for _ in place]
@@ -239,7 +239,7 @@ def _group(results: SweepResults, key: tuple[str, str, str], rows: pandas.DataFr
             "reward": _numbers(seeds["normalized_reward"]),
             "cost": _numbers(seeds["normalized_cost"]),
         },
-        "curves": _curves(_rows_of(results.curves, key), place),
+        "curves": _curves(rows_of(results.curves, key), place),
         "importance": _columns(importance(rows, names)),
         "budget": _columns(best_safe_by_budget(rows, results.runs)),
     }
@@ -259,14 +259,6 @@ def _curves(rows: pandas.DataFrame, place: Mapping[str, int]) -> list[Content]:
         for start, end in pairwise(starts)
         if end > start
     ]
-
-
-def _rows_of(frame: pandas.DataFrame, key: tuple[str, str, str]) -> pandas.DataFrame:
-    wanted = np.logical_and.reduce(
-        [frame[name].to_numpy() == value for name, value in zip(GROUP, key, strict=True)]
-    )
-    rows: pandas.DataFrame = frame[wanted]
-    return rows
 
 
 def _axis(column: "pandas.Series[Any]") -> str:

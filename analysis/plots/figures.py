@@ -30,7 +30,7 @@ from safesweep.analysis.plots.measures import (
     is_logarithmic,
     is_numeric,
 )
-from safesweep.analysis.plots.sweep_results import SweepResults, varying
+from safesweep.analysis.plots.sweep_results import SweepResults, rows_of, varying
 from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
@@ -48,7 +48,7 @@ def draw_curves(results: SweepResults) -> Figure:
     groups = _groups_of(results)
     figure, pairs = _pairs(len(groups))
     for pair, (key, rows) in zip(pairs, groups, strict=True):
-        curves = _of_group(results.curves, key)
+        curves = rows_of(results.curves, key)
         picked = set(rows.loc[rows["chosen"], "config_id"])
         faint = max(0.08, min(0.6, 20 / len(rows)))
         for panel, score in zip(pair, SCORES, strict=True):
@@ -83,7 +83,7 @@ def draw_front(results: SweepResults) -> Figure:
     groups = _groups_of(results)
     figure, axes = _panels(len(groups))
     for panel, (key, rows) in zip(axes, groups, strict=False):
-        draw_reward_against_cost(panel, _of_group(results.evaluations, key), rows)
+        draw_reward_against_cost(panel, rows_of(results.evaluations, key), rows)
         panel.set_title(_title(key))
     _key(figure, [("a run", GREY, "", "."), ("mean of a configuration", BLUE, "", "o"),
                   ("front", GREEN, "-", ""), ("the chosen one", ORANGE, "", "D"),
@@ -306,12 +306,6 @@ def _groups_of(results: SweepResults) -> list[tuple[Group, pandas.DataFrame]]:
     if not groups:
         raise InvalidInput(f"sweep: {results.sweep!r} has no evaluations to draw yet")
     return groups
-
-
-def _of_group(frame: pandas.DataFrame, key: Group) -> pandas.DataFrame:
-    algorithm, task, policy = key
-    chosen = (frame["algorithm"] == algorithm) & (frame["task"] == task)
-    return frame[chosen & (frame["policy"] == policy)]
 
 
 def _marker_size(count: int) -> float:

@@ -21,6 +21,14 @@ _CURVE_COLUMNS = (
     "cost_limit",
 )  # fmt: skip
 
+_OVER_SEEDS = {
+    "seeds": ("seed", "nunique"),
+    "reward": ("normalized_reward", "mean"),
+    "reward_deviation": ("normalized_reward", "std"),
+    "cost": ("normalized_cost", "mean"),
+    "cost_deviation": ("normalized_cost", "std"),
+}
+
 
 @dataclass(frozen=True)
 class SweepResults:
@@ -98,30 +106,25 @@ def summarize(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pandas.D
     """One row a configuration and policy: `KEYS`, `seeds`, means and standard deviations over
     seeds as `reward, reward_deviation, cost, cost_deviation`, and `hp_<name>` of those
     hyperparameters that vary; per task the cheaper first."""
-    grouped = evaluations.groupby(KEYS, sort=False)
-    rows = grouped.agg(
-        seeds=("seed", "nunique"),
-        reward=("normalized_reward", "mean"),
-        reward_deviation=("normalized_reward", "std"),
-        cost=("normalized_cost", "mean"),
-        cost_deviation=("normalized_cost", "std"),
-    ).reset_index()
+    rows = evaluations.groupby(KEYS, sort=False).agg(**_OVER_SEEDS).reset_index()
     names = [name for name in hyperparameter_columns(runs) if runs[name].nunique(dropna=False) > 1]
     values = runs.drop_duplicates("config_id").set_index("config_id")[names]
     joined = rows.join(values, on="config_id")
     return joined.sort_values(["task", "algorithm", "policy", "cost"], ignore_index=True)
 
 
+def rows_of(frame: pandas.DataFrame, key: tuple[str, str, str]) -> pandas.DataFrame:
+    """The rows of one method, task and policy."""
+    wanted = np.logical_and.reduce(
+        [frame[name].to_numpy() == value for name, value in zip(GROUP, key, strict=True)]
+    )
+    rows: pandas.DataFrame = frame[wanted]
+    return rows
+
+
 def mean_curves(evaluations: pandas.DataFrame) -> pandas.DataFrame:
     """Means and deviations over seeds at each step; see `SweepResults.curves`."""
-    grouped = evaluations.groupby([*KEYS, "step"], sort=True)
-    return grouped.agg(
-        seeds=("seed", "nunique"),
-        reward=("normalized_reward", "mean"),
-        reward_deviation=("normalized_reward", "std"),
-        cost=("normalized_cost", "mean"),
-        cost_deviation=("normalized_cost", "std"),
-    ).reset_index()
+    return evaluations.groupby([*KEYS, "step"], sort=True).agg(**_OVER_SEEDS).reset_index()
 
 
 def _with_marks(

@@ -19,7 +19,7 @@ from safesweep.analysis.store.sql import (
     create_finals,
     create_view,
     identifier,
-    one_line,
+    message_of,
     parts_source,
     require_query,
 )
@@ -162,10 +162,10 @@ class ResultStore(StoreReader):
         except duckdb.Error as error:
             found_now = self._filesystem.get_file_info(paths)
             if any(info.type == fs.FileType.NotFound for info in found_now):
-                raise FileNotFoundError(one_line(error)) from error
+                raise FileNotFoundError(message_of(error)) from error
             if any(sign in str(error) for sign in (*_SIGNS_OF_A_BROKEN_PART, f"{SCHEME}://")):
-                raise UnreadablePart(one_line(error)) from error
-            raise InvalidInput(f"query: {one_line(error)}") from error
+                raise UnreadablePart(message_of(error)) from error
+            raise InvalidInput(f"query: {message_of(error)}") from error
         finally:
             connection.close()
 

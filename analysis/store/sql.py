@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import InvalidInput, one_line
 from safesweep.trainables.store.older_names import RENAMED_COLUMNS, RENAMED_METRICS
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 from safesweep.trainables.store.schema import TABLES
@@ -183,9 +183,9 @@ def _first_word(query: str) -> str:
     return words[-1] if words else ""
 
 
-def one_line(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """DuckDB's message without the drawing of where in the query it is."""
     text = str(error).split("\n\nLINE")[0].split("\nLINE")[0]
     if text.startswith("Traceback"):  # What Python's file system raised.
         text = text.rstrip().rpartition("\n")[2]
-    return " ".join(text.split())
+    return one_line(text)

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.validation import Problem
+from safesweep.search_spaces.validation import Problem, one_line
 from safesweep.sweeps.commands.results import add_storage_option, open_store
 from safesweep.sweeps.output import say
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from safesweep.sweeps.execution.standing import SweepStanding
 
 INTERVAL_SECONDS = 5.0
-SHARE_OF_A_CORE = 0.01
-"""What looking may take beside the search for the best configuration: a store that takes longer to
-look at is looked at less often."""
 LINE_INTERVAL_SECONDS = 60.0
 
 
@@ -85,12 +82,14 @@ def _looked(
 ) -> tuple["SweepStanding", float]:
     """How it stands, and for how long to wait then; where the store cannot be read, how it stood,
     with a remark."""
+    from safesweep.sweeps.execution.watching import pause_after
+
     used = time.process_time()
     try:
-        return look(), max(interval, (time.process_time() - used) / SHARE_OF_A_CORE)
+        return look(), pause_after(time.process_time() - used, interval)
     except (Problem, OSError) as problem:
         moment = datetime.now().strftime("%H:%M:%S")
-        reason = " ".join(str(problem).split())
+        reason = one_line(problem)
         last.remark = f"the store cannot be read at {moment} ({reason}); looking again"
         return last, interval
 

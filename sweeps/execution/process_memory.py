@@ -1,10 +1,7 @@
 """How much memory this process may take."""
 
 import contextlib
-import resource
 from collections.abc import Iterator
-
-import psutil
 
 
 @contextlib.contextmanager
@@ -17,6 +14,13 @@ def data_limited(more_bytes: int) -> Iterator[None]:
     Raises:
         MemoryError: where Python itself finds that it is at the limit.
     """
+    import psutil
+
+    try:
+        import resource
+    except ImportError:  # It is of Unix alone.
+        yield
+        return
     before = resource.getrlimit(resource.RLIMIT_DATA)
     present = getattr(psutil.Process().memory_info(), "data", None)
     wanted = None if present is None else present + more_bytes

@@ -28,9 +28,14 @@ class TaskTally(TaskStanding):
     ended_steps: float = 0.0
     running_steps: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def steps_done(self) -> float:
+        """Of the work of this launch, by runs that have ended and by those that train."""
+        return self.ended_steps + sum(self.running_steps.values())
+
     def measure(self, elapsed: float) -> None:
         """Its rate so far, and what is left at that rate."""
-        steps = self.ended_steps + sum(self.running_steps.values())
+        steps = self.steps_done
         left = max(0.0, self.steps_to_do - steps)
         self.steps_per_second = steps / elapsed if steps and elapsed > 0 else None
         self.seconds_left = left / self.steps_per_second if self.steps_per_second else None
@@ -40,18 +45,16 @@ class TaskTally(TaskStanding):
 
 @dataclass
 class Tally:
-    """What progress shows. Work is counted in gradient steps of runs."""
+    """What progress shows: what its tasks come to, and trials. Work is counted in gradient steps of
+    runs."""
 
     sweep: str
     total_steps: float
     trials_done: int = 0
     trials_total: int = 0
     trials_running: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     best: dict[str, str] = field(default_factory=dict)
-    ended_steps: float = 0.0
-    running_steps: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     tasks: list[TaskTally] = field(default_factory=list)
 
@@ -68,6 +71,11 @@ class Tally:
         )
 
     @property
+    def statuses(self) -> Counter[str]:
+        """Runs that have ended, by how."""
+        return sum((task.statuses for task in self.tasks), Counter())
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
@@ -77,7 +85,7 @@ class Tally:
         """Share of this launch's work that is done, between 0 and 1."""
         if self.total_steps <= 0:
             return 1.0
-        return min(1.0, (self.ended_steps + sum(self.running_steps.values())) / self.total_steps)
+        return min(1.0, sum(task.steps_done for task in self.tasks) / self.total_steps)
 
     def remaining_seconds(self, elapsed: float) -> float | None:
         """Time left at the rate so far; None before anything is known."""

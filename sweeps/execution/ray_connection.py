@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from safesweep.search_spaces.validation import InvalidInput, shown
+from safesweep.search_spaces.validation import InvalidInput, one_line, shown
 from safesweep.sweeps.output import say
 
 AUTH_MODE, AUTH_TOKEN, AUTH_TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -326,7 +326,7 @@ def main() -> int:
     try:
         find_cluster(arguments.address, arguments.seconds, arguments.nodes)
     except InvalidInput as problem:
-        say(" ".join(str(problem).split()))
+        say(one_line(problem))
         return 1
     return 0
 

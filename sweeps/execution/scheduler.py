@@ -262,10 +262,8 @@ class SweepRun:
 
     def advanced(self, trial: PlannedTrial, step: int) -> None:
         """A running trial has reached `step`."""
-        steps = trial.steps_to(step)
-        self.tally.running_steps[trial.trial_id] = steps
         task_tally = self._task_tallies[id(self._task_plan_of[trial.trial_id])]
-        task_tally.running_steps[trial.trial_id] = steps
+        task_tally.running_steps[trial.trial_id] = trial.steps_to(step)
         self.progress.update()
 
     def ended(
@@ -300,16 +298,9 @@ class SweepRun:
         else:
             self.trials += 1
         task_plan.record(results.values())
-        self.tally.trials_running -= 1
-        self.tally.running_steps.pop(trial.trial_id, None)
-        steps = trial.steps_to(self.spec.steps)
-        self.tally.ended_steps += steps
         statuses = [results[run.run_id].status for run in trial.runs]
-        self.tally.statuses.update(status for status in statuses if status != "paused")
-        task_tally = self._task_tallies[id(task_plan)]
-        task_tally.running -= len(trial.runs)
-        task_tally.running_steps.pop(trial.trial_id, None)
-        task_tally.ended_steps += steps
+        task_tally = self._runs_no_more(trial, task_plan)
+        task_tally.ended_steps += trial.steps_to(self.spec.steps)
         task_tally.statuses.update(status for status in statuses if status != "paused")
         self.write_studies()
         self._show(task_plan)
@@ -387,12 +378,16 @@ class SweepRun:
         else:
             return False
         self.exhausted = False
+        self._runs_no_more(trial, task_plan)
+        return True
+
+    def _runs_no_more(self, trial: PlannedTrial, task_plan: MethodTaskPlan) -> TaskTally:
+        """Take a trial out of what runs; the tally that it was in."""
         self.tally.trials_running -= 1
-        self.tally.running_steps.pop(trial.trial_id, None)
         task_tally = self._task_tallies[id(task_plan)]
         task_tally.running -= len(trial.runs)
         task_tally.running_steps.pop(trial.trial_id, None)
-        return True
+        return task_tally
 
     def write_row(self, status: str, force: bool = False) -> None:
         """Write the sweep's own row; between `force`d ones at most once in a while."""
@@ -443,12 +438,6 @@ class SweepRun:
     def _count(self) -> None:
         """Count every run anew."""
         task_plans = self.plan.task_plans
-        self.tally.statuses = Counter(
-            task_plan.outcomes[run].status
-            for task_plan in task_plans
-            for run in task_plan.run_ids
-            if run in task_plan.outcomes
-        )
         self.tally.skipped = sum(len(task_plan.skipped) for task_plan in task_plans)
         for task_plan in task_plans:
             task_tally = self._task_tallies[id(task_plan)]

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from safesweep.analysis.store.reader import ResultStore
 
 SHARE_OF_A_CORE = 0.01
-"""What looking for the best configuration may take; it waits so much longer than it takes."""
+"""What each way of looking at a store that grows may take: it waits so much longer than it took."""
 _RUN_COLUMNS = (
     "run_id", "algorithm", "task", "status", "steps", "train_seconds", "evaluate_seconds",
 )  # fmt: skip
+
+
+def pause_after(used: float, least: float = 0.0) -> float:
+    """Seconds to wait after a look that took `used` seconds of a processor."""
+    return max(least, used / SHARE_OF_A_CORE)
 
 
 class SweepWatch:
@@ -147,7 +152,7 @@ class SweepWatch:
             text = describe_best(scores, objective, settings)
             self._best.setdefault((str(row["algorithm"]), str(row["task"])), text)
         self._best_runs = runs
-        self._best_due = started + (time.process_time() - used) / SHARE_OF_A_CORE
+        self._best_due = started + pause_after(time.process_time() - used)
 
 
 def _measure(

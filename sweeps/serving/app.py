@@ -9,7 +9,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -35,17 +35,16 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import (
     InvalidInput,
     Problem,
+    one_line,
     require_choice,
     without_secrets,
 )
 from safesweep.sweeps.execution.standing import duration
-from safesweep.sweeps.execution.watching import SweepWatch
+from safesweep.sweeps.execution.watching import SweepWatch, pause_after
 from safesweep.trainables.store.schema import TABLES
 
-SHARE_OF_A_CORE = 0.01
-"""What a page and how its sweep stands may take each while the store grows: what took long to put
-together is kept for longer."""
 FRESH_SECONDS = 2.0
+"""For which an answer is kept at least; what took long to put together is kept for longer."""
 RULE = "max_reward_safe"
 TOKEN_COOKIE = "safesweep_token"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -125,7 +124,7 @@ class StorePages:
             used = time.process_time()
             found = self._standing(name)
             took = time.process_time() - used
-            due = time.monotonic() + max(FRESH_SECONDS, took / SHARE_OF_A_CORE)
+            due = time.monotonic() + pause_after(took, FRESH_SECONDS)
             self._standings[name] = (due, found)
             return found
 
@@ -178,7 +177,7 @@ class StorePages:
                     used = time.process_time()
                     body = json.dumps(make(), separators=(",", ":"), allow_nan=False).encode()
                     took = time.process_time() - used
-                    due = time.monotonic() + max(FRESH_SECONDS, took / SHARE_OF_A_CORE)
+                    due = time.monotonic() + pause_after(took, FRESH_SECONDS)
                     known = _Answer(state, due, body)
             self._answers[key] = known  # The one that was used last stands at the end.
             while len(self._answers) > _KEPT:
@@ -218,7 +217,7 @@ class StorePages:
         try:
             ResultStore(self.storage)
         except Problem as problem:
-            return " ".join(str(problem).split())
+            return one_line(problem)
         return None
 
 
@@ -248,7 +247,7 @@ def make_app(
             except (Problem, OSError) as problem:
                 gone = pages.why_gone()
                 found = isinstance(problem, InvalidInput) and gone is None
-                message = gone or " ".join(str(problem).split())
+                message = gone or one_line(problem)
                 return _refusal(request, 404 if found else 503, message)
 
         endpoint.__name__ = name
@@ -264,13 +263,19 @@ def make_app(
 
         return make
 
+    def require_sweeps(names: Sequence[str]) -> None:
+        known = pages.sweep_names()
+        for name in names:
+            if name not in known:
+                place = without_secrets(storage)
+                raise InvalidInput(f"sweep: {name!r} is not in the store {place!r}")
+
     def list_page(request: Request) -> Response:
         return HTMLResponse(served_page("Sweeps", "/data/sweeps"))
 
     def sweep_page(request: Request) -> Response:
         name = request.path_params["sweep"]
-        if name not in pages.sweep_names():
-            raise InvalidInput(f"sweep: {name!r} is not in the store {without_secrets(storage)!r}")
+        require_sweeps([name])
         place = quote(name, safe="")
         rule = rule_of(request)
         data_url = f"/data/sweep/{place}?{urlencode({'rule': rule})}"
@@ -283,13 +288,9 @@ def make_app(
 
     def comparison_page(request: Request) -> Response:
         names = request.query_params.getlist("sweep")
-        known = pages.sweep_names()
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            named = f"{unknown[0]!r} is not in the store" if unknown else "none is marked"
-            raise InvalidInput(
-                f"sweep: {named} {without_secrets(storage)!r}" if unknown else f"sweep: {named}"
-            )
+        if not names:
+            raise InvalidInput("sweep: none is marked")
+        require_sweeps(names)
         query = urlencode([("sweep", name) for name in names])
         return HTMLResponse(served_page("Comparison", f"/data/compare?{query}"))
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.search_spaces.validation import InvalidInput, shown
+from safesweep.search_spaces.validation import InvalidInput, one_line, shown
 from safesweep.trainables.data.dataset_layouts import (
     FLAGS,
     KEYS,
@@ -128,7 +128,7 @@ def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
     try:
         raw, provenance = read_layout(path), file_provenance(path)
     except (OSError, RuntimeError, KeyError) as problem:  # h5py's of a damaged file
-        reason = " ".join(str(problem).split())
+        reason = one_line(problem)
         raise InvalidInput(f"dataset: {str(path)!r} cannot be read: {reason}") from problem
     warnings = _task_warnings(path, provenance, task)
     problems = [*raw.problems, *_shape_problems(raw.arrays, task)]
@@ -252,7 +252,7 @@ def write_dataset(
         finally:
             partial.unlink(missing_ok=True)
     except OSError as problem:
-        reason = problem.strerror or " ".join(str(problem).split())
+        reason = problem.strerror or one_line(problem)
         raise InvalidInput(f"output: {str(path)!r} cannot be written: {reason}") from problem
     return path
 

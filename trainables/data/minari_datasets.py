@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from safesweep.search_spaces.validation import InvalidInput, shortened, shown
+from safesweep.search_spaces.validation import InvalidInput, one_line, shortened, shown
 from safesweep.trainables.data.dataset_layouts import (
     Arrays,
     join_episodes,
@@ -99,7 +99,7 @@ def _minari(wanted: str) -> Any:
 
 
 def _reason(problem: Exception) -> str:
-    return shortened(" ".join(str(problem).split()), 200) or type(problem).__name__
+    return shortened(one_line(problem), 200) or type(problem).__name__
 
 
 def _arrow_folder(folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from safesweep.trainables.loggers.run_log import LoggedRun, LoggingObserver, LogMaker
+from safesweep.trainables.loggers.run_log import LOST_STATUSES, LoggedRun, LoggingObserver, LogMaker
 
 RUN_TAG = "safesweep.run_id"
 DATABASE = "mlflow.db"
@@ -61,8 +61,8 @@ class MlflowLog:
     def end(self, status: str) -> None:
         """Close the run, as MLflow says it."""
         self._client.set_tag(self._run, "status", status)
-        lost = status in ("failed", "diverged", "incomplete")
-        self._client.set_terminated(self._run, "FAILED" if lost else "FINISHED")
+        state = "FAILED" if status in LOST_STATUSES else "FINISHED"
+        self._client.set_terminated(self._run, state)
 
 
 def metric_name(name: str) -> str:

@@ -18,6 +18,10 @@ SCORES = tuple(
 """Columns of `evaluations` that are numbers measured at a step."""
 
 
+LOST_STATUSES = ("failed", "diverged", "incomplete")
+"""Of runs that tools are told to have failed."""
+
+
 @dataclass(frozen=True)
 class LoggedRun:
     """A run as tools know it.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from safesweep.trainables.loggers.run_log import LoggedRun, LoggingObserver, LogMaker
+from safesweep.trainables.loggers.run_log import LOST_STATUSES, LoggedRun, LoggingObserver, LogMaker
 
 
 class WandbLog:
@@ -39,7 +39,7 @@ class WandbLog:
     def end(self, status: str) -> None:
         """Close the run."""
         self._run.summary["status"] = status
-        self._run.finish(exit_code=1 if status in ("failed", "diverged", "incomplete") else 0)
+        self._run.finish(exit_code=1 if status in LOST_STATUSES else 0)
 
 
 class WandbObserver(LoggingObserver):

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from safesweep.search_spaces.validation import InvalidInput, require_number
-from safesweep.trainables.methods.method import Method, ProblemSpec, policy_cost_limit
+from safesweep.trainables.methods.method import Method, policy_cost_limit
 from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.acting import Policy, draw_noise
+from safesweep.trainables.training.acting import Policy, draw_noise, task_problem
 from safesweep.trainables.training.checkpoints import run_state
 
 # Beside the streams of `trainables.training.population.STREAMS`, which training and its evaluations
@@ -139,17 +139,7 @@ def _evaluate(
 ) -> Episodes:
     """Roll one run's policy out: arrays [1, episodes]."""
     config = method_class.config_class.resolve(dict(run.config))
-    method = method_class(
-        config,
-        ProblemSpec(
-            observation_dim=task.observation_dim,
-            action_dim=task.action_dim,
-            horizon=task.horizon,
-            reward_scale=task.unit_scale,
-            cost_limit=cost_limit,
-            cost_limits=task.cost_limits,
-        ),
-    )
+    method = method_class(config, task_problem(task, cost_limit))
     hyperparameters = config.hyperparameters_type()(
         **{name: torch.tensor([float(value)]) for name, value in config.batched_values().items()}
     )

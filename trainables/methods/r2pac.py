@@ -54,7 +54,6 @@ from safesweep.trainables.components.flow_matching import (
 )
 from safesweep.trainables.components.networks import (
     Activation,
-    Layers,
     gaussian_log_density,
     hidden_sizes,
     init_mlp,
@@ -231,8 +230,8 @@ class R2PAC(Method):
         """How good chunks are at what the actor follows in their states (eq. 17, 18)."""
         target = state["target"]
         activation = self.critic_activation
-        reward_q = chunk_value(target["reward_q"], observations, actions, activation).amin(0)
-        safety_q = chunk_value(target["safety_q"], observations, actions, activation).amax(0)
+        reward_q = evaluate_ensemble(target["reward_q"], observations, actions, activation).amin(0)
+        safety_q = evaluate_ensemble(target["safety_q"], observations, actions, activation).amax(0)
         reward_v = self.state_values(state, "reward_v", observations)
         safety_v = self.state_values(state, "safety_v", observations)
         unsafe = safety_v > state["threshold"]
@@ -242,7 +241,7 @@ class R2PAC(Method):
 
     def state_values(self, state: State, name: str, observations: Tensor) -> Tensor:
         """V(s) of the critic `name`: [B, o] -> [B]."""
-        return critic_value(state["params"][name], observations, self.critic_activation)
+        return state_value(state["params"][name], observations, self.critic_activation)
 
     def follows_cost(self, unsafe: Tensor) -> Tensor:
         """Where the actor follows V_c."""
@@ -320,20 +319,6 @@ class R2PAC(Method):
         """V_c(s) - l, or V_h(s)."""
         threshold: Tensor = state["threshold"]
         return self.state_values(state, "safety_v", observations) - threshold
-
-
-def critic_value(
-    layers: Layers, observations: Tensor, activation: Activation = functional.gelu
-) -> Tensor:
-    """V(s): [B, o] -> [B]."""
-    return state_value(layers, observations, activation)
-
-
-def chunk_value(
-    layers: Layers, observations: Tensor, chunks: Tensor, activation: Activation = functional.gelu
-) -> Tensor:
-    """Q(s, a_{t:t+h}) of each network of an ensemble: [B, o], [B, h * a] -> [k, B]."""
-    return evaluate_ensemble(layers, observations, chunks, activation)
 
 
 def gaussian_chunk(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from safesweep.search_spaces.validation import InvalidInput, shown
+from safesweep.search_spaces.validation import InvalidInput, one_line, shown
 from safesweep.trainables.policies import policy as runtime
 from safesweep.trainables.policies.loading import ActingNetwork
 from safesweep.trainables.policies.policy import DESCRIPTION_FILE, PROGRAM_FILE
@@ -215,7 +215,7 @@ def _one_line(format: str, description: Mapping[str, Any]) -> Iterator[None]:
     except OSError:
         raise
     except Exception as problem:
-        reason = " ".join(str(problem).split())[:_SHOWN_REASON]
+        reason = one_line(problem)[:_SHOWN_REASON]
         raise InvalidInput(
             f"format: {format} cannot hold policy {shown(description['policy'])} of "
             f"{description['algorithm']} ({reason})"

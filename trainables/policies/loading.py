@@ -11,13 +11,13 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map, tree_u
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing, shown
 from safesweep.trainables.measurements.confirmation import require_policy
-from safesweep.trainables.methods.method import LastStep, Method, ProblemSpec, policy_cost_limit
+from safesweep.trainables.methods.method import LastStep, Method, policy_cost_limit
 from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.policies.policy import Policy
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
-from safesweep.trainables.training.acting import looked_at
+from safesweep.trainables.training.acting import looked_at, task_problem
 from safesweep.trainables.training.checkpoints import run_state
 from safesweep.trainables.training.population import STREAMS
 
@@ -123,15 +123,7 @@ def acting_network(
     values = json.loads(row["config"])
     config = method_class.config_class.resolve(values)
     limit = _cost_limit(reader, str(row["run_id"]), task.cost_limit)
-    spec = ProblemSpec(
-        observation_dim=task.observation_dim,
-        action_dim=task.action_dim,
-        horizon=task.horizon,
-        reward_scale=task.unit_scale,
-        cost_limit=limit,
-        cost_limits=task.cost_limits,
-    )
-    method = method_class(config, spec)
+    method = method_class(config, task_problem(task, limit))
     name = policy or method.evaluated_policies[0]
     require_policy(method_class, values, name)
     writer = ResultWriter(reader.uri, str(row["sweep"]))

@@ -36,7 +36,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.validation import InvalidInput, one_line, require_choice
 from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.older_names import RENAMED_COLUMNS, with_current_names
@@ -109,7 +109,7 @@ class _DamagedSource(Exception):
     """A part that is damaged within; readers leave it out, and so does a compaction."""
 
     def __init__(self, source: _Source, problem: Exception) -> None:
-        super().__init__(f"{source.path}, a damaged part ({' '.join(str(problem).split())})")
+        super().__init__(f"{source.path}, a damaged part ({one_line(problem)})")
         self.source = source
 
 

@@ -27,6 +27,7 @@ from pyarrow import fs
 from safesweep.search_spaces.validation import (
     InvalidInput,
     did_you_mean,
+    one_line,
     require_choice,
     shown,
     without_secrets,
@@ -551,7 +552,7 @@ class StoreReader:
         """
         self._require_bytes(part)
         self._broken.add(part)
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         _log.warning("storage: left out %s, not a whole part (%s)", part.path, reason)
 
     def _require_bytes(self, part: Part) -> None:
@@ -578,7 +579,7 @@ class StoreReader:
                 with store_problems(self._location, "read"):
                     found = self._leave_out_broken() or self._leave_out_damaged()
                 if not found:
-                    reason = " ".join(str(error).split())
+                    reason = one_line(error)
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
         raise AssertionError("unreachable")
 
@@ -608,7 +609,7 @@ class StoreReader:
                 try:
                     rows = pandas.read_csv(io.BytesIO(content), dtype={"run_id": str})
                 except ValueError as error:
-                    reason = " ".join(str(error).split())
+                    reason = one_line(error)
                     _log.warning("storage: left out %s, not a table (%s)", info.path, reason)
                     continue
                 if len(rows) and {"run_id", "view", "value"} <= set(rows):

@@ -24,7 +24,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from safesweep.search_spaces.validation import InvalidInput, shown
+from safesweep.search_spaces.validation import InvalidInput, one_line, shown
 
 if TYPE_CHECKING:
     import pandas
@@ -203,7 +203,7 @@ def read_table(path: Path) -> TableFile:
         raise
     except Exception as problem:
         # pandas, pyarrow and the unpackers raise many kinds of error for what is not theirs.
-        reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())
+        reason = one_line(getattr(problem, "strerror", None) or problem)
         raise InvalidInput(f"file: {str(path)!r} cannot be read as a table ({reason})") from problem
     return _parse(str(path), _decode(str(path), content))
 

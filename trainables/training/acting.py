@@ -11,10 +11,23 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from safesweep.trainables.methods.method import LastStep, Memory, Method, Noise
+from safesweep.trainables.methods.method import LastStep, Memory, Method, Noise, ProblemSpec
+from safesweep.trainables.tasks.task import Task
 
 DrawNoise = Callable[[int, slice, slice], Mapping[str, Tensor]]
 """(step index, which of the members, which of the episodes) -> noise [M, E, ...] by name."""
+
+
+def task_problem(task: Task, cost_limit: float) -> ProblemSpec:
+    """What a method is told of a task, at a cost limit."""
+    return ProblemSpec(
+        observation_dim=task.observation_dim,
+        action_dim=task.action_dim,
+        horizon=task.horizon,
+        reward_scale=task.unit_scale,
+        cost_limit=cost_limit,
+        cost_limits=task.cost_limits,
+    )
 
 
 class Policy:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import InvalidInput, one_line
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
@@ -52,7 +52,7 @@ def loaded_checkpoint(content: bytes, path: str) -> dict[str, Any]:
         return saved
     # What a damaged file makes torch and the modules below it raise is not documented.
     except Exception as problem:
-        reason = " ".join(str(problem).split())[:200]
+        reason = one_line(problem)[:200]
         raise DamagedCheckpoint(f"checkpoint: {path} cannot be read ({reason})") from problem
 
 

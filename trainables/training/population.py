@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -37,7 +38,13 @@ from safesweep.trainables.tasks.processes import worthwhile_processes
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.tasks.simulator import Episodes
-from safesweep.trainables.training.acting import Policy, draw_noise, looked_at, over_members
+from safesweep.trainables.training.acting import (
+    Policy,
+    draw_noise,
+    looked_at,
+    over_members,
+    task_problem,
+)
 from safesweep.trainables.training.devices import pick_device
 from safesweep.trainables.training.online import collect_transitions
 from safesweep.trainables.training.optimizer import (
@@ -73,14 +80,11 @@ def seeded_generator(seed: int, stream: str, *index: int) -> torch.Generator:
 
 
 def problem_spec(task: Task, dataset: Dataset, cost_limit: float) -> ProblemSpec:
-    """What a method is told of its problem."""
-    return ProblemSpec(
+    """What a method is told of its problem where it learns from a dataset."""
+    return replace(
+        task_problem(task, cost_limit),
         observation_dim=dataset.observations.shape[1],
         action_dim=dataset.actions.shape[1],
-        horizon=task.horizon,
-        reward_scale=task.unit_scale,
-        cost_limit=cost_limit,
-        cost_limits=task.cost_limits,
     )
 
 

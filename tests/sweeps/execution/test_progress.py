@@ -14,7 +14,14 @@ from safesweep.sweeps.execution.standing import duration
 
 
 def test_time_left_follows_the_work_done() -> None:
-    tally = Tally("example", total_steps=1000.0, ended_steps=200.0, running_steps={"a": 50.0})
+    tally = Tally(
+        "example",
+        total_steps=1000.0,
+        tasks=[
+            TaskTally("bc", "Task", ended_steps=150.0, running_steps={"a": 50.0}),
+            TaskTally("bc", "Other", ended_steps=50.0),
+        ],
+    )
     assert tally.fraction == 0.25
     assert tally.remaining_seconds(60.0) == 180.0
     assert Tally("example", total_steps=10.0).remaining_seconds(60.0) is None
@@ -23,8 +30,11 @@ def test_time_left_follows_the_work_done() -> None:
 
 def test_the_line_says_what_there_is() -> None:
     tally = Tally("example", 100.0, trials_done=1, trials_total=4, trials_running=2)
-    tally.statuses = Counter(completed=3, failed=1, stopped=0)
-    tally.skipped, tally.ended_steps = 2, 50.0
+    tally.tasks = [
+        TaskTally("bc", "Task", statuses=Counter(completed=2, stopped=0), ended_steps=50.0),
+        TaskTally("bc", "Other", statuses=Counter(completed=1, failed=1)),
+    ]
+    tally.skipped = 2
     tally.best["BoatNavigation-v0"] = describe_best(
         {"normalized_reward": 0.51234, "normalized_cost": 0.4}, "normalized_reward", {"tau": 0.9}
     )
@@ -51,7 +61,7 @@ def test_the_rate_of_a_method_on_a_task_is_its_own() -> None:
 def test_what_is_drawn_is_how_the_sweep_stands() -> None:
     tally = Tally("example", 100.0, tasks=[TaskTally("bc", "Task", planned=4, running=2)])
     assert tally.standing().heading == "example: preparing, 0/4 runs, 2 running"
-    tally.trials_running, tally.ended_steps = 1, 50.0
+    tally.trials_running, tally.tasks[0].ended_steps = 1, 50.0
     assert tally.standing().heading.startswith("example: running, 0/4 runs, 2 running, about ")
 
 
@@ -117,7 +127,8 @@ def test_a_terminal_gets_a_live_display(
     import sys
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    tally = Tally("example", 100.0, trials_total=3, ended_steps=40.0)
+    tally = Tally("example", 100.0, trials_total=3)
+    tally.tasks = [TaskTally("bc", "Task", ended_steps=40.0)]
     with Progress() as progress:
         progress.add(tally)
         progress.update()

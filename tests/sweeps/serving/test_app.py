@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.sweeps.execution import watching as watching_module
 from safesweep.sweeps.execution.lease import Lease
 from safesweep.sweeps.serving import app as app_module
 from safesweep.sweeps.serving.app import TOKEN_COOKIE, make_app
@@ -139,7 +140,7 @@ def test_an_answer_is_made_once_for_each_state_of_the_store(
     client: TestClient, write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(app_module, "SHARE_OF_A_CORE", 1e9)
+    monkeypatch.setattr(watching_module, "SHARE_OF_A_CORE", 1e9)
     first = client.get("/data/sweeps")
     tag = {"If-None-Match": first.headers["ETag"]}
     assert client.get("/data/sweeps", headers=tag).status_code == 304
@@ -152,7 +153,7 @@ def test_a_store_that_goes_away_and_comes_back(
     client: TestClient, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(app_module, "SHARE_OF_A_CORE", 1e9)
+    monkeypatch.setattr(watching_module, "SHARE_OF_A_CORE", 1e9)
     assert client.get("/data/sweep/first").status_code == 200
     shutil.move(storage, tmp_path / "elsewhere")
     for path in ("/data/sweep/first", "/data/status/first", "/sweep/first"):

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from safesweep.trainables.components.critics import state_value
 from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.methods.flp import FLP
-from safesweep.trainables.methods.r2pac import critic_value
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.training.population import Population
 from tests.trainables.conformance.analytic_problems import (
@@ -86,7 +87,8 @@ def chunk_network(name: str) -> Read:
     """Reads one of R2PAC's values of the state."""
 
     def read(population: Population, observations: Tensor) -> Tensor:
-        return critic_value(population.member_state(0)["params"][name], observations)
+        params = population.member_state(0)["params"]
+        return state_value(params[name], observations, functional.gelu)
 
     return read
 

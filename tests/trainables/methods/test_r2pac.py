@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from safesweep.trainables.components.action_chunks import chunk_target
-from safesweep.trainables.components.critics import discounted_cost_limit
+from safesweep.trainables.components.critics import (
+    discounted_cost_limit,
+    evaluate_ensemble,
+    state_value,
+)
 from safesweep.trainables.components.flow_matching import flow_matching_error, integrate, velocity
 from safesweep.trainables.components.networks import gaussian_log_density
 from safesweep.trainables.data.dataset import Dataset
@@ -19,8 +24,6 @@ from safesweep.trainables.methods.r2pac import (
     OPTIMAL,
     POOR,
     R2PAC,
-    chunk_value,
-    critic_value,
     gaussian_chunk,
     labelled,
 )
@@ -279,7 +282,9 @@ def test_the_first_action_of_the_cheapest_chunk_is_executed(actor: str) -> None:
                 for n in range(6)
             ]
         ).squeeze(1).clamp(-1, 1)  # fmt: skip
-        costs = chunk_value(state["target"]["safety_q"], state_row.expand(6, -1), chunks)
+        costs = evaluate_ensemble(
+            state["target"]["safety_q"], state_row.expand(6, -1), chunks, functional.gelu
+        )
         chosen = int(costs.amax(0).argmin())
         torch.testing.assert_close(acted[row], chunks[chosen, :2], rtol=1e-4, atol=1e-5)
         executed.add(chosen)
@@ -348,7 +353,9 @@ def test_a_constant_reward_is_worth_its_discounted_sum(
     population = make_population(R2PAC, [config], [0], boat_task, dataset, 500, 1.0)
     population.advance(250)
     reward_v = population.member_state(0)["params"]["reward_v"]
-    assert float(critic_value(reward_v, torch.zeros(1, 2))) == pytest.approx(value, rel=0.04)
+    assert float(state_value(reward_v, torch.zeros(1, 2), functional.gelu)) == pytest.approx(
+        value, rel=0.04
+    )
 
 
 def fork(rng: np.random.Generator, episodes: int = 300) -> Dataset:
