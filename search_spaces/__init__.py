@@ -3,6 +3,9 @@
 from typing import Any
 
 from safesweep.search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
+from safesweep.search_spaces.caps import CAPS_SPACE
+from safesweep.search_spaces.cdt import CDT_SPACE
+from safesweep.search_spaces.fisor import FISOR_SPACE
 from safesweep.search_spaces.flp import FLP_SPACE
 from safesweep.search_spaces.flrp import FLRP_SPACE
 from safesweep.search_spaces.lspc import LSPC_SPACE
@@ -19,6 +22,9 @@ SEARCH_SPACES: dict[str, SearchSpace] = {
     "flp": FLP_SPACE,
     "safefql": SAFEFQL_SPACE,
     "bc": BEHAVIOR_CLONING_SPACE,
+    "fisor": FISOR_SPACE,
+    "caps": CAPS_SPACE,
+    "cdt": CDT_SPACE,
 }
 
 

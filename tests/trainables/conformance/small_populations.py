@@ -19,6 +19,8 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "r2pac": {"hidden_layers": 2, "chunk_length": 3, "flow_steps": 4, "candidates": 4},
     "flp": {"flow_steps": 3},
     "safefql": {"flow_steps": 3},
+    "fisor": {"actor_layers": 1, "sampling_steps": 3, "candidates": 4, "critic_batch_size": 0},
+    "cdt": {"hidden_layers": 1, "attention_heads": 2, "context_length": 4},
 }
 
 # What the population does for its members, whatever their method, is tried on these by default: one
