@@ -29,6 +29,13 @@ METHODS_BY_DEFAULT = [
 ]
 
 
+def graph_counters() -> Any:
+    """What torch counts of the graphs that it compiles. Loading the compiler takes seconds."""
+    from torch._dynamo.utils import counters
+
+    return counters
+
+
 def small_settings(name: str) -> dict[str, Any]:
     """Hyperparameters of a method in its smallest form that still does all it does."""
     return {**SMALL, **SMALLER.get(name, {})}

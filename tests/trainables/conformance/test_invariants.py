@@ -171,6 +171,7 @@ def varied(entry: dict[str, Any]) -> Any:
     return entry["default"] * 0.5 if entry["default"] else 3.0
 
 
+@on_two_methods
 def test_every_hyperparameter_changes_the_result(
     name: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
