@@ -35,7 +35,20 @@ from safesweep.trainables.components import (
 from safesweep.trainables.components import coupling_flow as flows
 from safesweep.trainables.components.networks import _NORM_KEYS
 from safesweep.trainables.methods import behavior_cloning as bc
-from safesweep.trainables.methods import caps, cdt, fisor, flp, flrp, lspc, r2pac, safefql
+from safesweep.trainables.methods import (
+    caps,
+    cdt,
+    fisor,
+    flp,
+    flrp,
+    fql,
+    ifql,
+    iql,
+    lspc,
+    r2pac,
+    rebrac,
+    safefql,
+)
 from safesweep.trainables.methods.method import (
     Batch,
     Optimization,
@@ -47,8 +60,8 @@ from safesweep.trainables.training.population import Population
 
 MODULES = (
     behaviour_flow, cost_feasibility, critics, cvae, diffusion, flow_autoencoder, flow_matching,
-    flows, latent_refiner, networks, transformer, bc, caps, cdt, fisor, flp, flrp, lspc, r2pac,
-    safefql,
+    flows, latent_refiner, networks, transformer, bc, caps, cdt, fisor, flp, flrp, fql, ifql,
+    iql, lspc, r2pac, rebrac, safefql,
 )  # fmt: skip
 
 
