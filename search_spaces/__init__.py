@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from safesweep.search_spaces.bcql import BCQL_SPACE
+from safesweep.search_spaces.bearl import BEARL_SPACE
 from safesweep.search_spaces.behavior_cloning import BEHAVIOR_CLONING_SPACE
+from safesweep.search_spaces.coptidice import COPTIDICE_SPACE
+from safesweep.search_spaces.cpq import CPQ_SPACE
 from safesweep.search_spaces.flp import FLP_SPACE
 from safesweep.search_spaces.flrp import FLRP_SPACE
 from safesweep.search_spaces.lspc import LSPC_SPACE
@@ -18,6 +22,10 @@ SEARCH_SPACES: dict[str, SearchSpace] = {
     "r2pac": R2PAC_SPACE,
     "flp": FLP_SPACE,
     "safefql": SAFEFQL_SPACE,
+    "cpq": CPQ_SPACE,
+    "bcql": BCQL_SPACE,
+    "bearl": BEARL_SPACE,
+    "coptidice": COPTIDICE_SPACE,
     "bc": BEHAVIOR_CLONING_SPACE,
 }
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from safesweep.trainables.components import (
+    action_vae,
     behaviour_flow,
     cost_feasibility,
     critics,
@@ -30,14 +31,26 @@ from safesweep.trainables.components import (
     latent_refiner,
 )
 from safesweep.trainables.components import coupling_flow as flows
+from safesweep.trainables.methods import (
+    bcql,
+    bearl,
+    coptidice,
+    cpq,
+    flp,
+    flrp,
+    lagrangian_critics,
+    lspc,
+    r2pac,
+    safefql,
+)
 from safesweep.trainables.methods import behavior_cloning as bc
-from safesweep.trainables.methods import flp, flrp, lspc, r2pac, safefql
-from safesweep.trainables.methods.method import Method, Phase, Progress, StepInputs
+from safesweep.trainables.methods.method import Optimization, Phase, Progress, StepInputs
 from safesweep.trainables.training.population import Population
 
 MODULES = (
-    behaviour_flow, cost_feasibility, critics, cvae, flow_autoencoder, flow_matching, flows,
-    latent_refiner, bc, flp, flrp, lspc, r2pac, safefql,
+    action_vae, behaviour_flow, cost_feasibility, critics, cvae, flow_autoencoder, flow_matching,
+    flows, latent_refiner, bc, bcql, bearl, coptidice, cpq, flp, flrp, lagrangian_critics, lspc,
+    r2pac, safefql,
 )  # fmt: skip
 
 
@@ -167,6 +180,7 @@ class EagerRun:
             for name in phase.trains
             if leaves(self.state["params"][name])
         }
+        self.taken = 0
         self.log: dict[str, float] = {}
 
     def draw(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -184,13 +198,10 @@ class EagerRun:
     def step(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> None:
         """One gradient step, logged."""
         params = self.state["params"]
-        # None of today's methods looks at its progress, moves numbers without a gradient, or moves
-        # its networks in a way of its own; the check says so when one does.
-        assert type(self.method).optimization is Method.optimization
-        progress = Progress(torch.zeros(()), None)
+        # None of today's methods looks at how many steps its phase has, by which it would be asked.
+        progress = Progress(torch.tensor(float(self.taken)), None)
         inputs = StepInputs(params, self.state, batch, self.hp, noise, progress)
         losses, metrics, moved = self.method.losses[self.phase.name](inputs)
-        assert not moved
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         if isinstance(losses, Tensor):
@@ -199,11 +210,28 @@ class EagerRun:
             for name, optimizer in self.optimizers.items():
                 inputs = optimizer.param_groups[0]["params"]
                 losses[name].backward(inputs=inputs, retain_graph=True)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+        chosen = self.method.optimization(self.phase.name, self.hp, progress)
+        self.taken += 1
+        for name, optimizer in self.optimizers.items():
+            self.move(name, optimizer, chosen)
         for name, target in self.state["target"].items():
             if name in self.phase.trains:
-                rate = float(self.hp.target_update_rate)
+                rate = float(chosen.target_rates.get(name, self.hp.target_update_rate))
                 for slow, fast in zip(leaves(target), leaves(params[name]), strict=True):
                     slow.data.copy_(rate * fast.data + (1 - rate) * slow.data)
+        for name, value in moved.items():
+            self.state["moving"][name] = value.detach()
         self.log = {name: value.item() for name, value in metrics.items()}
+
+    def move(self, name: str, optimizer: torch.optim.Optimizer, chosen: Optimization) -> None:
+        """One network's step of Adam, as the method would have it."""
+        rate = float(chosen.learning_rates.get(name, self.hp.learning_rate))
+        (group,) = optimizer.param_groups
+        group["lr"] = rate
+        if name in chosen.gradient_norms:
+            nn.utils.clip_grad_norm_(group["params"], float(chosen.gradient_norms[name]))
+        if name in chosen.weight_decays:
+            with torch.no_grad():
+                for leaf in group["params"]:
+                    leaf.mul_(1 - rate * float(chosen.weight_decays[name]))
+        optimizer.step()

@@ -19,6 +19,9 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "r2pac": {"hidden_layers": 2, "chunk_length": 3, "flow_steps": 4, "candidates": 4},
     "flp": {"flow_steps": 3},
     "safefql": {"flow_steps": 3},
+    "cpq": {"vae_hidden_dim": 16, "candidates": 3},
+    "bcql": {"vae_hidden_dim": 16, "candidates": 3},
+    "bearl": {"vae_hidden_dim": 16, "candidates": 3, "discrepancy_samples": 3},
 }
 
 # What the population does for its members, whatever their method, is tried on these by default: one

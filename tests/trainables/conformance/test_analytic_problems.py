@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from safesweep.trainables.components.critics import state_value
+from safesweep.trainables.components.critics import evaluate_candidates, state_value
 from safesweep.trainables.components.networks import mlp
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.registry import ALGORITHMS
@@ -108,8 +108,26 @@ def latent_critic(name: str) -> Read:
     return read
 
 
+def pair_critic(name: str, largest: bool = False) -> Read:
+    """Reads critics of a state and an action: the smallest, or the largest, of an ensemble, in its
+    mean over actions as the data has them."""
+
+    def read(population: Population, observations: Tensor) -> Tensor:
+        critic = population.member_state(0)["params"][name]
+        generator = torch.Generator().manual_seed(0)
+        uniform = 2 * torch.rand(DRAWS, len(observations), 2, generator=generator) - 1
+        actions = uniform * torch.tensor([0.9, 0.5])
+        values = evaluate_candidates(critic, observations, actions)
+        return (values.amax(0) if largest else values.amin(0)).mean(0)
+
+    return read
+
+
 # h = 1 where there is a cost, and so V_h = 0.5 a step before it.
 LEVELS = {"violation_signal": 1.0, "safe_signal": -1.0}
+# Episodes that are cut off go on for ever; rewards as they are.
+OSRL_SETTINGS: Mapping[str, Any] = {"done_signal": "terminals", "reward_scale": 1.0}
+AUTOENCODER: Mapping[str, Any] = {"vae_hidden_dim": 32, "candidates": 5}
 NEVER, ALWAYS = (0.0, 0.1), (0.9, 1.0)
 CLAIMS: dict[str, Claims] = {
     "flrp": Claims(
@@ -193,6 +211,66 @@ CLAIMS: dict[str, Claims] = {
         middle={"safefql": (0.0, 0.2)},
         both_modes=("safefql",),
     ),
+    # Its policy climbs the reward value alone, where the cost value is within the limit, and has no
+    # gradient beyond: at `fork` it climbs over the border and stays there. Where all actions are
+    # worth the same, as at the modes, it may be anywhere.
+    "cpq": Claims(
+        algorithm="cpq",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "multiplier_rate": 0.1, "ood_margin": 0.1,
+            "ood_quantile": 0.95,
+        },
+        steps=800,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q"),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"cpq": ALWAYS},
+        middle={},
+        one_action=("cpq",),
+    ),
+    # At `fork` the multiplier has to be above 1 / 0.75; the modes' middle costs.
+    "bcql": Claims(
+        algorithm="bcql",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.1, "perturbation": 1.0,
+        },
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bcql": NEVER},
+        middle={"bcql": (0.0, 0.2)},
+    ),
+    "bearl": Claims(
+        algorithm="bearl",
+        settings={**OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.03},
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bearl": NEVER},
+        middle={},
+        one_action=("bearl",),
+    ),
+    # It has no values of rewards and costs. With the published limit nothing is constrained.
+    "coptidice": Claims(
+        algorithm="coptidice",
+        settings={**OSRL_SETTINGS, "divergence_weight": 0.1},
+        steps=600,
+        rich={"coptidice": NEVER},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
+    "coptidice-published": Claims(
+        algorithm="coptidice",
+        settings={
+            **OSRL_SETTINGS, "divergence_weight": 0.1, "cost_scale_of_limit": "published",
+        },
+        steps=600,
+        rich={"coptidice": ALWAYS},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
     # Least squares: the mean of both actions, which is neither.
     "bc": Claims(
         algorithm="bc",
@@ -245,7 +323,7 @@ def test_every_method_states_what_it_claims() -> None:
 def test_a_constant_reward_is_worth_its_discounted_sum(name: str) -> None:
     claims = CLAIMS[name]
     if claims.reward_value is None:
-        assert set(trained(name).state["params"]) == {"policy"}
+        assert not {"reward_q", "reward_v"} & set(trained(name).state["params"])
         return
     (value,) = values(name, claims.reward_value, "constant")
     assert value == pytest.approx(1 / (1 - DISCOUNT), rel=0.1)
