@@ -6,6 +6,7 @@ import shutil
 # The tests' networks are too small to share: one thread each, before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +30,22 @@ WriteSweep = Callable[..., list[str]]
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a file stay in one process, which sets up what they share once. Those that start
-    Ray begin first and stay in one process: they mostly wait, and the others have all the rest
+    Ray begin first and stay in two processes: they mostly wait, and the others have all the rest
     (`--dist loadgroup --no-loadscope-reorder`)."""
+    starts_ray = [item for item in items if item.get_closest_marker("ray") is not None]
+    sizes, ray_group = dict.fromkeys(("ray-1", "ray-2"), 0), {}
+    for file, count in Counter(_file_of(item) for item in starts_ray).most_common():
+        ray_group[file] = min(sizes, key=sizes.__getitem__)
+        sizes[ray_group[file]] += count
     for item in items:
         started = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if started else item.nodeid.split("::")[0]))
+        group = ray_group[_file_of(item)] if started else _file_of(item)
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]
 
 
 # How many examples a property is tried on. Deadlines would measure the machine.

@@ -44,6 +44,9 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     "bearl": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
     "coptidice": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
     "bc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
+    "fisor": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024},
+    "caps": {"hidden_dim": 512, "hidden_layers": 2, "batch_size": 512},
+    "cdt": {"hidden_dim": 128, "hidden_layers": 3, "batch_size": 2048},
 }  # fmt: skip
 TASK = "OfflineCarGoal2Gymnasium-v0"
 DATA = (20_000, 1_000)

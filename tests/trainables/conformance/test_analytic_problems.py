@@ -280,6 +280,74 @@ CLAIMS: dict[str, Claims] = {
         middle={"bc": ALWAYS},
         one_action=("bc",),
     ),
+    # Of several candidates the safest, so that one mode may win.
+    "fisor": Claims(
+        algorithm="fisor",
+        settings={
+            **LEVELS, "hidden_dim": 64, "critic_batch_size": 0, "actor_update_rate": 0.05,
+            "candidates": 8,
+        },
+        steps=1500,
+        reward_value=state_network("reward_v"),
+        cost_value=state_network("feasibility_v"),
+        two_step_cost=(0.5, 1.0),
+        feasibility=True,
+        rich={"fisor": NEVER},
+        middle={"fisor": NEVER},
+    ),
+    # A candidate that is feasible for the better reward, which is the same in both modes.
+    "safeifql": Claims(
+        algorithm="fisor",
+        settings={
+            **LEVELS, "hidden_dim": 64, "critic_batch_size": 0, "actor_update_rate": 0.05,
+            "actor": "flow", "selection": "best_feasible", "candidates": 2,
+        },
+        steps=1500,
+        reward_value=state_network("reward_v"),
+        cost_value=state_network("feasibility_v"),
+        two_step_cost=(0.5, 1.0),
+        feasibility=True,
+        rich={"fisor": NEVER},
+        middle={"fisor": (0.0, 0.2)},
+        both_modes=("fisor",),
+    ),
+    # Knows no cost, and follows reward.
+    "idql": Claims(
+        algorithm="fisor",
+        settings={
+            "hidden_dim": 64, "critic_batch_size": 0, "actor_update_rate": 0.05, "safety": "off",
+            "candidates": 8, "reward_expectile": 0.7,
+        },
+        steps=1500,
+        reward_value=state_network("reward_v"),
+        rich={"fisor": (0.8, 1.0)},
+        middle={"fisor": (0.0, 0.3)},
+    ),
+    # Gaussian heads: the mean of both modes, which is neither.
+    "caps": Claims(
+        algorithm="caps",
+        settings={"done_signal": "terminals", "reward_scale": 1.0, "expectile": 0.9},
+        steps=800,
+        reward_value=state_network("reward_v"),
+        cost_value=state_network("cost_v"),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"caps": NEVER},
+        middle={"caps": ALWAYS},
+        one_action=("caps",),
+    ),
+    # No values: it clones what led to the wanted return at the allowed cost, the rich action here.
+    "cdt": Claims(
+        algorithm="cdt",
+        settings={
+            "discount": 1.0, "hidden_layers": 1, "attention_heads": 2, "context_length": 2,
+            "warmup_steps": 50.0, "reward_scale": 1.0, "sampling_cost_bound": 0.0,
+            "targets": "given", "target_return": 1.0, "augmented_share": 0.0,
+        },
+        steps=600,
+        rich={"cdt": ALWAYS},
+        middle={"cdt": ALWAYS},
+        one_action=("cdt",),
+    ),
 }  # fmt: skip
 
 case = pytest.mark.parametrize("name", CLAIMS)
