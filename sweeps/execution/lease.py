@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,8 +111,15 @@ class Lease:
         taken_by: who has taken it from this driver, which had not renewed it in time; else None.
     """
 
-    def __init__(self, writer: ResultWriter) -> None:
+    def __init__(
+        self, writer: ResultWriter, refused: Callable[[str, Holder], str] | None = None
+    ) -> None:
+        """
+        Args:
+            refused: why it cannot be had while somebody holds it, in one line.
+        """
         self._writer, self._path = writer, lease_path(writer.sweep)
+        self._refused = refused or refusal
         self._own = Holder.here()
         self._over = threading.Event()
         self._renewing: threading.Thread | None = None
@@ -130,7 +137,7 @@ class Lease:
             while True:
                 content, holder = self._read()
                 if holder is not None and not self._is_free(holder):
-                    raise InvalidInput(refusal(self._writer.sweep, holder))
+                    raise InvalidInput(self._refused(self._writer.sweep, holder))
                 if self._take(content):
                     break
         except BaseException:
@@ -161,7 +168,7 @@ class Lease:
         """
         _, holder = self._read()
         if holder is not None and not holder.is_dead and holder.seems_alive:
-            raise InvalidInput(refusal(self._writer.sweep, holder))
+            raise InvalidInput(self._refused(self._writer.sweep, holder))
 
     def _is_free(self, holder: Holder) -> bool:
         """Whether a lease is nobody's: its driver is dead, or does not renew it. Clocks may differ,
@@ -206,10 +213,34 @@ class Lease:
     def _read(self) -> tuple[bytes | None, Holder | None]:
         """The lease that is there, and who holds it: nobody where it cannot be understood."""
         content = self._writer.read_bytes(self._path)
-        try:
-            return content, None if content is None else Holder(**json.loads(content))
-        except (ValueError, TypeError):
-            return content, None
+        return content, holder_in(content)
+
+
+def holder_in(content: bytes | None) -> Holder | None:
+    """Who holds a lease, from its file; None where there is none, or it cannot be understood."""
+    try:
+        return None if content is None else Holder(**json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def running_sweeps(writer: ResultWriter) -> dict[str, Holder]:
+    """The sweeps of a store that a driver runs now, with who it is.
+
+    Raises:
+        StoreProblem: the store cannot be read.
+    """
+    folder, suffix = lease_path("").rsplit("/", 1)
+    found = {}
+    for name in writer.names(folder):
+        sweep = name.removesuffix(suffix)
+        holder = holder_in(writer.read_bytes(lease_path(sweep)))
+        # Hidden ones are no sweep's.
+        if name.startswith(".") or holder is None or holder.is_dead:
+            continue
+        if holder.seems_alive:
+            found[sweep] = holder
+    return found
 
 
 def refusal(sweep: str, holder: Holder) -> str:

@@ -1,6 +1,5 @@
 """How a sweep stands, from its store alone: what `safesweep watch` shows, wherever it is run."""
 
-import contextlib
 import json
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing
-from safesweep.sweeps.execution.lease import Holder, lease_path
+from safesweep.sweeps.execution.lease import holder_in, lease_path
 from safesweep.sweeps.execution.standing import SweepStanding, TaskStanding, planned_path
 
 if TYPE_CHECKING:
@@ -91,11 +90,7 @@ class SweepWatch:
 
     def _driver(self, status: str) -> tuple[bool, str]:
         """Whether a driver runs the sweep, and what is to be said of it."""
-        content = self._store.file(lease_path(self._sweep))
-        holder = None
-        if content is not None:
-            with contextlib.suppress(ValueError, TypeError):
-                holder = Holder(**json.loads(content))
+        holder = holder_in(self._store.file(lease_path(self._sweep)))
         if holder is not None and not holder.is_dead and holder.seems_alive:
             return True, f"run by process {holder.process} on {holder.host} since {holder.since}"
         if status == "running":

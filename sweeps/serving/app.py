@@ -41,6 +41,7 @@ from safesweep.search_spaces.validation import (
 )
 from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch, pause_after
+from safesweep.trainables.store.labels import read_labels
 from safesweep.trainables.store.schema import TABLES
 
 FRESH_SECONDS = 2.0
@@ -189,6 +190,9 @@ class StorePages:
         statuses = dict(zip(states["run_id"], states["status"], strict=True))
         sweeps = []
         plans = self._store.sweeps().sort_values("created_at", ascending=False)
+        labels = read_labels(self._store)
+        archived = [name for name, own in labels.items() if own.archived]
+        plans = plans[~plans["sweep"].isin(archived)]
         for plan in plans.to_dict("records"):
             counts = dict.fromkeys(STATUSES, 0)
             for run_id in plan["run_ids"]:
