@@ -103,10 +103,9 @@ class Trial:
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
         self.pulse = Pulse()
-        self.observers = Observers(writer)
+        self.observers, self._announced = Observers(writer), False
         if not self._resume() and request.continue_from is not None:
             self._carry_on(request.continue_from)
-        self.observers.on_start(self._observed())
         if self.population.step >= self.steps:
             self.finish()
 
@@ -119,6 +118,7 @@ class Trial:
         """Train to the next evaluation, evaluate, and keep what a resume needs."""
         rung = next(step for step in self.rungs if step > self.population.step)
         self.pulse.begin(self.population.step)
+        self._announce()
         self._heartbeat()
         with self.pulse.beating(lambda: self.population.step, self._heartbeat):
             started = time.perf_counter()
@@ -187,9 +187,17 @@ class Trial:
         """
         if self.writer is not None:
             require_own(self.writer, self.request.lease, self.run_ids)
+        self._announce()
         self.rows.runs = self._run_rows(stopped or {})
         self._checkpoint()
         self.observers.on_end(self._observed(), self.rows)
+
+    def _announce(self) -> None:
+        """Tell the observers that the runs begin, once: Tune may set up a trial in an actor that it
+        then does not use."""
+        if not self._announced:
+            self._announced = True
+            self.observers.on_start(self._observed())
 
     def _observed(self) -> ObservedTrial:
         return ObservedTrial(
