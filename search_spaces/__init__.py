@@ -12,6 +12,7 @@ from safesweep.search_spaces.cpq import CPQ_SPACE
 from safesweep.search_spaces.fisor import FISOR_SPACE
 from safesweep.search_spaces.flp import FLP_SPACE
 from safesweep.search_spaces.flrp import FLRP_SPACE
+from safesweep.search_spaces.fql import FQL_SPACE, IFQL_SPACE, IQL_SPACE, REBRAC_SPACE
 from safesweep.search_spaces.lspc import LSPC_SPACE
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins
 from safesweep.search_spaces.r2pac import R2PAC_SPACE
@@ -33,6 +34,10 @@ SEARCH_SPACES: dict[str, SearchSpace] = {
     "fisor": FISOR_SPACE,
     "caps": CAPS_SPACE,
     "cdt": CDT_SPACE,
+    "fql": FQL_SPACE,
+    "ifql": IFQL_SPACE,
+    "iql": IQL_SPACE,
+    "rebrac": REBRAC_SPACE,
 }
 
 

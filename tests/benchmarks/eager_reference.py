@@ -45,9 +45,13 @@ from safesweep.trainables.methods import (
     fisor,
     flp,
     flrp,
+    fql,
+    ifql,
+    iql,
     lagrangian_critics,
     lspc,
     r2pac,
+    rebrac,
     safefql,
 )
 from safesweep.trainables.methods import behavior_cloning as bc
@@ -63,7 +67,8 @@ from safesweep.trainables.training.population import Population
 MODULES = (
     action_vae, behaviour_flow, cost_feasibility, critics, cvae, diffusion, flow_autoencoder,
     flow_matching, flows, latent_refiner, networks, transformer, bc, bcql, bearl, caps, cdt,
-    coptidice, cpq, fisor, flp, flrp, lagrangian_critics, lspc, r2pac, safefql,
+    coptidice, cpq, fisor, flp, flrp, fql, ifql, iql, lagrangian_critics, lspc, r2pac, rebrac,
+    safefql,
 )  # fmt: skip
 
 

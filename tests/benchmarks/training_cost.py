@@ -47,6 +47,10 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     "fisor": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024},
     "caps": {"hidden_dim": 512, "hidden_layers": 2, "batch_size": 512},
     "cdt": {"hidden_dim": 128, "hidden_layers": 3, "batch_size": 2048},
+    "fql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "ifql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "iql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "rebrac": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
 }  # fmt: skip
 TASK = "OfflineCarGoal2Gymnasium-v0"
 DATA = (20_000, 1_000)

@@ -19,7 +19,7 @@ def mixed_value(values: Tensor, weight: Tensor, largest_is_worst: bool = False) 
     Returns:
         [...].
     """
-    networks = values.unflatten(0, (GROUPS, -1))
+    networks = values.reshape(GROUPS, -1, *values.shape[1:])
     if largest_is_worst:
         groups = networks.amax(1)
         worse, better = groups.amax(0), groups.amin(0)

@@ -4,9 +4,7 @@ With `data: safe` it is BC-Safe, which clones only the episodes that keep the co
 further choices of episodes, and a policy that is told what an episode may cost (`multi_task`).
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,63 +14,21 @@ from torch import Tensor
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import Layers, mlp
 from safesweep.trainables.components.return_augmentation import pareto_front
+from safesweep.trainables.methods.behavior_cloning_config import (
+    BY_LIMIT,
+    BehaviorCloningConfig,
+)
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
     Phase,
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-
-# Episodes that are cloned by what they cost, as multiples of the limit: above the first one (or
-# equal to it, for risky ones), and at most the second one.
-BY_LIMIT = {
-    "safe": (-math.inf, 1.0),
-    "boundary": (0.5, 1.5),
-    "risky": (2.0, math.inf),
-}
-DATA = ("all", *BY_LIMIT, "frontier", "multi_task")
-
-
-@dataclass(frozen=True)
-class BehaviorCloningConfig(MethodConfig):
-    """Hyperparameters of behaviour cloning; the defaults are OSRL's."""
-
-    batch_size: int = static(512, "transitions in a minibatch", source="OSRL", low=1, high=65536)
-    learning_rate: float = batched(1e-3, "Adam's step size", source="OSRL", low=1e-8, high=1.0)
-    discount: float = static(
-        1.0, "discount of the episode costs that `data` looks at", source="OSRL",
-        alias="gamma", low=0.0, high=1.0,
-    )  # fmt: skip
-    data: str = static(
-        "all", "episodes to clone: every one; safe: those within the cost limit; boundary: those "
-        "that cost 0.5 to 1.5 times as much; risky: at least twice as much; frontier: those whose "
-        "return is near the best for their cost; multi_task: every one, and the policy is told "
-        "what its episode costs", source="OSRL", choices=DATA,
-    )  # fmt: skip
-    frontier_degree: int = static(
-        2, "degree of the polynomial through the best returns by cost", source="OSRL, by task",
-        low=0, high=8,
-    )  # fmt: skip
-    frontier_range: float = static(
-        0.2, "largest distance from it, as a share of the range of returns", source="OSRL",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-
-    @property
-    def trains_to_cost_limit(self) -> bool:
-        return self.data in BY_LIMIT
-
-    @property
-    def acts_to_cost_limit(self) -> bool:
-        return self.data == "multi_task"
 
 
 class BehaviorCloning(Method):
@@ -80,7 +36,7 @@ class BehaviorCloning(Method):
 
     name = "bc"
     config_class = BehaviorCloningConfig
-    policies = ("bc",)
+    policies = BehaviorCloningConfig.policies
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "discount": {"data": "safe"},
         "frontier_degree": {"data": "frontier"},
@@ -184,6 +140,10 @@ def near_frontier(returns: Tensor, costs: Tensor, degree: int, share: float) -> 
     the range of returns: a polynomial through those that no other one beats."""
     best = pareto_front(returns.numpy(), costs.numpy())
     degree = min(degree, len(best) - 1)
-    frontier = np.polynomial.Polynomial.fit(costs[best].numpy(), returns[best].numpy(), degree)
+    cheapest, dearest = float(costs.min()), float(costs.max())
+    frontier = np.polynomial.Polynomial.fit(
+        costs[best].numpy(), returns[best].numpy(), degree,
+        domain=[cheapest, max(dearest, cheapest + 1)],
+    )  # fmt: skip
     distance = (returns - torch.as_tensor(frontier(costs.numpy()))).abs()
     return distance <= share * (returns.max() - returns.min())

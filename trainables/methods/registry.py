@@ -17,9 +17,13 @@ from safesweep.trainables.methods.cpq import CPQ
 from safesweep.trainables.methods.fisor import FISOR
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.flrp import FLRP
+from safesweep.trainables.methods.fql import FQL
+from safesweep.trainables.methods.ifql import IFQL
+from safesweep.trainables.methods.iql import IQL
 from safesweep.trainables.methods.lspc import LSPC
 from safesweep.trainables.methods.method import Method
 from safesweep.trainables.methods.r2pac import R2PAC
+from safesweep.trainables.methods.rebrac import ReBRAC
 from safesweep.trainables.methods.safefql import SafeFQL
 
 ALGORITHMS: dict[str, type[Method]] = {
@@ -36,6 +40,10 @@ ALGORITHMS: dict[str, type[Method]] = {
     "fisor": FISOR,
     "caps": CAPS,
     "cdt": CDT,
+    "fql": FQL,
+    "ifql": IFQL,
+    "iql": IQL,
+    "rebrac": ReBRAC,
 }
 
 PRINTED_ONLY: dict[str, str] = {

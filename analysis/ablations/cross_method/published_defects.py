@@ -1,10 +1,10 @@
-"""What the known defects of OSRL's baselines do to cost and reward: each method as it should be, with
-each of its defects, and as it is published.
+"""What the known defects of OSRL's baselines do to cost and reward: each method as it should be,
+with each of its defects, and as it is published.
 
 What is wrong stands with each method in `trainables.methods`: CPQ's term of unlike actions has no
-gradient; COptiDICE compares the cost of a step with the limit of an episode, and acts otherwise than
-it fits; BCQ-Lag and BEAR-Lag take the smallest of several cost values; all but COptiDICE bootstrap
-costs past the end of an episode.
+gradient; COptiDICE compares the cost of a step with the limit of an episode, and acts otherwise
+than it fits; BCQ-Lag and BEAR-Lag take the smallest of several cost values; all but COptiDICE
+bootstrap costs past the end of an episode.
 """
 
 from typing import Any

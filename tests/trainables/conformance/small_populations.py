@@ -24,6 +24,10 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "bearl": {"vae_hidden_dim": 16, "candidates": 3, "discrepancy_samples": 3},
     "fisor": {"actor_layers": 1, "sampling_steps": 3, "candidates": 4, "critic_batch_size": 0},
     "cdt": {"hidden_layers": 1, "attention_heads": 2, "context_length": 4},
+    "fql": {"hidden_layers": 2, "flow_steps": 3},
+    "ifql": {"hidden_layers": 2, "flow_steps": 3, "candidates": 4},
+    "iql": {"hidden_layers": 2},
+    "rebrac": {"hidden_layers": 2},
 }
 
 # What the population does for its members, whatever their method, is tried on these by default: one
