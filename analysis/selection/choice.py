@@ -266,7 +266,9 @@ def choose(
     Of one `sweep` its own objective, constraints and cost limit count, where none are given here.
 
     Args:
-        sweep, algorithm, task: only these.
+        sweep: only the runs of this sweep.
+        algorithm: only this method.
+        task: only this task.
         maximize: the score to maximise.
         subject_to: limits by score; empty for no constraint.
 

@@ -4,6 +4,7 @@ import argparse
 import inspect
 import os
 import textwrap
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from safesweep.analysis.selection.choice import Choice
     from safesweep.analysis.store.reader import ResultStore
+    from safesweep.trainables.store.leases import Holder
 
 DEFAULT_STORAGE = "./results"
 
@@ -225,17 +227,21 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     """One row per sweep: planned runs, and those that ended by status."""
     import pandas
 
+    from safesweep.trainables.store.leases import sweep_state
+
     store = open_store(arguments)
     runs = store.run_states()
     _warn_of_incomplete(runs[runs["lacks"].notna()])
     statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
     rows = []
     plans = store.sweeps().sort_values("created_at")
+    drivers = store.drivers()
+    beats = store.heartbeats() if drivers else []
     for plan in plans.to_dict("records"):
         rows.append(
             {
                 "sweep": plan["sweep"],
-                "status": plan["status"],
+                "status": sweep_state(plan["sweep"], plan["status"], drivers, beats),
                 **_counts(list(plan["run_ids"]), statuses),
                 "created_at": plan["created_at"],
             }
@@ -291,16 +297,20 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     if arguments.format != "table":
         print_table(runs, arguments.format)
         return 0
-    _print_plan(store, arguments.sweep, runs)
+    drivers = store.drivers()
+    beats = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
+    _print_plan(store, arguments.sweep, runs, drivers, beats)
     if not runs.empty:
         print_table(_progress(runs))
     for line in _evaluation_noise(store, arguments.sweep):
         print(_wrapped(line))
-    running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
-    for beat in running:
-        progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
-        doing = "waiting at a rung" if beat.get("waiting") else "training"
-        say(f"{doing}: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
+    for driver in drivers:
+        if driver.sweep == arguments.sweep:
+            held = len(driver.runs())
+            say(f"{driver.condition}: driver, process {driver.process} on {driver.host}, since "
+                f"{driver.since}, with {held} runs in hand")  # fmt: skip
+    for beat in beats:
+        say(_describe_trial(beat, {driver.token for driver in drivers}))
     columns = ["run_id", "task", "status", "steps", "error"]
     for statuses in (["diverged", "failed", _INCOMPLETE], ["stopped"]):
         ended = runs[runs["status"].isin(statuses)]
@@ -314,8 +324,31 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> None:
+def _describe_trial(beat: Mapping[str, Any], drivers: Collection[str]) -> str:
+    """What a trial does, in one line."""
+    from safesweep.trainables.store.heartbeats import condition
+
+    found = condition(beat, drivers)
+    doing = {"running": beat["phase"] or "training", "waiting": "waiting at a rung"}.get(
+        found, found
+    )
+    progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
+    rate = f", {beat['rate']:.3g} steps/s" if beat["rate"] else ""
+    process = f", process {beat['process']}" if beat["process"] else ""
+    return (
+        f"{doing}: {beat['task']}, {progress}{rate}, on {beat['host']}{process} at {beat['time']}"
+    )
+
+
+def _print_plan(
+    store: "ResultStore",
+    sweep: str,
+    runs: "pandas.DataFrame",
+    drivers: Iterable["Holder"],
+    beats: Iterable[Mapping[str, Any]],
+) -> None:
     from safesweep.analysis.store.reader import hyperparameter_columns
+    from safesweep.trainables.store.leases import sweep_state
 
     plans = store.sweeps(sweep=sweep)
     if not plans.empty:
@@ -323,7 +356,8 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
         counts = _counts(list(plan["run_ids"]), statuses)
         ended = ", ".join(f"{counts[name]} {name}" for name in _STATUS_COLUMNS if counts[name])
-        print(f"{sweep}: {plan['status']}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
+        state = sweep_state(sweep, plan["status"], drivers, beats)
+        print(f"{sweep}: {state}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
         print(f"{counts['runs']} runs: {ended or 'none planned yet'}")
         print()
         print(plan["spec"].rstrip())

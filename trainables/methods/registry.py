@@ -7,9 +7,13 @@ from typing import Any
 
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins, load_installed_plugins
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
+from safesweep.trainables.methods.bcql import BCQL
+from safesweep.trainables.methods.bearl import BEARL
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.caps import CAPS
 from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.coptidice import COptiDICE
+from safesweep.trainables.methods.cpq import CPQ
 from safesweep.trainables.methods.fisor import FISOR
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.flrp import FLRP
@@ -28,6 +32,10 @@ ALGORITHMS: dict[str, type[Method]] = {
     "r2pac": R2PAC,
     "flp": FLP,
     "safefql": SafeFQL,
+    "cpq": CPQ,
+    "bcql": BCQL,
+    "bearl": BEARL,
+    "coptidice": COptiDICE,
     "bc": BehaviorCloning,
     "fisor": FISOR,
     "caps": CAPS,

@@ -36,6 +36,8 @@ from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLU
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.heartbeats import LONGEST_BYTES, parse_heartbeat
+from safesweep.trainables.store.leases import FOLDER as LEASE_FOLDER
+from safesweep.trainables.store.leases import Holder, parse_lease
 from safesweep.trainables.store.older_names import (
     RENAMED_COLUMNS,
     TABLES_WITH_OLDER_NAMES,
@@ -262,7 +264,8 @@ class StoreReader:
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
-        run_ids, step, steps, seconds, host, process, time`.
+        run_ids, step, steps, seconds, host, process, time, phase, rate` and others
+        (`trainables.store.heartbeats`).
 
         What is no such record is left out, with a warning: it stops no command.
         """
@@ -280,6 +283,25 @@ class StoreReader:
                 except ValueError as problem:
                     _log.warning("storage: left out %s, no heartbeat (%s)", info.path, problem)
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
+
+    def drivers(self) -> list[Holder]:
+        """The drivers that run sweeps of this store now, or are stopped on this machine; the others
+        of which nothing was heard lately, by this machine's clock, are taken for dead."""
+        selector = fs.FileSelector(f"{self._root}/{LEASE_FOLDER}", allow_not_found=True)
+        found = []
+        with store_problems(self._location, "read"):
+            for info in self._filesystem.get_file_info(selector):
+                if not info.base_name.endswith(".json") or info.base_name.startswith("."):
+                    continue
+                with (
+                    contextlib.suppress(FileNotFoundError),  # it has just ended
+                    self._filesystem.open_input_stream(info.path) as stream,
+                ):
+                    found.append(parse_lease(stream.read()))
+        return sorted(
+            (holder for holder in found if holder is not None and holder.condition != "dead"),
+            key=lambda holder: (holder.since, holder.token),
+        )
 
     def has_file(self, relative: str) -> bool:
         """Whether there is a file `<store>/<relative>`."""

@@ -175,7 +175,8 @@ class ResultWriter:
     def remove(self, relative: str) -> None:
         """Remove a file if it is there."""
         path = f"{self.root}/{relative}"
-        with store_problems(self.storage, "written"):
+        # Another process may remove it at the same moment.
+        with store_problems(self.storage, "written"), contextlib.suppress(FileNotFoundError):
             if self.filesystem.get_file_info(path).type == fs.FileType.File:
                 self.filesystem.delete_file(path)
 

@@ -46,7 +46,8 @@ SMOKE_STEPS = 60
 # faster. At 1.5 and 2 FLRP's set on BallRun is empty for 5 and for all of 12 seeds; at 1 it holds
 # more than is safe, so that the safety expert weighs more than the reward expert. LSPC's divergence
 # weighs less, or the decoder ignores so few latents in so few steps. On collected BallRun these
-# reach a normalised cost below 1 in the mean of three seeds.
+# reach a normalised cost below 1 in the mean of three seeds; FLRP's weights of 0.1 and 4 reach 0.28
+# (95 % interval up to 0.63) over 12, at more reward than doing nothing.
 SMALL_COMMON: dict[str, Any] = {"hidden_dim": 64, "batch_size": 256}
 _FAST = {**SMALL_COMMON, "learning_rate": 1e-3, "target_update_rate": 0.02}
 SMALL: dict[str, dict[str, Any]] = {
@@ -58,8 +59,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "v_temperature": 0.2,
         "latent_dim": 4,
         "coupling_layers": 2,
-        "reward_weight": 0.05,
-        "safety_weight": 10.0,
+        "reward_weight": 0.1,
+        "safety_weight": 4.0,
         "shared_weight": 0.1,
         "pretrain_share": 0.6,
     },

@@ -83,7 +83,7 @@ def state_network(name: str) -> Read:
     return read
 
 
-def pair_critic(population: Population, observations: Tensor) -> Tensor:
+def critic_over_the_box(population: Population, observations: Tensor) -> Tensor:
     """The mean of a critic over actions of the whole box."""
     critics = population.member_state(0)["params"]["reward_q"]
     generator = torch.Generator().manual_seed(0)
@@ -117,8 +117,26 @@ def latent_critic(name: str) -> Read:
     return read
 
 
+def pair_critic(name: str, largest: bool = False) -> Read:
+    """Reads critics of a state and an action: the smallest, or the largest, of an ensemble, in its
+    mean over actions as the data has them."""
+
+    def read(population: Population, observations: Tensor) -> Tensor:
+        critic = population.member_state(0)["params"][name]
+        generator = torch.Generator().manual_seed(0)
+        uniform = 2 * torch.rand(DRAWS, len(observations), 2, generator=generator) - 1
+        actions = uniform * torch.tensor([0.9, 0.5])
+        values = evaluate_candidates(critic, observations, actions)
+        return (values.amax(0) if largest else values.amin(0)).mean(0)
+
+    return read
+
+
 # h = 1 where there is a cost, and so V_h = 0.5 a step before it.
 LEVELS = {"violation_signal": 1.0, "safe_signal": -1.0}
+# Episodes that are cut off go on for ever; rewards as they are.
+OSRL_SETTINGS: Mapping[str, Any] = {"done_signal": "terminals", "reward_scale": 1.0}
+AUTOENCODER: Mapping[str, Any] = {"vae_hidden_dim": 32, "candidates": 5}
 NEVER, ALWAYS = (0.0, 0.1), (0.9, 1.0)
 SMALL_FQL: Mapping[str, Any] = {"hidden_dim": 64, "hidden_layers": 2, "flow_steps": 5}
 CLAIMS: dict[str, Claims] = {
@@ -203,6 +221,66 @@ CLAIMS: dict[str, Claims] = {
         middle={"safefql": (0.0, 0.2)},
         both_modes=("safefql",),
     ),
+    # Its policy climbs the reward value alone, where the cost value is within the limit, and has no
+    # gradient beyond: at `fork` it climbs over the border and stays there. Where all actions are
+    # worth the same, as at the modes, it may be anywhere.
+    "cpq": Claims(
+        algorithm="cpq",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "multiplier_rate": 0.1, "ood_margin": 0.1,
+            "ood_quantile": 0.95,
+        },
+        steps=800,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q"),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"cpq": ALWAYS},
+        middle={},
+        one_action=("cpq",),
+    ),
+    # At `fork` the multiplier has to be above 1 / 0.75; the modes' middle costs.
+    "bcql": Claims(
+        algorithm="bcql",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.1, "perturbation": 1.0,
+        },
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bcql": NEVER},
+        middle={"bcql": (0.0, 0.2)},
+    ),
+    "bearl": Claims(
+        algorithm="bearl",
+        settings={**OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.03},
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bearl": NEVER},
+        middle={},
+        one_action=("bearl",),
+    ),
+    # It has no values of rewards and costs. With the published limit nothing is constrained.
+    "coptidice": Claims(
+        algorithm="coptidice",
+        settings={**OSRL_SETTINGS, "divergence_weight": 0.1},
+        steps=600,
+        rich={"coptidice": NEVER},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
+    "coptidice-published": Claims(
+        algorithm="coptidice",
+        settings={
+            **OSRL_SETTINGS, "divergence_weight": 0.1, "cost_scale_of_limit": "published",
+        },
+        steps=600,
+        rich={"coptidice": ALWAYS},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
     # Least squares: the mean of both actions, which is neither.
     "bc": Claims(
         algorithm="bc",
@@ -286,7 +364,7 @@ CLAIMS: dict[str, Claims] = {
         algorithm="fql",
         settings={**SMALL_FQL, "behavior_weight": 0.3},
         steps=1000,
-        reward_value=pair_critic,
+        reward_value=critic_over_the_box,
         rich={"fql": (0.8, 1.0)},
         middle={"fql": (0.0, 0.3)},
         both_modes=("fql",),
@@ -295,7 +373,7 @@ CLAIMS: dict[str, Claims] = {
         algorithm="fql",
         settings={**SMALL_FQL, "behavior_weight": 0.3, "actor": "flow"},
         steps=1000,
-        reward_value=pair_critic,
+        reward_value=critic_over_the_box,
         rich={"fql": (0.8, 1.0)},
         middle={"fql": (0.0, 0.3)},
         both_modes=("fql",),
@@ -304,7 +382,7 @@ CLAIMS: dict[str, Claims] = {
         algorithm="fql",
         settings={**SMALL_FQL, "actor": "weighted_flow", "advantage_weight": 5.0},
         steps=800,
-        reward_value=pair_critic,
+        reward_value=critic_over_the_box,
         rich={"fql": (0.8, 1.0)},
         middle={"fql": (0.0, 0.3)},
         both_modes=("fql",),
@@ -330,7 +408,7 @@ CLAIMS: dict[str, Claims] = {
         algorithm="rebrac",
         settings={"hidden_layers": 2, "actor_weight": 0.1, "critic_weight": 0.01},
         steps=800,
-        reward_value=pair_critic,
+        reward_value=critic_over_the_box,
         rich={"rebrac": ALWAYS},
         middle={"rebrac": ALWAYS},
         one_action=("rebrac",),
