@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
-from safesweep.sweeps.execution.failures import Failure, classify, describe_error
-from safesweep.sweeps.execution.interruption import Terminated
+from safesweep.sweeps.execution.failures import Failure, FirstFailure, classify, describe_error
+from safesweep.sweeps.execution.interruption import Terminated, exit_code
 from safesweep.sweeps.execution.lost_workers import LostWorkers, every_loss_told
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
@@ -50,6 +50,7 @@ from safesweep.sweeps.execution.scheduler import (
     previous_spec,
 )
 from safesweep.sweeps.execution.worker_output import output_since, output_so_far
+from safesweep.sweeps.notification import tell_end
 from safesweep.sweeps.output import say
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, SweepSpec
@@ -90,6 +91,7 @@ def run_sweep(
     *,
     trainable: type[Any] | None = None,
     fail_fast: bool = False,
+    on_end: str | None = None,
 ) -> SweepSummary:
     """Run what a store still lacks of a sweep; running it again resumes it.
 
@@ -107,6 +109,9 @@ def run_sweep(
         progress: whether to report on standard error.
         trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
         fail_fast: whether to end at the first run that fails.
+        on_end: what is told how it ended, instead of the sweep file's own `on_end`: a command, or
+            the address of a webhook (`sweeps.notification.tell_end`). What fails there is said in
+            one line.
 
     Raises:
         FirstFailure: a run has failed, with `fail_fast`. What has ended is kept.
@@ -116,19 +121,32 @@ def run_sweep(
         HeadLost: the head of the Ray cluster does not answer any more; likewise.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
-
-    (summary,) = run_sweeps(
-        [spec],
-        storage,
-        address,
-        num_cpus,
-        num_gpus,
-        progress,
-        trainable=trainable,
-        fail_fast=fail_fast,
-    )
-    if isinstance(summary, InvalidInput):
-        raise summary
+    asked = _as_spec(spec)
+    code = 2
+    try:
+        (summary,) = run_sweeps(
+            [asked],
+            storage,
+            address,
+            num_cpus,
+            num_gpus,
+            progress,
+            trainable=trainable,
+            fail_fast=fail_fast,
+        )
+        if isinstance(summary, InvalidInput):
+            raise summary
+        code = summary.exit_code
+    except FirstFailure:
+        code = 1
+        raise
+    except KeyboardInterrupt as interrupt:
+        code = exit_code(interrupt)
+        raise
+    finally:
+        target = on_end or asked.on_end
+        if target:
+            tell_end(target, asked.name, storage, code)
     return summary
 
 

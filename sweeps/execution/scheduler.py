@@ -22,6 +22,7 @@ from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
 from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.sweeps.upkeep import finish_interrupted, forget_deletion
 from safesweep.trainables.store.leases import Holder, Lease, exclusive
 
 WORKER_LOSSES = 3
@@ -193,6 +194,7 @@ class SweepRun:
         """Say that it runs, in the store and in the progress."""
         self.writer.remove_stray_compacted()
         self.write_row("running", force=True)
+        forget_deletion(self.writer)
         self.write_planned()
         self.progress.add(self.tally)
 
@@ -222,6 +224,7 @@ class SweepRun:
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)
+        forget_deletion(self.writer)
         self.write_studies(force=True)
         self._remove_stale_trials()
         self.give_up_lease()
@@ -521,7 +524,7 @@ class SweepRun:
             known = set(run_ids)
             run_ids += [run for run in self.plan.previous.run_ids if run not in known]
         if force or len(run_ids) != self._row_length:
-            self.writer.write_sweep(self.spec.to_yaml(), run_ids, status, self.created_at)
+            self.writer.write_sweep(self.spec.to_recorded_yaml(), run_ids, status, self.created_at)
             self._row_written, self._row_length = now, len(run_ids)
 
     def write_planned(self) -> None:
@@ -826,6 +829,9 @@ class SweepScheduler:
         # What another driver has trained until now is planned with.
         lease.acquire()
         try:
+            finished = finish_interrupted(writer.storage)
+            if finished is not None:
+                self.progress.note(f"{spec.name}: {finished}")
             dataset_ids = self._data.dataset_ids(spec)
             if not _foreseeable(make_task_plans(spec, dataset_ids.__getitem__)):
                 # Two drivers would be suggested different configurations.

@@ -42,6 +42,7 @@ from safesweep.search_spaces.validation import (
 from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch, pause_after
 from safesweep.trainables.store.heartbeats import condition
+from safesweep.trainables.store.labels import read_labels
 from safesweep.trainables.store.leases import sweep_state
 from safesweep.trainables.store.schema import TABLES
 
@@ -195,6 +196,9 @@ class StorePages:
         plans = self._store.sweeps().sort_values("created_at", ascending=False)
         drivers = self._store.drivers()
         beats = self._store.heartbeats() if drivers else []
+        labels = read_labels(self._store)
+        archived = [name for name, own in labels.items() if own.archived]
+        plans = plans[~plans["sweep"].isin(archived)]
         for plan in plans.to_dict("records"):
             counts = dict.fromkeys(STATUSES, 0)
             for run_id in plan["run_ids"]:

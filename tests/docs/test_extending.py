@@ -13,7 +13,7 @@ from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
-from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task, make_simulator
 from safesweep.trainables.tasks.rollout import rollout

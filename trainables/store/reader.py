@@ -10,7 +10,7 @@ import re
 import time
 import zlib
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -170,6 +170,13 @@ class StoreReader:
         """One row per sweep: its YAML text and the `run_ids` that it comprises."""
         return self._frame("sweeps", filters, columns)
 
+    def labels(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per sweep of which something was noted down: tags, note, whether it is archived.
+
+        `deleted`: the sweep is no more, and what is left in its folder other sweeps ask for.
+        """
+        return self._frame("labels", filters, columns)
+
     def confirmations(
         self, columns: Sequence[str] | None = None, **filters: object
     ) -> pandas.DataFrame:
@@ -194,6 +201,20 @@ class StoreReader:
         A configuration that was trained in several trials stands there as often.
         """
         return self._frame("hyperparameters", filters, columns)
+
+    def places_of_runs(self) -> pandas.DataFrame:
+        """`run_id, trial_id, sweep` of every run, and `compacted`: whether the part that holds it
+        may hold several trials."""
+        return self._while_parts_move(self._places)
+
+    def _places(self) -> pandas.DataFrame:
+        parts = self._parts("runs")
+        columns = ["run_id", "trial_id", "sweep", *(["__filename"] if parts else [])]
+        places = self._dataset("runs", parts).to_table(columns=columns).to_pandas()
+        paths = places.pop("__filename") if parts else pandas.Series(dtype=object)
+        merged = {part.path: part.compacted for part in parts}
+        found: pandas.DataFrame = places.assign(compacted=paths.map(merged).astype(bool))
+        return found
 
     def table_so_far(self, table: str, columns: Sequence[str]) -> pandas.DataFrame:
         """These columns of all rows of a table, as now; parts that this reader has answered with
@@ -412,7 +433,7 @@ class StoreReader:
             if wanted is None:
                 continue
             require_choice("filter", column, known)
-            if column == "sweep" and table != "sweeps":
+            if column == "sweep" and table not in ("sweeps", "labels"):
                 term = self._membership(wanted)
             elif column in types or column in renamed:
                 later[column] = wanted
@@ -500,7 +521,7 @@ class StoreReader:
         """The runs that the sweeps comprise; and the sweeps without a plan: their own folders."""
         plans = self._dataset("sweeps").to_table(columns=["sweep", "run_ids"]).to_pandas()
         members = dict(zip(plans["sweep"], plans["run_ids"], strict=True))
-        partitions = {part.sweep for part in self._parts("runs")}
+        partitions = self._unplanned(members)
         run_ids: list[str] = []
         unplanned: list[str] = []
         for name in map(str, as_list(wanted)):
@@ -511,6 +532,27 @@ class StoreReader:
             else:
                 raise _unknown_sweep(name, self.uri, {*members, *partitions})
         return run_ids, unplanned
+
+    def _unplanned(self, planned: Collection[str]) -> set[str]:
+        """The sweeps without a plan that have runs in a folder of their own, but for those that
+        were deleted: what is left of these belongs to others."""
+        found = {part.sweep for part in self._parts("runs")}.difference(planned)
+        if found:
+            labels = self._dataset("labels").to_table(columns=["sweep", "deleted"]).to_pandas()
+            found -= set(labels.loc[labels["deleted"].fillna(False).astype(bool), "sweep"])
+        return found
+
+    def require_sweeps(self, names: Iterable[str]) -> None:
+        """Raise an InvalidInput that names the first of some sweeps that the store does not know.
+
+        Nothing is read of what they comprise.
+        """
+        self._while_parts_move(lambda: self._members(names))
+
+    def unplanned_sweeps(self) -> list[str]:
+        """Sweeps whose plan was lost: runs of theirs are there, and no row of `sweeps`."""
+        planned = set(self.sweeps(["sweep"])["sweep"])
+        return sorted(self._while_parts_move(lambda: self._unplanned(planned)))
 
     def _parts(self, table: str) -> list[Part]:
         """Whole parts of a table, in a fixed order; what lies in dot-folders is not one."""
