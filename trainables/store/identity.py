@@ -50,6 +50,7 @@ ADDED_LATER_TO: dict[str, dict[str, object]] = {
         **_VALUES, **_NETWORKS, "safety_margin": 0.0, "normalize_safety": False,
         "critic_batch_size": 0,
     },
+    "caps": {"weight_clip": 100.0},
 }  # fmt: skip
 """The same of single methods, where others had a hyperparameter of that name or hold another value
 without it."""
