@@ -1,6 +1,5 @@
 """What may vary: hyperparameters with their choices or ranges, and the conditions between them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -67,8 +66,8 @@ class Hyperparameter:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.low is not None and self.high is not None
-        whole = not self.integer or value == int(value)
-        return math.isfinite(value) and self.low <= value <= self.high and whole
+        # Infinity is beyond every end, and no number is within one.
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
 
     def suggest(self, trial: "BaseTrial") -> Value:
         """Let an Optuna trial choose a value."""

@@ -22,7 +22,7 @@ from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "export", "store",
-    "reproduce", "data", "catalog", "policies", "completion",
+    "check", "reproduce", "data", "catalog", "policies", "completion",
 )  # fmt: skip
 
 
