@@ -56,9 +56,7 @@ class JudgedRows:
     codes: Mapping[str, list[str | None]]
 
 
-def rows_to_judge(
-    store: ResultStore, step: str | int = "last", **filters: str | None
-) -> JudgedRows:
+def rows_to_judge(store: ResultStore, step: str | int = "last", **filters: object) -> JudgedRows:
     """What a store holds of `sweep`, `algorithm` and `task`, to choose from.
 
     Runs that were trained to confirm a choice are no candidates, unless their sweep is asked for.

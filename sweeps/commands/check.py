@@ -61,16 +61,14 @@ def check(arguments: argparse.Namespace) -> int:
 
 def _set_aside(storage: str, findings: Sequence["Finding"]) -> dict[str, str]:
     """Move the files of the findings out of the way; where they are then."""
-    from safesweep.sweeps.execution.lease import Lease
     from safesweep.trainables.store.reader import StoreReader
     from safesweep.trainables.store.writer import ResultWriter
 
-    sweeps = {part.sweep for part in StoreReader(storage).listed("sweeps")}
-    for sweep in sorted(sweeps | {finding.sweep for finding in findings} - {""}):
-        try:
-            Lease(ResultWriter(storage, sweep)).require_free()
-        except InvalidInput as problem:
-            raise InvalidInput(f"repair: {problem}") from problem
+    drivers = StoreReader(storage).drivers()
+    if drivers:
+        raise InvalidInput(
+            f"repair: the store is in use by {drivers[0]}; wait until that has ended"
+        )
     writer = ResultWriter(storage, "")
     moved = {}
     for finding in findings:

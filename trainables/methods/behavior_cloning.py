@@ -4,7 +4,6 @@ With `data: safe` it is BC-Safe, which clones only the episodes that keep the co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -12,40 +11,18 @@ from torch import Tensor
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import Layers, mlp
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
     Phase,
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-
-
-@dataclass(frozen=True)
-class BehaviorCloningConfig(MethodConfig):
-    """Hyperparameters of behaviour cloning; the defaults are OSRL's."""
-
-    batch_size: int = static(512, "transitions in a minibatch", source="OSRL", low=1, high=65536)
-    learning_rate: float = batched(1e-3, "Adam's step size", source="OSRL", low=1e-8, high=1.0)
-    discount: float = static(
-        1.0, "discount of the episode costs that `data: safe` looks at", source="OSRL",
-        alias="gamma", low=0.0, high=1.0,
-    )  # fmt: skip
-    data: str = static(
-        "all", "every episode, or those whose cost is within the limit", source="OSRL",
-        choices=("all", "safe"),
-    )  # fmt: skip
-
-    @property
-    def trains_to_cost_limit(self) -> bool:
-        return self.data == "safe"
 
 
 class BehaviorCloning(Method):
@@ -53,7 +30,7 @@ class BehaviorCloning(Method):
 
     name = "bc"
     config_class = BehaviorCloningConfig
-    policies = ("bc",)
+    policies = BehaviorCloningConfig.policies
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"discount": {"data": "safe"}}
 
     @property

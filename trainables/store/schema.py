@@ -22,7 +22,8 @@ together, by the names of their columns: one that a part lacks is null there.
    Adds measurements, which were text files (`points/<name>.csv`) before.
 5: runs.memory_splits was runs.halvings, and the metric true_infeasible_recall was
    true_doomed_recognised (`trainables.store.older_names`).
-6: adds runs.code_digest: of the source that trained a run (`trainables.store.source_digest`).
+6: adds labels: what users note down of their sweeps.
+   Adds runs.code_digest: of the source that trained a run (`trainables.store.source_digest`).
    Adds a checksum of each part (`trainables.store.part_checksums`).
 """
 
@@ -115,6 +116,12 @@ TABLES: dict[str, dict[str, str]] = {
         "created_at": "timestamp[us, tz=UTC]",
         "code_version": "string",
         "run_ids": "list<string>",
+    },
+    "labels": {
+        "tags": "list<string>",
+        "note": "string",
+        "archived": "bool",
+        "deleted": "bool",
     },
     "confirmations": {
         "confirmation_id": "string",

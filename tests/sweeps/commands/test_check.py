@@ -176,7 +176,7 @@ def test_columns_and_rows_of_a_part_that_others_made(
 def test_a_store_that_is_used_is_not_repaired(
     storage: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from safesweep.sweeps.execution.lease import Lease
+    from safesweep.trainables.store.leases import Lease
     from safesweep.trainables.store.writer import ResultWriter
 
     _flip(_part(storage, "metrics"))
@@ -187,7 +187,7 @@ def test_a_store_that_is_used_is_not_repaired(
     finally:
         lease.release()
     assert code == 2
-    assert "is being run by process" in said
+    assert "is in use by process" in said
     assert not (storage / "set-aside").exists()
 
 

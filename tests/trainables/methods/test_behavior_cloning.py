@@ -10,11 +10,8 @@ from torch import Tensor
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.dataset import Dataset
-from safesweep.trainables.methods.behavior_cloning import (
-    BehaviorCloning,
-    BehaviorCloningConfig,
-    episode_costs,
-)
+from safesweep.trainables.methods.behavior_cloning import BehaviorCloning, episode_costs
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
