@@ -90,6 +90,7 @@ def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     """Run the sweep; returns the exit code."""
     from safesweep.sweeps.execution.failures import FirstFailure
     from safesweep.sweeps.execution.ray_tune import run_sweep
+    from safesweep.trainables.store.compaction import compact_if_many
     from safesweep.trainables.store.writer import StoreProblem
 
     try:
@@ -118,6 +119,7 @@ def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{summary.sweep}: {summary.trials} trials in {duration(summary.seconds)}; "
         f"store: {summary.storage}"
     )
+    compact_if_many(arguments.storage, spec.name)
     return summary.exit_code
 
 

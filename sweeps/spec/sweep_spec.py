@@ -47,6 +47,9 @@ MOST_PARALLEL = 10_000
 MOST_EPISODES = 10_000
 MOST_SEEDS = 1_000
 """That a number may stand for; a list may have more."""
+MOST_STEPS = 10**9
+MOST_EVALUATIONS = 100_000
+"""Of a run: each is rows, and a checkpoint that is written anew."""
 T = TypeVar("T")
 
 
@@ -182,7 +185,7 @@ class SweepSpec(Section, validate_default=True):
     dataset; or {task: one of these}."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """A run is trained from each; a number stands for as many: 5 for 0 to 4."""
-    steps: Annotated[int, Field(ge=1), WHOLE]
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS), WHOLE]
     """Gradient steps of a run."""
     population: Annotated[int, Field(ge=1, le=4096), WHOLE] | Literal["auto"] = Field(
         default=1, alias="configs_per_trial"
@@ -388,7 +391,8 @@ class SweepSpec(Section, validate_default=True):
         if steps is not None:
             every = steps if every is UNLESS_GIVEN else every
             with problems.collected():
-                require_number("evaluate.every", every, 1, steps, integer=True)
+                least = math.ceil(steps / MOST_EVALUATIONS)
+                require_number("evaluate.every", every, least, steps, integer=True)
         if isinstance(episodes, dict):
             where, needed = "evaluate.episodes", "each task needs a number"
             with problems.collected():
@@ -687,9 +691,11 @@ def _each(field: str, value: object, known: Callable[[str], str]) -> tuple[str, 
 
 
 def _distinct(field: str, values: Sequence[T]) -> tuple[T, ...]:
+    seen: set[T] = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise InvalidInput(f"{field}: {value} is given twice")
+        seen.add(value)
     return tuple(values)
 
 
