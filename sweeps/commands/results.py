@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import os
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -294,7 +295,8 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     _print_plan(store, arguments.sweep, runs)
     if not runs.empty:
         print_table(_progress(runs))
-    for line in _evaluation_noise(store, arguments.sweep):
+    lines = [*_spent_and_chosen(store, arguments.sweep), *_evaluation_noise(store, arguments.sweep)]
+    for line in lines:
         print(_wrapped(line))
     running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
     for beat in running:
@@ -335,6 +337,19 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
         print()
+
+
+def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
+    """Per method and task, what its runs were for and what they ended in, where that follows from
+    results."""
+    from safesweep.sweeps.execution.standing import planned_path
+
+    content = store.file(planned_path(sweep))
+    lines = []
+    for entry in json.loads(content) if content else ():
+        said = [entry[key] for key in ("spent", "choice") if entry.get(key)]
+        lines += [f"{entry['algorithm']} on {entry['task']}: {words}" for words in said]
+    return ["", *lines] if lines else []
 
 
 def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:

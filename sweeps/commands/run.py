@@ -156,7 +156,7 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     shortfalls = [
         task_plan.shortfall for task_plan in plan.task_plans if task_plan.shortfall is not None
     ]
-    for line in [*episodes, *shortfalls, *describe_rungs(plan)]:
+    for line in [*episodes, *shortfalls, *describe_rungs(plan), *describe_rounds(plan)]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
         say(
@@ -197,6 +197,29 @@ def describe_rungs(plan: "SweepPlan") -> list[str]:
     return lines
 
 
+def describe_rounds(plan: "SweepPlan") -> list[str]:
+    """What each method on each task takes where that follows from results: least and most."""
+    spec, lines = plan.spec, []
+    for task_plan in plan.task_plans:
+        name = f"{task_plan.algorithm} on {task_plan.task}"
+        if spec.budget_runs is not None:
+            runs = spec.budget_runs
+            lines.append(
+                f"{name}: a budget of {runs} runs, {runs * spec.steps:,} gradient steps, on as "
+                "many configurations and seeds as the results call for"
+            )
+        elif spec.most_seeds is not None:
+            configurations = task_plan.configurations
+            least, most = (configurations * n for n in (len(spec.seeds), spec.most_seeds))
+            lines.append(
+                f"{name}: from {least} to {most} runs, {least * spec.steps:,} to "
+                f"{most * spec.steps:,} gradient steps: {len(spec.seeds)} seeds of "
+                f"{configurations} configurations, and up to {spec.most_seeds} of those that may "
+                "still be chosen"
+            )
+    return lines
+
+
 def _local_dataset_id(task_name: str, source: str) -> str:
     """The digest of a task's data if they are on this machine; nothing is fetched or collected."""
     from safesweep.trainables.data.dataset import read_dataset
@@ -217,7 +240,8 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
     """One row per trial, how many of the runs the store holds, and why how many trials are trained
     anew though it holds shorter runs of theirs.
 
-    What an adaptive search will suggest later stands in one row without a trial_id. With early
+    What an adaptive search will suggest later stands in one row without a trial_id, as does the
+    rest of a budget, as if each run were another configuration. With early
     stopping `gradient_steps` are the most that a trial can take and `expected_steps` what it takes
     on average; a trial that waits at a rung has no row.
     """
@@ -248,6 +272,8 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
                 }
             )
         later = task_plan.configurations - len(task_plan.suggested)
+        if spec.budget_runs is not None:
+            later = task_plan.planned_runs - len(task_plan.run_ids)
         if not task_plan.search.exhausted and later > 0:
             rows.append(
                 {
