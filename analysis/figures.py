@@ -1,7 +1,9 @@
-"""One style for all figures, and how they are saved: PNG, SVG, and the data as CSV beside them."""
+"""What all figures are made of, those of sweeps, ablations and notebooks: style, labels, panels,
+means with their bands, the limit, the legend; and how they are saved."""
 
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from safesweep.search_spaces.validation import InvalidInput
 
 # Okabe and Ito's palette, told apart with every common colour-vision deficiency.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -90,6 +96,22 @@ def styles_of(names: Sequence[str]) -> dict[str, Style]:
 
 COLUMN_INCHES = 3.4
 PIXELS_PER_INCH = 200
+PANELS_A_ROW = 3
+FILE_KINDS = (".png", ".svg", ".pdf")
+
+_LABELS = {
+    "act_latency_ms": "time of an action, ms",
+    "train_ms_per_step": "time of a training\nstep, ms",
+    "reward_return_mean": "return of an episode",
+    "cost_return_mean": "cost of an episode",
+    "reward_q_mean": "mean of the reward\ncritic $Q_r$",
+    "safety_q_mean": "mean of the cost\ncritic $Q_c$",
+    "true_recall": "feasible states\nrecognised, share",
+    "true_precision": "declared states that\nare feasible, share",
+    "true_specificity": "infeasible states\nrecognised, share",
+    "true_infeasible_recall": "states past saving\nrecognised, share",
+    "success_rate": "success, % of\nepisodes",
+}
 
 _STYLE: Any = {
     "font.size": 8,
@@ -117,6 +139,72 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+def metric_label(metric: str) -> str:
+    """A quantity on an axis: normalised costs are in limits."""
+    return _LABELS.get(metric, metric.replace("_", " "))
+
+
+def make_panels(
+    rows: int, columns: int, *, panel: tuple[float, float], extra: float = 0.9, **options: Any
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure of rows and columns of panels in the common style.
+
+    Args:
+        panel: width and height of one, in inches.
+        extra: height in inches for what stands above and below them.
+        options: as matplotlib's `subplots` takes them.
+    """
+    with figure_style():
+        size = (max(COLUMN_INCHES, panel[0] * columns), panel[1] * rows + extra)
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def draw_panels(
+    count: int, width: float = 2.3, height: float = 2.0, columns: int = PANELS_A_ROW, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels in rows; places that are left over stay empty."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure, panels = make_panels(rows, columns, panel=(width, height), **options)
+    flat: list[Axes] = list(panels.ravel())
+    hide_empty(flat[count:])
+    return figure, flat[:count]
+
+
+def hide_empty(panels: Iterable[Axes]) -> None:
+    """Hide the panels on which nothing is drawn."""
+    for axes in panels:
+        if not axes.has_data():
+            axes.set_visible(False)
+
+
+def draw_limit(axes: Axes, *, upright: bool = False) -> None:
+    """The cost limit, 1 in normalised costs."""
+    draw = axes.axvline if upright else axes.axhline
+    draw(1.0, color=GREY, linestyle=":", linewidth=1.0)
+
+
+def limit_handle() -> Line2D:
+    """The cost limit in a legend."""
+    return Line2D([], [], color=GREY, linestyle=":", label="cost limit")
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "", **options: Any) -> None:
+    """A legend below the panels, as many columns as fit, with a note above it."""
+    width = figure.get_size_inches()[0]
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = int(max(1, min(len(handles), width / (0.45 + 0.062 * longest))))
+    arranged = {"ncols": columns, "columnspacing": 1.0, "handletextpad": 0.4} | options
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        title=note or None,
+        title_fontsize=6.5,
+        **arranged,
+    )
+
+
 def draw_series(
     axes: Axes,
     results: pandas.DataFrame,
@@ -138,16 +226,23 @@ def draw_series(
     mean, deviation = groups.mean(), groups.std(ddof=1)
     places = mean.index.to_numpy(np.float64)
     axes.plot(places, mean, color=color, marker=marker, linestyle=linestyle, label=label)
+    draw_band(axes, places, mean, deviation, color=color, floor=floor)
+
+
+def draw_band(
+    axes: Axes,
+    places: npt.ArrayLike,
+    mean: "pandas.Series[float]",
+    deviation: "pandas.Series[float]",
+    *,
+    color: str,
+    floor: float = -np.inf,
+) -> None:
+    """One deviation to each side of a mean, no lower than `floor`; nothing where there is none."""
     if deviation.notna().any():
         spread = deviation.fillna(0.0)
-        axes.fill_between(
-            places,
-            np.maximum(mean - spread, floor),
-            mean + spread,
-            color=color,
-            alpha=0.18,
-            linewidth=0,
-        )
+        low, high = np.maximum(mean - spread, floor), mean + spread
+        axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def draw_published(
@@ -166,7 +261,7 @@ def draw_published(
     )
 
 
-def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
+def _save_png(figure: Figure, path: Path, metadata: dict[str, Any]) -> None:
     """A PNG of at most 256 colours: a third of the size, and no colour is off by more than the eye
     tells apart (15 of 255 in any figure of the papers)."""
     drawn = io.BytesIO()
@@ -184,17 +279,38 @@ def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
     image.save(path, optimize=True, pnginfo=information, dpi=dpi)
 
 
-def save_figure(
+def save_figure(figure: Figure, path: Path, command: str) -> None:
+    """Write a figure as what its name ends in; the command that made it stands in the metadata.
+
+    Raises:
+        InvalidInput: another ending, or a place that cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in FILE_KINDS:
+        raise InvalidInput(
+            f"out: {str(path)!r} must end in {', '.join(FILE_KINDS[:-1])} or {FILE_KINDS[-1]}"
+        )
+    try:
+        with figure_style():
+            if kind == ".png":
+                _save_png(figure, path, {"Description": command, "Software": "safesweep"})
+            elif kind == ".svg":
+                metadata = {"Description": command, "Creator": "safesweep", "Date": None}
+                figure.savefig(path, metadata=metadata)
+            else:
+                metadata = {"Subject": command, "Creator": "safesweep", "CreationDate": None}
+                figure.savefig(path, metadata=metadata)
+    except OSError as problem:
+        raise InvalidInput(f"out: {str(path)!r} cannot be written ({problem.strerror})") from None
+
+
+def save_with_data(
     figure: Figure, folder: Path, name: str, data: pandas.DataFrame, command: str
 ) -> list[Path]:
-    """Write `<name>.png`, `.svg` and `.csv` (what is drawn) into `folder`; returns their paths.
-
-    The command that made the figure stands in the metadata of both images.
-    """
+    """Write `<name>.png`, `.svg` and `.csv` (what is drawn) into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     png, svg, csv = (folder / f"{name}.{kind}" for kind in ("png", "svg", "csv"))
-    _save_png(figure, png, {"Description": command, "Software": "safesweep"})
-    with rc_context(_STYLE):
-        figure.savefig(svg, metadata={"Description": command, "Creator": "safesweep", "Date": None})
+    for image in (png, svg):
+        save_figure(figure, image, command)
     data.to_csv(csv, index=False, lineterminator="\n")
     return [png, svg, csv]

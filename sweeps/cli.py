@@ -21,8 +21,8 @@ from safesweep.sweeps.execution.interruption import exit_code, termination_as_in
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
-    "run", "watch", "logs", "results", "plot", "confirm", "report", "serve", "export", "store",
-    "upkeep", "reproduce", "data", "catalog", "policies", "completion",
+    "run", "watch", "logs", "results", "table", "plot", "confirm", "report", "serve", "export",
+    "store", "upkeep", "reproduce", "data", "catalog", "policies", "completion",
 )  # fmt: skip
 
 

@@ -1,11 +1,14 @@
 """Synthetic result stores, written as the workers write them."""
 
 import os
+import re
 import shutil
+from importlib.util import find_spec
 
 # The tests' networks are too small to share: one thread each, before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +32,44 @@ WriteSweep = Callable[..., list[str]]
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a file stay in one process, which sets up what they share once. Those that start
-    Ray begin first and stay in one process: they mostly wait, and the others have all the rest
+    Ray begin first and stay in two processes: they mostly wait, and the others have all the rest
     (`--dist loadgroup --no-loadscope-reorder`)."""
+    starts_ray = [item for item in items if item.get_closest_marker("ray") is not None]
+    sizes, ray_group = dict.fromkeys(("ray-1", "ray-2"), 0), {}
+    for file, count in Counter(_file_of(item) for item in starts_ray).most_common():
+        ray_group[file] = min(sizes, key=sizes.__getitem__)
+        sizes[ray_group[file]] += count
     for item in items:
         started = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if started else item.nodeid.split("::")[0]))
+        group = ray_group[_file_of(item)] if started else _file_of(item)
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+WITHOUT_SIMULATORS = find_spec("bullet_safety_gym") is None
+"""Whether this is the core alone, without the extra `simulators`."""
+_NEEDS_A_SIMULATOR = re.compile(
+    r"needs the simulator [\w-]+, which is not installed"
+    r"|No module named '(?:bullet_safety_gym|dsrl|mujoco|pybullet|safety_gymnasium)"
+    r"|MuJoCo is not installed|mujoco is not installed"
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A test that fails because a simulator is not installed is skipped, and says which."""
+    report = yield
+    if WITHOUT_SIMULATORS and report.failed:
+        found = _NEEDS_A_SIMULATOR.search(f"{report.longrepr}{report.caplog}{report.capstderr}")
+        if found is not None:
+            path, line, _ = item.location
+            report.outcome = "skipped"
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {found.group()}")
+    return report
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]
 
 
 # How many examples a property is tried on. Deadlines would measure the machine.
@@ -49,7 +84,7 @@ def _scores(config: Mapping[str, Any], seed: int, step: int) -> tuple[float, lis
     return 100 * level + seed, [20 * (level - 0.5) + episode for episode in (0.0, 1.0, 2.0, 3.0)]
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that all processes of a test run share, filled by the first that asks for it."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
@@ -64,14 +99,14 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
 @pytest.fixture(scope="session")
 def boat_datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small dataset of each of the two boats, by task."""
-    folder = _made_once(tmp_path_factory, "boats", fixture_store.make_datasets)
+    folder = made_once(tmp_path_factory, "boats", fixture_store.make_datasets)
     return fixture_store.dataset_paths(folder)
 
 
 @pytest.fixture(scope="session")
 def full_store(tmp_path_factory: pytest.TempPathFactory, boat_datasets: dict[str, Path]) -> Path:
     """A store of everything that a store may hold (`tests.fixture_store`); not to be changed."""
-    return _made_once(
+    return made_once(
         tmp_path_factory, "full", lambda folder: fixture_store.make_store(folder, boat_datasets)
     )
 

@@ -1,7 +1,6 @@
 """Matplotlib figures of a sweep, by kind: `PLOTS`. Each takes what `read_results` gives."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from safesweep.analysis.figures import (
     BLUE,
@@ -19,8 +19,15 @@ from safesweep.analysis.figures import (
     GREEN,
     GREY,
     ORANGE,
-    PIXELS_PER_INCH,
-    figure_style,
+    PANELS_A_ROW,
+    draw_band,
+    draw_limit,
+    draw_panels,
+    hide_empty,
+    legend_below,
+    limit_handle,
+    make_panels,
+    metric_label,
     styles_of,
 )
 from safesweep.analysis.plots.measures import (
@@ -35,11 +42,10 @@ from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
 Group = tuple[str, str, str]
-SCORES = {"reward": "normalized reward", "cost": "normalized cost"}
-FILE_KINDS = (".png", ".svg", ".pdf")
+SCORES = {score: metric_label(f"normalized_{score}") for score in ("reward", "cost")}
 
-_PANELS_A_ROW = 3
-_ROW_INCHES = 2.3
+_PANEL = (0.75 * COLUMN_INCHES, 2.3)
+_Entry = tuple[str, str, Any, str]
 
 
 def draw_curves(results: SweepResults) -> Figure:
@@ -58,22 +64,16 @@ def draw_curves(results: SweepResults) -> Figure:
             for identifier in sorted(picked):
                 curve = curves[curves["config_id"] == identifier]
                 panel.plot(curve["step"], curve[score], color=ORANGE, marker="o", markersize=3)
-                spread = curve[f"{score}_deviation"].fillna(0.0)
-                panel.fill_between(
-                    curve["step"],
-                    curve[score] - spread,
-                    curve[score] + spread,
-                    color=ORANGE,
-                    alpha=0.2,
-                    linewidth=0,
+                draw_band(
+                    panel, curve["step"], curve[score], curve[f"{score}_deviation"], color=ORANGE
                 )
             panel.set_ylabel(SCORES[score])
-        pair[1].axhline(1.0, color="black", linewidth=0.9, linestyle="--")
+        draw_limit(pair[1])
         pair[1].set_ylim(bottom=min(0.0, pair[1].get_ylim()[0]))
         pair[0].set_title(_title(key))
         pair[1].set_xlabel("gradient steps")
-    _key(figure, [("a configuration", GREY, "-", ""), ("the chosen one", ORANGE, "-", "o"),
-                  ("limit", "black", "--", "")])  # fmt: skip
+    entries = [("a configuration", GREY, "-", ""), ("the chosen one", ORANGE, "-", "o")]
+    _key(figure, entries, limit=True)
     return figure
 
 
@@ -81,13 +81,15 @@ def draw_front(results: SweepResults) -> Figure:
     """Reward against cost: every run small, every configuration's mean large, the limit, and the
     front of configurations that no other one beats in both."""
     groups = _groups_of(results)
-    figure, axes = _panels(len(groups))
+    figure, axes = draw_panels(len(groups), *_PANEL)
     for panel, (key, rows) in zip(axes, groups, strict=False):
         draw_reward_against_cost(panel, rows_of(results.evaluations, key), rows)
         panel.set_title(_title(key))
-    _key(figure, [("a run", GREY, "", "."), ("mean of a configuration", BLUE, "", "o"),
-                  ("front", GREEN, "-", ""), ("the chosen one", ORANGE, "", "D"),
-                  ("limit", "black", "--", "")])  # fmt: skip
+    entries = [
+        ("a run", GREY, "", "."), ("mean of a configuration", BLUE, "", "o"),
+        ("front", GREEN, "-", ""), ("the chosen one", ORANGE, "", "D"),
+    ]  # fmt: skip
+    _key(figure, entries, limit=True)
     return figure
 
 
@@ -108,9 +110,9 @@ def draw_reward_against_cost(
             rows["cost"], rows["reward"], linestyle="none", marker=marker, color=color,
             markersize=5.0 if chosen else size, zorder=4 if chosen else 2,
         )  # fmt: skip
-    axes.axvline(1.0, color="black", linewidth=0.9, linestyle="--")
-    axes.set_xlabel("normalized cost")
-    axes.set_ylabel("normalized reward")
+    draw_limit(axes, upright=True)
+    axes.set_xlabel(SCORES["cost"])
+    axes.set_ylabel(SCORES["reward"])
     costs = evaluations["normalized_cost"].to_numpy(np.float64)
     largest = float(max([1.0, *costs[np.isfinite(costs)]]))
     axes.set_xlim(-0.03 * largest, 1.06 * largest)
@@ -127,7 +129,7 @@ def draw_importance(results: SweepResults) -> Figure:
             f"importance: takes {FEWEST_FOR_IMPORTANCE} evaluated configurations of a method on a "
             "task in which a hyperparameter varies; there are fewer"
         )
-    figure, axes = _panels(len(measured))
+    figure, axes = draw_panels(len(measured), *_PANEL)
     for panel, (key, found) in zip(axes, measured, strict=False):
         places = np.arange(len(found))[::-1]
         panel.barh(places + 0.2, found["reward"], height=0.38, color=BLUE)
@@ -146,7 +148,7 @@ def draw_parallel_coordinates(results: SweepResults) -> Figure:
     groups = _groups_of(results)
     if not results.hyperparameters:
         raise InvalidInput("parallel-coordinates: no hyperparameter varies in this sweep")
-    figure, axes = _grid(len(groups), 1, width=2 * COLUMN_INCHES)
+    figure, axes = make_panels(len(groups), 1, panel=(2 * COLUMN_INCHES, _PANEL[1]))
     for panel, (key, rows) in zip(axes[:, 0], groups, strict=True):
         shown = varying(rows)
         columns = [*(HYPERPARAMETER_PREFIX + name for name in shown), "cost", "reward"]
@@ -199,11 +201,11 @@ def draw_hyperparameter(results: SweepResults, name: str) -> Figure:
                 panel.set_xticks(range(len(labels)), labels)
             elif is_logarithmic(rows[column]):
                 panel.set_xscale("log")
-        pair[1].axhline(1.0, color="black", linewidth=0.9, linestyle="--")
+        draw_limit(pair[1])
         pair[0].set_title(_title(key))
         pair[1].set_xlabel(name)
     _key(figure, [("mean and deviation over seeds", BLUE, "", "o"),
-                  ("the chosen one", ORANGE, "", "D"), ("limit", "black", "--", "")])  # fmt: skip
+                  ("the chosen one", ORANGE, "", "D")], limit=True)  # fmt: skip
     return figure
 
 
@@ -214,7 +216,7 @@ def draw_budget(results: SweepResults) -> Figure:
     tasks = sorted({key[1] for key, _ in groups})
     labels = {key: _label(key) for key, _ in groups}
     styles = styles_of(sorted(set(labels.values())))
-    figure, axes = _panels(len(tasks))
+    figure, axes = draw_panels(len(tasks), *_PANEL)
     for panel, task in zip(axes, tasks, strict=False):
         for key, rows in groups:
             if key[1] == task:
@@ -239,28 +241,6 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "budget": draw_budget,
 }
 """By kind. `hyperparameter` alone takes a name beside the results."""
-
-
-def save(figure: Figure, path: Path, command: str) -> None:
-    """Write a figure as what its name ends in; the command that made it stands in the metadata.
-
-    Raises:
-        InvalidInput: another ending, or a place that cannot be written.
-    """
-    if path.suffix.lower() not in FILE_KINDS:
-        raise InvalidInput(
-            f"out: {str(path)!r} must end in {', '.join(FILE_KINDS[:-1])} or {FILE_KINDS[-1]}"
-        )
-    metadata = {
-        ".png": {"Description": command, "Software": "safesweep"},
-        ".svg": {"Description": command, "Creator": "safesweep", "Date": None},
-        ".pdf": {"Subject": command, "Creator": "safesweep", "CreationDate": None},
-    }[path.suffix.lower()]
-    try:
-        with figure_style():
-            figure.savefig(path, dpi=PIXELS_PER_INCH, metadata=metadata)
-    except OSError as problem:
-        raise InvalidInput(f"out: {str(path)!r} cannot be written ({problem.strerror})") from None
 
 
 def positions(column: "pandas.Series[Any]") -> "pandas.Series[float]":
@@ -322,20 +302,10 @@ def _title(key: Group) -> str:
     return f"{key[1]}\n{_label(key)}"
 
 
-def _grid(
-    rows: int, columns: int, *, width: float | None = None
-) -> tuple[Figure, npt.NDArray[Any]]:
-    with figure_style():
-        size = (width or COLUMN_INCHES * max(1.0, 0.75 * columns), _ROW_INCHES * rows + 0.4)
-        figure = Figure(figsize=size)
-        figure.set_layout_engine("constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False)
-
-
 def _pairs(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """So many pairs of panels, one above the other, the pairs in rows."""
-    columns = min(count, _PANELS_A_ROW)
-    figure, axes = _grid(2 * -(-count // columns), columns)
+    columns = min(count, PANELS_A_ROW)
+    figure, axes = make_panels(2 * -(-count // columns), columns, panel=_PANEL)
     pairs = [
         (
             axes[2 * (place // columns), place % columns],
@@ -344,31 +314,14 @@ def _pairs(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
         for place in range(axes.size // 2)
     ]
     for unused in pairs[count:]:
-        for panel in unused:
-            panel.set_visible(False)
+        hide_empty(unused)
     return figure, pairs[:count]
 
 
-def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
-    """So many panels in rows; those left over are hidden."""
-    columns = min(count, _PANELS_A_ROW)
-    figure, axes = _grid(-(-count // columns), columns)
-    flat: list[Axes] = list(axes.flat)
-    for unused in flat[count:]:
-        unused.set_visible(False)
-    return figure, flat
-
-
-def _key(figure: Figure, entries: Sequence[tuple[str, str, Any, str]]) -> None:
-    """A legend below: label, colour, line and marker of each."""
-    from matplotlib.lines import Line2D
-
+def _key(figure: Figure, entries: Sequence[_Entry], *, limit: bool = False) -> None:
+    """A legend below: label, colour, line and marker of each, and the limit where it is drawn."""
     handles = [
         Line2D([], [], color=color, linestyle=line or "none", marker=marker, label=label)
         for label, color, line, marker in entries
     ]
-    columns = max(1, int(figure.get_size_inches()[0] / 1.3))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), columns),
-        frameon=False, fontsize=7.5,
-    )  # fmt: skip
+    legend_below(figure, [*handles, limit_handle()] if limit else handles)

@@ -268,7 +268,9 @@ def choose(
     several sweeps they have to be the same.
 
     Args:
-        sweep, algorithm, task: only these; `sweep` may be several.
+        sweep: only the runs of this sweep, or of these.
+        algorithm: only this method.
+        task: only this task.
         maximize: the score to maximise.
         subject_to: limits by score; empty for no constraint.
 

@@ -53,7 +53,8 @@ def draw_plot(arguments: argparse.Namespace) -> int:
             "hyperparameter: the kind hyperparameter needs --hyperparameter NAME, and no other "
             "kind takes it"
         )
-    from safesweep.analysis.plots.figures import PLOTS, save
+    from safesweep.analysis.figures import save_figure
+    from safesweep.analysis.plots.figures import PLOTS
     from safesweep.analysis.plots.sweep_results import read_results
 
     store = open_store(arguments)
@@ -67,6 +68,6 @@ def draw_plot(arguments: argparse.Namespace) -> int:
     for name in ("algorithm", "task"):
         value = getattr(arguments, name)
         words += [] if value is None else [f"--{name}", value]
-    save(figure, path, shlex.join([*words, *selection_words(arguments)]))
+    save_figure(figure, path, shlex.join([*words, *selection_words(arguments)]))
     say(f"wrote {path}")
     return 0

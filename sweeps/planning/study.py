@@ -129,8 +129,14 @@ class _TaskStudy:
         scores = mean_scores([self._task_plan.outcomes[run.run_id] for run in runs])
         for name, score in scores.items():
             trial.set_user_attr(name, score)
-        for name, excess in (outcome.constraints or {}).items():
+        constraints = outcome.constraints or {}
+        for name, excess in constraints.items():
             trial.set_constraint(name, excess)
+        # optuna-dashboard (to 0.21 at least) reads what Optuna wrote before its version 5.
+        if constraints:
+            self._storage.set_trial_system_attr(
+                identifier, "constraints", list(constraints.values())
+            )
         values = [scores[name] for name, _ in self._goals]
         if outcome.status == "pruned":
             if len(values) == 1:  # Optuna takes no intermediate values of several goals.

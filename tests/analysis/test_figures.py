@@ -14,7 +14,7 @@ from safesweep.analysis.figures import (
     draw_published,
     draw_series,
     figure_style,
-    save_figure,
+    save_with_data,
     styles_of,
 )
 
@@ -74,7 +74,9 @@ def test_published_numbers_are_hollow_markers_without_a_line() -> None:
 
 
 def test_a_figure_is_saved_with_its_data_and_the_command(tmp_path: Path) -> None:
-    paths = save_figure(make_figure(), tmp_path / "new", "name", RESULTS, "safesweep reproduce x")
+    paths = save_with_data(
+        make_figure(), tmp_path / "new", "name", RESULTS, "safesweep reproduce x"
+    )
     assert [path.name for path in paths] == ["name.png", "name.svg", "name.csv"]
     assert imread(paths[0]).shape[:2] == (400, 400)
     assert b"safesweep reproduce x" in paths[0].read_bytes()
@@ -88,8 +90,9 @@ def test_an_image_keeps_its_colours_in_a_palette(tmp_path: Path) -> None:
         axes = figure.subplots()
         axes.imshow(np.linspace(0, 1, 64).reshape(8, 8), cmap="viridis")
         axes.plot([0, 7], [0, 7], color=ORANGE, linewidth=0.5)
-    png = save_figure(figure, tmp_path, "name", RESULTS, "command")[0]
-    figure.savefig(tmp_path / "whole.png", dpi=PIXELS_PER_INCH)
+    png = save_with_data(figure, tmp_path, "name", RESULTS, "command")[0]
+    with figure_style():
+        figure.savefig(tmp_path / "whole.png", dpi=PIXELS_PER_INCH)
     found, whole = imread(png)[..., :3], imread(tmp_path / "whole.png")[..., :3]
     assert np.abs(found - whole).max() <= 16 / 255
     assert png.stat().st_size < (tmp_path / "whole.png").stat().st_size
@@ -97,7 +100,7 @@ def test_an_image_keeps_its_colours_in_a_palette(tmp_path: Path) -> None:
 
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
-    one = save_figure(make_figure(), tmp_path / "one", "name", RESULTS, "command")
-    other = save_figure(make_figure(), tmp_path / "other", "name", RESULTS, "command")
+    one = save_with_data(make_figure(), tmp_path / "one", "name", RESULTS, "command")
+    other = save_with_data(make_figure(), tmp_path / "other", "name", RESULTS, "command")
     for first, second in zip(one, other, strict=True):
         assert first.read_bytes() == second.read_bytes()

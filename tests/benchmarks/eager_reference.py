@@ -21,23 +21,54 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from safesweep.trainables.components import (
+    action_vae,
     behaviour_flow,
     cost_feasibility,
     critics,
     cvae,
+    diffusion,
     flow_autoencoder,
     flow_matching,
     latent_refiner,
+    networks,
+    transformer,
 )
 from safesweep.trainables.components import coupling_flow as flows
+from safesweep.trainables.components.networks import _NORM_KEYS
+from safesweep.trainables.methods import (
+    bcql,
+    bearl,
+    caps,
+    cdt,
+    coptidice,
+    cpq,
+    fisor,
+    flp,
+    flrp,
+    fql,
+    ifql,
+    iql,
+    lagrangian_critics,
+    lspc,
+    r2pac,
+    rebrac,
+    safefql,
+)
 from safesweep.trainables.methods import behavior_cloning as bc
-from safesweep.trainables.methods import flp, flrp, lspc, r2pac, safefql
-from safesweep.trainables.methods.method import Method, Phase, Progress, StepInputs
+from safesweep.trainables.methods.method import (
+    Batch,
+    Optimization,
+    Phase,
+    Progress,
+    StepInputs,
+)
 from safesweep.trainables.training.population import Population
 
 MODULES = (
-    behaviour_flow, cost_feasibility, critics, cvae, flow_autoencoder, flow_matching, flows,
-    latent_refiner, bc, flp, flrp, lspc, r2pac, safefql,
+    action_vae, behaviour_flow, cost_feasibility, critics, cvae, diffusion, flow_autoencoder,
+    flow_matching, flows, latent_refiner, networks, transformer, bc, bcql, bearl, caps, cdt,
+    coptidice, cpq, fisor, flp, flrp, fql, ifql, iql, lagrangian_critics, lspc, r2pac, rebrac,
+    safefql,
 )  # fmt: skip
 
 
@@ -47,9 +78,16 @@ class Perceptron(nn.Module):
     def __init__(self, layers: list[dict[str, Tensor]]) -> None:
         super().__init__()
         self.linear = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        self.after = False
         for layer in layers:
-            # None of today's methods normalises its layers.
-            assert layer.keys() == {"weight", "bias"}
+            for scale, shift in _NORM_KEYS.values():
+                if scale in layer:
+                    norm = nn.LayerNorm(len(layer[scale]))
+                    norm.weight.data.copy_(layer[scale])
+                    norm.bias.data.copy_(layer[shift])
+                    self.norms.append(norm)
+                    self.after = scale == _NORM_KEYS["after_activation"][0]
             linear = nn.Linear(*layer["weight"].shape)
             linear.weight.data.copy_(layer["weight"].T)
             linear.bias.data.copy_(layer["bias"])
@@ -57,8 +95,13 @@ class Perceptron(nn.Module):
 
     def forward(self, inputs: Tensor, activation: Any) -> Tensor:
         hidden = inputs
-        for linear in self.linear[:-1]:
-            hidden = activation(linear(hidden))
+        for index, linear in enumerate(self.linear[:-1]):
+            hidden = linear(hidden)
+            if self.norms and not self.after:
+                hidden = self.norms[index](hidden)
+            hidden = activation(hidden)
+            if self.norms and self.after:
+                hidden = self.norms[index](hidden)
         return self.linear[-1](hidden)
 
 
@@ -122,10 +165,16 @@ def frozen(parameters: Any) -> Any:
     )
 
 
-def judged_again(method: Any, state: Any, batch: Mapping[str, Tensor]) -> Any:
+def judged_again(method: Any, state: Any, batch: Batch) -> Any:
     """Stands for R2PAC's `judged`: as in the paper's algorithm, in every step."""
     with torch.no_grad():
         return method.judge(state, batch["observations"], batch["actions"])
+
+
+def weighed_again(method: Any, state: Any, batch: Batch, hp: Any) -> Any:
+    """Stands for FISOR's `weights_of`: as in the public code, in every step."""
+    with torch.no_grad():
+        return method.weigh(state, batch["observations"], batch["actions"], hp)
 
 
 @contextlib.contextmanager
@@ -138,6 +187,7 @@ def networks_are_modules() -> Iterator[None]:
                 if hasattr(module, name):
                     stack.enter_context(patch.object(module, name, function))
         stack.enter_context(patch.object(r2pac.R2PAC, "judged", judged_again))
+        stack.enter_context(patch.object(fisor.FISOR, "weights_of", weighed_again))
         yield
 
 
@@ -161,13 +211,29 @@ class EagerRun:
         for name, network in self.state["params"].items():
             for leaf in leaves(network):
                 leaf.requires_grad_(name in phase.trains)
-        rate = float(self.hp.learning_rate)
-        self.optimizers = {
-            name: torch.optim.Adam(leaves(self.state["params"][name]), lr=rate)
+        self.taken = 0
+        self.steps = None
+        if population.configs[member].looks_at_budget:
+            ends = {part.name: end - begin for part, begin, end in population._boundaries}
+            self.steps = torch.tensor(float(ends[phase.name]))
+        chosen = self.optimization()
+        # AdamW's only where there is a decay: public code has the plain one otherwise.
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            name: torch.optim.AdamW(leaves(network), weight_decay=float(chosen.weight_decays[name]))
+            if name in chosen.weight_decays
+            else torch.optim.Adam(leaves(network))
             for name in phase.trains
-            if leaves(self.state["params"][name])
+            if leaves(network := self.state["params"][name])
         }
         self.log: dict[str, float] = {}
+
+    def progress(self) -> Progress:
+        """How far the phase is."""
+        return Progress(torch.tensor(float(self.taken)), self.steps)
+
+    def optimization(self) -> Optimization:
+        """How the networks move in the next step."""
+        return self.method.optimization(self.phase.name, self.hp, self.progress())
 
     def draw(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """A minibatch and noise."""
@@ -184,26 +250,32 @@ class EagerRun:
     def step(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> None:
         """One gradient step, logged."""
         params = self.state["params"]
-        # None of today's methods looks at its progress, moves numbers without a gradient, or moves
-        # its networks in a way of its own; the check says so when one does.
-        assert type(self.method).optimization is Method.optimization
-        progress = Progress(torch.zeros(()), None)
-        inputs = StepInputs(params, self.state, batch, self.hp, noise, progress)
+        inputs = StepInputs(params, self.state, batch, self.hp, noise, self.progress())
         losses, metrics, moved = self.method.losses[self.phase.name](inputs)
-        assert not moved
-        for optimizer in self.optimizers.values():
+        moving = self.phase.moving(self.taken)
+        optimizers = {name: own for name, own in self.optimizers.items() if name in moving}
+        for optimizer in optimizers.values():
             optimizer.zero_grad()
         if isinstance(losses, Tensor):
             losses.backward()
         else:
-            for name, optimizer in self.optimizers.items():
-                inputs = optimizer.param_groups[0]["params"]
-                losses[name].backward(inputs=inputs, retain_graph=True)
-        for optimizer in self.optimizers.values():
+            for name, optimizer in optimizers.items():
+                inputs_of = optimizer.param_groups[0]["params"]
+                losses[name].backward(inputs=inputs_of, retain_graph=True)
+        chosen = self.optimization()
+        for name, optimizer in optimizers.items():
+            group = optimizer.param_groups[0]
+            group["lr"] = float(chosen.learning_rates.get(name, self.hp.learning_rate))
+            if name in chosen.gradient_norms:
+                largest = float(chosen.gradient_norms[name])
+                torch.nn.utils.clip_grad_norm_(group["params"], largest)
             optimizer.step()
         for name, target in self.state["target"].items():
-            if name in self.phase.trains:
-                rate = float(self.hp.target_update_rate)
+            if name in moving:
+                own = chosen.target_rates.get(name)
+                rate = float(self.hp.target_update_rate if own is None else own)
                 for slow, fast in zip(leaves(target), leaves(params[name]), strict=True):
                     slow.data.copy_(rate * fast.data + (1 - rate) * slow.data)
+        self.state["moving"] = {**self.state.get("moving", {}), **moved}
+        self.taken += 1
         self.log = {name: value.item() for name, value in metrics.items()}

@@ -125,13 +125,24 @@ def test_what_is_installed_is_loaded_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "from safesweep import SEARCH_SPACES",
         "from safesweep import RULES",
-        "from safesweep.analysis.store.reader import ResultStore",
-        "from safesweep.trainables.methods.registry import find_method as f; f('td3bc_cost')",
-        "from safesweep.trainables.tasks.registry import get_task as t; t('Corridor-v0')",
-        "from safesweep.analysis.selection.rules import find_rule as r; r('median_cost_safe')",
         "from safesweep.sweeps.cli import main; assert main(['tasks']) == 0",
+        pytest.param("from safesweep import SEARCH_SPACES", marks=pytest.mark.slow),
+        pytest.param(
+            "from safesweep.analysis.store.reader import ResultStore", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "from safesweep.trainables.methods.registry import find_method as f; f('td3bc_cost')",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "from safesweep.trainables.tasks.registry import get_task as t; t('Corridor-v0')",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "from safesweep.analysis.selection.rules import find_rule as r; r('median_cost_safe')",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_that_builds_on_everything_loads_whatever_is_imported_first(

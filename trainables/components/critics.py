@@ -130,8 +130,10 @@ def in_sample_losses(
     }
 
 
-def discounted_cost_limit(cost_limit: float, horizon: int, discount: Tensor) -> Tensor:
-    """An episode's cost limit, spread evenly over its steps, as a discounted value (OSRL):
+def discounted_cost_limit(
+    cost_limit: float | Tensor, horizon: int | Tensor, discount: Tensor
+) -> Tensor:
+    """A cost limit, spread evenly over the steps to the horizon, as a discounted value (OSRL):
     kappa (1 - gamma^T) / ((1 - gamma) T)."""
     return cost_limit * (1 - discount**horizon) / ((1 - discount) * horizon)
 

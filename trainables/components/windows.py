@@ -23,6 +23,21 @@ def steps_left(terminals: Tensor, timeouts: Tensor) -> Tensor:
     return (following - steps + 1).float()
 
 
+def sums_to_go(values: Tensor, left: Tensor, discount: float = 1.0) -> Tensor:
+    """sum_k discount^k v_{t + k} to the end of each step's episode: [N] -> [N].
+
+    Args:
+        left: what `steps_left` made.
+    """
+    steps = left.long()
+    sums = values.double()
+    # All last steps, all last but one, and so on; those of a length are few or none.
+    counts = torch.bincount(steps)[1:].tolist()
+    for rows in torch.split(steps.argsort(), counts)[1:]:
+        sums[rows] += discount * sums[rows + 1]
+    return sums.to(values.dtype)
+
+
 def windows(
     columns: Mapping[str, Tensor], rows: Tensor, length: int, left: str = "steps_left"
 ) -> dict[str, Tensor]:

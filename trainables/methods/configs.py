@@ -1,15 +1,9 @@
-"""What each method can be told, and what it is, without loading it (and torch with it).
-
-A method of the product has one line here and one in the registry, which has the methods themselves.
-"""
+"""What methods can be told, without loading them, and torch with them, where that can be helped."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.plugins import is_extended, load_installed_plugins
-from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.plugins import load_installed_plugins
 from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.methods.config import MethodConfig
 from safesweep.trainables.methods.flp_config import FLPConfig
@@ -17,9 +11,6 @@ from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.lspc_config import LSPCConfig
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
 from safesweep.trainables.methods.safefql_config import SafeFQLConfig
-
-if TYPE_CHECKING:
-    from safesweep.trainables.methods.method import Method
 
 CONFIGS: dict[str, type[MethodConfig]] = {
     "flrp": FLRPConfig,
@@ -29,6 +20,7 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "safefql": SafeFQLConfig,
     "bc": BehaviorCloningConfig,
 }
+"""Of those methods whose hyperparameters need no torch; the registry has all."""
 
 _REGISTRY = "safesweep.trainables.methods.registry"
 
@@ -49,26 +41,21 @@ class MethodDescription:
 
 
 def described_methods() -> dict[str, MethodDescription]:
-    """Every method, by name; those that plugins bring are loaded for it.
+    """Every method, by name.
 
     Raises:
         InvalidInput: an installed plugin does not fit.
     """
-    methods = _methods()
-    if methods is None:
-        return {
-            name: MethodDescription(
-                config.summary, (*config.policies, *config.further_policies), config
-            )
-            for name, config in CONFIGS.items()
-        }
+    from safesweep.trainables.methods.registry import ALGORITHMS
+
+    load_installed_plugins()
     return {
         name: MethodDescription(
             method.config_class.summary or (method.__doc__ or "").strip().partition("\n")[0],
             (*method.policies, *method.further_policies),
             method.config_class,
         )
-        for name, method in methods.items()
+        for name, method in ALGORITHMS.items()
     }
 
 
@@ -78,20 +65,8 @@ def config_class_of(name: str) -> type[MethodConfig]:
     Raises:
         InvalidInput: there is none of that name; a plugin may have to be given.
     """
-    methods = _methods()
-    try:
-        if methods is None:
-            return CONFIGS[require_choice("algorithm", name, CONFIGS)]
-        return methods[require_choice("algorithm", name, methods)].config_class
-    except InvalidInput as problem:
-        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+    if name in CONFIGS and _REGISTRY not in sys.modules:
+        return CONFIGS[name]
+    from safesweep.trainables.methods.registry import find_method
 
-
-def _methods() -> "Mapping[str, type[Method]] | None":
-    """The methods themselves where they are loaded, or have to be for those of plugins."""
-    load_installed_plugins()
-    if not is_extended("ALGORITHMS") and _REGISTRY not in sys.modules:
-        return None
-    from safesweep.trainables.methods.registry import ALGORITHMS
-
-    return ALGORITHMS
+    return find_method(name).config_class

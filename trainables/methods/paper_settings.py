@@ -32,6 +32,52 @@ _SAFEFQL_WEIGHTS = {
     "DroneCircle": 0.1, "CarRun": 100.0, "AntCircle": 1.0, "BallCircle": 1.0, "BallRun": 0.5,
 }  # fmt: skip
 
+# Set by task in OSRL's configuration: returns that are wanted at the three cost limits (CarCircle's
+# third is 50), the degree of the front, where augmented returns end, and the largest decrease.
+_CDT_BY_TASK = {
+    "AntRun": (700.0, 750.0, 800.0, 3, 1000.0, 150.0),
+    "DroneRun": (400.0, 500.0, 600.0, 1, 700.0, 100.0),
+    "CarRun": (575.0, 575.0, 575.0, 0, 600.0, 100.0),
+    "BallRun": (500.0, 500.0, 700.0, 2, 1400.0, 200.0),
+    "AntCircle": (300.0, 350.0, 400.0, 2, 500.0, 100.0),
+    "BallCircle": (700.0, 750.0, 800.0, 2, 1000.0, 200.0),
+    "DroneCircle": (700.0, 750.0, 800.0, 1, 1000.0, 100.0),
+    "CarCircle": (450.0, 500.0, 550.0, 4, 600.0, 100.0),
+    "CarButton1": (35.0, 35.0, 35.0, 0, 45.0, 10.0),
+    "CarButton2": (40.0, 40.0, 40.0, 0, 50.0, 10.0),
+    "CarCircle1": (20.0, 22.5, 25.0, 1, 30.0, 10.0),
+    "CarCircle2": (20.0, 21.0, 22.0, 1, 30.0, 10.0),
+    "CarGoal1": (40.0, 40.0, 40.0, 1, 50.0, 5.0),
+    "CarGoal2": (30.0, 30.0, 30.0, 1, 35.0, 5.0),
+    "CarPush1": (15.0, 15.0, 15.0, 0, 20.0, 5.0),
+    "CarPush2": (12.0, 12.0, 12.0, 0, 15.0, 3.0),
+    "PointButton1": (40.0, 40.0, 40.0, 0, 45.0, 5.0),
+    "PointButton2": (40.0, 40.0, 40.0, 0, 50.0, 10.0),
+    "PointCircle1": (50.0, 52.5, 55.0, 1, 65.0, 5.0),
+    "PointCircle2": (45.0, 47.5, 50.0, 1, 55.0, 5.0),
+    "PointGoal1": (30.0, 30.0, 30.0, 0, 35.0, 5.0),
+    "PointGoal2": (30.0, 30.0, 30.0, 1, 35.0, 5.0),
+    "PointPush1": (15.0, 15.0, 15.0, 0, 20.0, 5.0),
+    "PointPush2": (12.0, 12.0, 12.0, 0, 15.0, 3.0),
+    "AntVelocity": (2800.0, 2800.0, 2800.0, 1, 3000.0, 500.0),
+    "HalfCheetahVelocity": (3000.0, 3000.0, 3000.0, 1, 3000.0, 500.0),
+    "HopperVelocity": (1750.0, 1750.0, 1750.0, 1, 2000.0, 300.0),
+    "SwimmerVelocity": (160.0, 160.0, 160.0, 1, 250.0, 50.0),
+    "Walker2dVelocity": (2800.0, 2800.0, 2800.0, 1, 3600.0, 800.0),
+    "easysparse": (300.0, 350.0, 400.0, 2, 500.0, 100.0),
+    "easymean": (300.0, 350.0, 400.0, 2, 500.0, 100.0),
+    "easydense": (300.0, 350.0, 400.0, 2, 500.0, 100.0),
+    "hardsparse": (300.0, 350.0, 400.0, 1, 500.0, 100.0),
+    "hardmean": (300.0, 350.0, 400.0, 1, 500.0, 100.0),
+    "harddense": (300.0, 350.0, 400.0, 1, 500.0, 100.0),
+    "mediumsparse": (300.0, 300.0, 300.0, 0, 300.0, 100.0),
+    "mediummean": (300.0, 300.0, 300.0, 0, 300.0, 100.0),
+}
+_CDT_FIELDS = (
+    "target_return", "second_target_return", "third_target_return", "front_degree",
+    "highest_augmented_return", "largest_return_decrease",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -111,6 +157,77 @@ _SAFEFQL = (
     ),
 )  # fmt: skip
 
+_FISOR = (
+    Rows(
+        {
+            "hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024, "critic_batch_size": 256,
+            "learning_rate": 3e-4, "discount": 0.99, "reward_expectile": 0.9,
+            "feasibility_expectile": 0.9, "target_update_rate": 0.005, "actor_update_rate": 0.001,
+            "reward_inverse_temperature": 3.0, "safety_inverse_temperature": 5.0,
+            "reward_weight_clip": 100.0, "safety_weight_clip": 150.0, "violation_signal": 25.0,
+            "safe_signal": -1.0, "sampling_steps": 5, "candidates": 16, "actor_layers": 3,
+            "actor_dropout": 0.1, "critic_share": 1 / 3,
+        },
+        "public code",
+    ),
+)  # fmt: skip
+_CAPS = (
+    Rows(
+        {
+            "hidden_dim": 512, "hidden_layers": 2, "batch_size": 512, "learning_rate": 3e-4,
+            "discount": 0.99, "expectile": 0.7, "reward_inverse_temperature": 3.0,
+            "cost_inverse_temperature": 3.0,
+        },
+        "table 14",
+    ),
+    Rows({"expectile": 0.5}, "table 14", suites=("metadrive",)),
+    Rows({"heads": 2, "reward_scaling": "none", "reward_scale": 0.1}, "public code"),
+)  # fmt: skip
+_CDT = (
+    Rows(
+        {
+            "hidden_dim": 128, "hidden_layers": 3, "attention_heads": 8, "context_length": 10,
+            "batch_size": 2048, "learning_rate": 1e-4, "weight_decay": 1e-4,
+            "gradient_norm": 0.25, "warmup_steps": 500.0, "cost_prediction_weight": 0.02,
+            "initial_temperature": 0.1, "augmented_share": 0.2, "augmented_gain": 1.0,
+            "reward_scaling": "none", "reward_scale": 0.1, "sampling_cost_bound": 70.0,
+        },
+        "OSRL",
+    ),
+    *(
+        Rows(
+            {"targets": "given", **dict(zip(_CDT_FIELDS, values, strict=True))},
+            "OSRL, by task", tasks=(key,),
+        )
+        for key, values in _CDT_BY_TASK.items()
+    ),
+)  # fmt: skip
+_FQL_COMPARISON = (
+    Rows(
+        {
+            "hidden_dim": 512, "hidden_layers": 4, "activation": "gelu",
+            "layer_norm": "after_activation", "batch_size": 256, "learning_rate": 3e-4,
+            "target_update_rate": 0.005, "discount": 0.99,
+        },
+        "public code of FQL",
+    ),
+    Rows(
+        {"discount": 0.995}, "public code of FQL, by environment",
+        prefixes=("antmaze-giant", "humanoid", "antsoccer"),
+    ),
+)  # fmt: skip
+_FQL = (
+    *_FQL_COMPARISON,
+    Rows({"behavior_weight": 10.0, "flow_steps": 10, "critic_aggregation": "mean"}, "public code"),
+    *(
+        Rows({"behavior_weight": weight}, "public code, by environment", prefixes=prefixes)
+        for weight, prefixes in (
+            (30.0, ("humanoid",)), (300.0, ("cube", "scene")), (1000.0, ("puzzle",)),
+        )
+    ),
+    Rows({"critic_aggregation": "minimum"}, "public code, by environment", prefixes=("antmaze",)),
+)  # fmt: skip
+
 PAPER: Mapping[str, Sequence[Rows]] = {
     "flrp": (
         Rows(
@@ -173,6 +290,24 @@ PAPER: Mapping[str, Sequence[Rows]] = {
     ),
     "safefql": _SAFEFQL,
     "bc": (Rows({"batch_size": 512, "learning_rate": 1e-3, "hidden_dim": 256}, "OSRL"),),
+    "fisor": _FISOR,
+    "caps": _CAPS,
+    "cdt": _CDT,
+    "fql": _FQL,
+    "ifql": (
+        *_FQL_COMPARISON,
+        Rows({"expectile": 0.9, "candidates": 32, "flow_steps": 10}, "public code of FQL"),
+    ),
+    "iql": (
+        *_FQL_COMPARISON, Rows({"expectile": 0.9, "extraction_weight": 10.0}, "public code of FQL"),
+    ),
+    "rebrac": (
+        *_FQL_COMPARISON,
+        Rows(
+            {"actor_weight": 0.01, "critic_weight": 0.01}, "public code of FQL, HumanoidMaze",
+            prefixes=("humanoid",),
+        ),
+    ),
 }  # fmt: skip
 
 PUBLIC: Mapping[str, Sequence[Rows]] = {
@@ -202,6 +337,10 @@ PUBLIC: Mapping[str, Sequence[Rows]] = {
             "public code, which has no calibration",
         ),
     ),
+    "fisor": (*_FISOR, Rows({"done_signal": "terminals_and_timeouts"}, "public code")),
+    "caps": (*_CAPS, Rows({"deviations": "published"}, "public code")),
+    "cdt": (*_CDT, Rows({"entropy_target": "published"}, "public code")),
+    "rebrac": (*PAPER["rebrac"], Rows({"next_actions": "published"}, "public code of FQL")),
 }  # fmt: skip
 _TABLES = {"paper": PAPER, "public": PUBLIC}
 
@@ -216,6 +355,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
         300_003, 5, 20, source="public code: the boat's", episodes_by_suite={"boat": 500}
     ),
     "bc": Protocol(1_000_000, 3, 20, source="as the methods that it is a baseline of"),
+    # 1,000,000 steps of the critics, and of the actor two in each.
+    "fisor": Protocol(3_000_000, 3, 20, source="public code"),
+    # On MetaDrive both take twice as many.
+    "caps": Protocol(100_000, 3, 20, source="table 14"),
+    "cdt": Protocol(100_000, 3, 20, source="OSRL"),
+    **dict.fromkeys(
+        ("fql", "ifql", "iql", "rebrac"), Protocol(1_000_000, 8, 50, 3, "public code of FQL")
+    ),
 }
 """By method; `PROTOCOLS[paper]` is that of the method which the paper is about."""
 

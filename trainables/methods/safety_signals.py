@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from safesweep.trainables.methods.common_options import SafetySignalConfig as SafetySignalConfig
 from safesweep.trainables.methods.method import Batch, Hyperparameters
 
 

@@ -101,10 +101,9 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
-        self.observers = Observers(writer)
+        self.observers, self._announced = Observers(writer), False
         if not self._resume() and request.continue_from is not None:
             self._carry_on(request.continue_from)
-        self.observers.on_start(self._observed())
         if self.population.step >= self.steps:
             self.finish()
 
@@ -116,6 +115,7 @@ class Trial:
     def advance(self) -> None:
         """Train to the next evaluation, evaluate, and keep what a resume needs."""
         rung = next(step for step in self.rungs if step > self.population.step)
+        self._announce()
         self._heartbeat()
         started = time.perf_counter()
         self.population.advance(rung)
@@ -176,9 +176,17 @@ class Trial:
 
     def finish(self, stopped: Mapping[str, str] | None = None) -> None:
         """Hand out the rows of every run; a run that diverged, or was `stopped`, says so."""
+        self._announce()
         self.rows.runs = self._run_rows(stopped or {})
         self._checkpoint()
         self.observers.on_end(self._observed(), self.rows)
+
+    def _announce(self) -> None:
+        """Tell the observers that the runs begin, once: Tune may set up a trial in an actor that it
+        then does not use."""
+        if not self._announced:
+            self._announced = True
+            self.observers.on_start(self._observed())
 
     def _observed(self) -> ObservedTrial:
         return ObservedTrial(

@@ -33,7 +33,7 @@ from safesweep.analysis.ablations.engine.settings import (
     nothing_published,
 )
 from safesweep.analysis.claims import Claim, Finding, judge_paired
-from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style
+from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style, legend_below
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.scores import within_limit
 
@@ -142,16 +142,11 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
             "seeds",
             fontsize=8.5,
         )
-        figure.legend(
-            handles=[
-                Line2D([], [], color=GREY, marker=marker, linestyle="none", label=label)
-                for marker, label in (("<", "below the default"), (">", "above the default"))
-            ],
-            loc="outside lower center",
-            ncols=2,
-            title=wrapped(_NOTE, 7.2),
-            title_fontsize=6.5,
-        )
+        handles = [
+            Line2D([], [], color=GREY, marker=marker, linestyle="none", label=label)
+            for marker, label in (("<", "below the default"), (">", "above the default"))
+        ]
+        legend_below(figure, handles, wrapped(_NOTE, 7.2))
     return figure
 
 

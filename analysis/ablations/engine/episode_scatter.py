@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
-from safesweep.analysis.ablations.engine.plots import draw_panels, short_name, wrapped
+from safesweep.analysis.ablations.engine.plots import short_name, wrapped
 from safesweep.analysis.ablations.engine.settings import nothing_published, task_id
 from safesweep.analysis.claims import DATASETS, EVERY_TASK, Claim, Finding, judge_evidence
 from safesweep.analysis.contrasts import Evidence, StudentTest
-from safesweep.analysis.figures import BLUE, GREY, ORANGE, figure_style
+from safesweep.analysis.figures import BLUE, GREY, ORANGE, draw_panels, figure_style
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.tasks.registry import TASKS

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas
@@ -14,34 +13,25 @@ from numpy.typing import NDArray
 from safesweep.analysis.ablations.engine.settings import COST, LATENCY, REWARD, STEP_TIME, Draw
 from safesweep.analysis.figures import (
     GREY,
+    PANELS_A_ROW,
+    draw_limit,
     draw_published,
     draw_series,
     figure_style,
+    hide_empty,
+    legend_below,
+    limit_handle,
+    make_panels,
+    metric_label,
     styles_of,
 )
 from safesweep.trainables.tasks.registry import TASKS
 
 FloatArray = NDArray[np.float64]
 
-LABELS = {
-    REWARD: "normalized reward",
-    COST: "cost, in limits",
-    LATENCY: "time of an action, ms",
-    STEP_TIME: "time of a training\nstep, ms",
-    "reward_return_mean": "return of an episode",
-    "cost_return_mean": "cost of an episode",
-    "reward_q_mean": "mean of the reward\ncritic $Q_r$",
-    "safety_q_mean": "mean of the cost\ncritic $Q_c$",
-    "true_recall": "feasible states\nrecognised, share",
-    "true_precision": "declared states that\nare feasible, share",
-    "true_specificity": "infeasible states\nrecognised, share",
-    "true_infeasible_recall": "doomed states\nrecognised, share",
-    "success_rate": "success, % of\nepisodes",
-}
 NEVER_NEGATIVE = (COST, "cost_return_mean", LATENCY, STEP_TIME)
 TASKS_A_ROW = 8
 MOST_PANEL_ROWS = 4
-PANELS_A_ROW = 3
 _LINEAR_COSTS = 3.0
 
 
@@ -55,15 +45,10 @@ def tasks_of(results: pandas.DataFrame, published: pandas.DataFrame) -> list[str
     return list(dict.fromkeys([*results["task"], *published["task"]]))
 
 
-def metric_label(metric: str) -> str:
-    """A metric on an axis."""
-    return LABELS.get(metric, metric.replace("_", " "))
-
-
 def finish_axes(axes: Axes, metric: str, largest: float) -> None:
     """What belongs to a metric: the cost limit and, for costs far beyond it, a scale that bends."""
     if metric == COST:
-        axes.axhline(1.0, color=GREY, linestyle=":", linewidth=1.0)
+        draw_limit(axes)
         if largest > _LINEAR_COSTS:
             axes.set_yscale("symlog", linthresh=1.0)
             top = 10 ** math.ceil(math.log10(1.3 * largest))
@@ -108,20 +93,9 @@ def finish_figure(
             )
         )  # fmt: skip
     if COST in shown:
-        handles.append(Line2D([], [], color=GREY, linestyle=":", label="cost limit"))
-    width = figure.get_size_inches()[0]
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(max(1, min(len(handles), width / (0.45 + 0.062 * longest))))
+        handles.append(limit_handle())
     figure.suptitle(f"{title}; {seeds_note(results)}", fontsize=8.5, wrap=True)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        columnspacing=1.0,
-        handletextpad=0.4,
-        title=wrapped(note, width) or None,
-        title_fontsize=6.5,
-    )
+    legend_below(figure, handles, wrapped(note, figure.get_size_inches()[0]))
 
 
 def wrapped(text: str, width: float) -> str:
@@ -154,8 +128,8 @@ def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str 
         across = min(len(tasks), TASKS_A_ROW)
         width = min(7.2, max(3.6, 0.6 + across * max(0.5, 0.16 * len(settings))))
         with figure_style():
-            figure = Figure(figsize=(width, 1.55 * len(rows) + 1.5), layout="constrained")
-            panels = figure.subplots(len(rows), 1, squeeze=False).ravel()
+            figure, grid = make_panels(len(rows), 1, panel=(width, 1.55), extra=1.5)
+            panels = grid.ravel()
             for place, (members, metric, group) in enumerate(rows):
                 axes = panels[place]
                 _draw_tasks(axes, results, published, members, settings, metric)
@@ -348,11 +322,7 @@ def _draw_lines(
     columns = min(PANELS_A_ROW, len(tasks))
     groups = math.ceil(len(tasks) / columns)
     with figure_style():
-        figure = Figure(
-            figsize=(max(3.4, 2.35 * columns), 1.6 * groups * len(shown) + 1.3),
-            layout="constrained",
-        )
-        panels = figure.subplots(groups * len(shown), columns, squeeze=False)
+        figure, panels = make_panels(groups * len(shown), columns, panel=(2.35, 1.6), extra=1.3)
         for index, task in enumerate(tasks):
             group, column = divmod(index, columns)
             for place, metric in enumerate(shown):
@@ -369,13 +339,7 @@ def _draw_lines(
                     axes.set_ylabel(metric_label(metric))
                 if log:
                     _log_levels(axes, [*results["x"].dropna(), *published["x"].dropna()])
-        for axes in panels.ravel()[len(tasks) * len(shown) :]:
-            if not axes.has_data():
-                axes.set_visible(False)
-        for row in panels:
-            for axes in row:
-                if not axes.has_data():
-                    axes.set_visible(False)
+        hide_empty(panels.ravel())
         handles = [
             Line2D(
                 [], [], color=style.color, marker=style.marker, linestyle=style.line,
@@ -429,19 +393,6 @@ def _draw_panel(
     if drawn:
         finish_axes(axes, metric, largest)
     return drawn
-
-
-def draw_panels(
-    count: int, width: float = 2.3, height: float = 2.0, columns: int = PANELS_A_ROW, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels in rows, in the common style; use it within `figure_style`."""
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(max(3.4, width * columns), height * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel()
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    return figure, list(panels[:count])
 
 
 def draw_plane(

@@ -5,9 +5,8 @@ import pandas
 from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.measured import measured_ablation, table_of
-from safesweep.analysis.ablations.engine.plots import draw_panels
 from safesweep.analysis.claims import Claim, Finding, judge_paired
-from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style
+from safesweep.analysis.figures import GREY, METHOD_STYLES, draw_panels, figure_style
 from safesweep.trainables.measurements.bandit import (
     MODE_RADIUS,
     bandit_task,

@@ -30,9 +30,11 @@ from safesweep.analysis.figures import (
     GREEN,
     GREY,
     ORANGE,
+    draw_panels,
     draw_published,
     draw_series,
     figure_style,
+    legend_below,
 )
 from safesweep.trainables.tasks.registry import TASKS
 
@@ -190,10 +192,8 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
     ours = list(dict.fromkeys(results["task"]))
     tasks = [*ours, *(task for task in dict.fromkeys(published["task"]) if task not in ours)]
     columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
     with figure_style():
-        figure = Figure(figsize=(2.45 * columns, 2.15 * rows + 0.95), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        figure, panels = draw_panels(len(tasks), 2.45, 2.15, columns, sharex=True, sharey=True)
         for axes, task in zip(panels, tasks, strict=False):
             for metric in _METRICS:
                 truth, quantity = metric.split("_")
@@ -210,8 +210,6 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
             axes.set_title(_title(task, results))
             axes.set_ylim(-0.04, 1.04)
             axes.set_xticks(EXPECTILES, [f"{value:g}" for value in EXPECTILES], fontsize=7)
-        for axes in panels[len(tasks) :]:
-            axes.set_visible(False)
         for index in range(len(tasks)):
             if index + columns >= len(tasks):
                 panels[index].set_xlabel(r"expectile $\tau_h$")
@@ -221,14 +219,7 @@ def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: 
         seeds = results.groupby(["task", "metric", "x"])["seed"].nunique()
         count = "1 seed" if seeds.max() == 1 else f"{seeds.max()} seeds"
         figure.suptitle(f"FLRP table 8, {scale}: mean and standard deviation over {count}")
-        figure.legend(
-            handles=_table8_legend(),
-            loc="outside lower center",
-            ncols=3,
-            columnspacing=1.2,
-            title=_table8_note(results, scale),
-            title_fontsize=6.5,
-        )
+        legend_below(figure, _table8_legend(), _table8_note(results, scale))
     return figure
 
 

@@ -12,11 +12,11 @@ from safesweep.analysis.ablations.engine.measured import (
     measured_ablation,
     table_of,
 )
-from safesweep.analysis.ablations.engine.plots import draw_panels, draw_plane, short_name
+from safesweep.analysis.ablations.engine.plots import draw_plane, short_name
 from safesweep.analysis.ablations.engine.settings import AblationSetting
 from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
 from safesweep.analysis.claims import Finding, judge_range
-from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, figure_style
+from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, draw_panels, figure_style, legend_below
 
 # Each surface, and the expert that climbs or descends it. Shaded as in the paper: darker is safer,
 # lighter has more reward or density.
@@ -59,7 +59,7 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
             f"FLRP figure 2, {scale}: one state, the first seed", fontsize=8.5, wrap=True
         )
         lines = [line for axes in panels[:3] for line in axes.get_legend_handles_labels()[0]]
-        figure.legend(handles=lines, loc="outside lower center", ncols=3)
+        legend_below(figure, lines)
     return figure
 
 

@@ -13,7 +13,6 @@ from safesweep.analysis.ablations.engine.measured import (
     table_of,
 )
 from safesweep.analysis.ablations.engine.plots import (
-    draw_panels,
     draw_plane,
     finish_axes,
     short_name,
@@ -29,7 +28,14 @@ from safesweep.analysis.claims import (
     judge_paired,
     judge_range,
 )
-from safesweep.analysis.figures import COLORS, METHOD_STYLES, figure_style
+from safesweep.analysis.figures import (
+    COLORS,
+    METHOD_STYLES,
+    draw_panels,
+    figure_style,
+    legend_below,
+    metric_label,
+)
 from safesweep.trainables.tasks.registry import TASKS
 
 _POLICIES = {
@@ -59,8 +65,7 @@ def _draw_plane_of_policies(
         figure.suptitle(
             f"LSPC figure 3, {scale}: one state, the first seed", fontsize=8.5, wrap=True
         )
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=2)
+        legend_below(figure, panels[0].get_legend_handles_labels()[0], markerscale=2)
     return figure
 
 
@@ -124,7 +129,7 @@ def _draw_transfer(results: pandas.DataFrame, published: pandas.DataFrame, scale
                         label=f"trained on {short_name(source)}" if place == 0 else None,
                     )  # fmt: skip
                     largest = max(largest, float(values.max()))
-            axes.set_ylabel(f"normalized {quantity}")
+            axes.set_ylabel(metric_label(f"normalized_{quantity}"))
             names = [short_name(target) for target in targets] if quantity == "cost" else []
             axes.set_xticks(
                 range(len(targets)),
@@ -136,8 +141,7 @@ def _draw_transfer(results: pandas.DataFrame, published: pandas.DataFrame, scale
             if quantity == "cost":
                 finish_axes(axes, COST, largest)
         figure.suptitle(f"LSPC figure 12, {scale}: LSPC-O on other tasks", fontsize=8.5, wrap=True)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=1)
+        legend_below(figure, panels[0].get_legend_handles_labels()[0])
     return figure
 
 

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.ablations.engine.measured import each_task, measured_ablation, table_of
-from safesweep.analysis.ablations.engine.plots import draw_panels, short_name
+from safesweep.analysis.ablations.engine.plots import short_name
 from safesweep.analysis.ablations.engine.settings import AblationSetting
 from safesweep.analysis.ablations.r2pac.components import SMOKE_TASKS
 from safesweep.analysis.claims import Finding, judge_paired, judge_range
-from safesweep.analysis.figures import figure_style
+from safesweep.analysis.figures import draw_panels, figure_style
 from safesweep.trainables.tasks.registry import TASKS
 
 VANILLA, PENALIZED = "vanilla", "penalized"

@@ -216,7 +216,7 @@ def test_it_is_drawn_compared_and_scored(
         folder.mkdir()
         return []
 
-    monkeypatch.setattr(reproduction, "save_figure", laid_out)
+    monkeypatch.setattr(reproduction, "save_with_data", laid_out)
     watched = replace(ablation, draw=draw)
     done = reproduce(watched, store, "smoke", tmp_path / "figures", "the command")
     visible = [axes for axes in drawn[0].axes if axes.get_visible()]

@@ -2,9 +2,12 @@ import json
 
 import pytest
 
+from safesweep.analysis.published import load_published
 from safesweep.search_spaces import SEARCH_SPACES
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.cli import main
-from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.methods.registry import ALGORITHMS, PRINTED_ONLY
 
 
 def test_algorithms_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +34,17 @@ def test_space_prints_every_hyperparameter(capsys: pytest.CaptureFixture[str]) -
 def test_space_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["space", "flrp"]) == 0
     assert "tau_h" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["trebi", "Cal-QL", "SRPO"])
+def test_of_methods_that_are_only_printed_it_is_said_where_their_numbers_are(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["space", name]) == 2
+    sent = capfd.readouterr()
+    assert sent.out == "" and len(sent.err.splitlines()) == 1
+    assert f"{name!r} cannot be run" in sent.err and "`published`" in sent.err
+    with pytest.raises(InvalidInput, match="cannot be run"):
+        SweepSpec.from_mapping({"name": "s", "algorithm": name, "tasks": ["CarRun"], "steps": 10})
+    printed = set(load_published()["method"])
+    assert printed >= set(PRINTED_ONLY.values())

@@ -11,6 +11,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.cli import main
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.cache import cache_folder
+from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.writer import ResultWriter
 
@@ -131,7 +132,7 @@ def test_rules_are_listed_without_a_store(capfd: pytest.CaptureFixture[str]) -> 
     assert "max_reward_safe" in out and "Pareto front" in out
 
 
-@pytest.mark.parametrize("algorithm", ["flrp", "lspc", "r2pac", "flp", "safefql", "bc"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_space_fits_100_columns(algorithm: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["space", algorithm]) == 0
     narrow = capfd.readouterr().out

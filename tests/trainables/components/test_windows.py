@@ -2,7 +2,7 @@
 
 import torch
 
-from safesweep.trainables.components.windows import steps_left, windows
+from safesweep.trainables.components.windows import steps_left, sums_to_go, windows
 
 # Episodes of 3 steps (ends), 2 (cut off) and 2 (the data stop).
 TERMINALS = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
@@ -33,3 +33,10 @@ def test_members_rows_give_members_windows() -> None:
     for member in range(2):
         alone = windows(columns, rows[member], 2)
         assert all(torch.equal(together[name][member], alone[name]) for name in alone)
+
+
+def test_sums_go_to_the_end_of_the_episode() -> None:
+    left = steps_left(TERMINALS, TIMEOUTS)
+    values = torch.arange(1.0, 8.0)
+    assert sums_to_go(values, left).tolist() == [6, 5, 3, 9, 5, 13, 7]
+    assert sums_to_go(values, left, 0.5).tolist() == [2.75, 3.5, 3, 6.5, 5, 9.5, 7]

@@ -5,15 +5,13 @@ The update is `Population`'s gradient step: losses, gradients, Adam and the targ
 
 import pytest
 import torch
-import torch._dynamo
-from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training import compilation
 from safesweep.trainables.training.population import Population, phase_boundaries
-from tests.trainables.conformance.small_populations import build
+from tests.trainables.conformance.small_populations import build, graph_counters
 from tests.trainables.conftest import MakeDataset
 
 STEPS = 40
@@ -50,6 +48,7 @@ def compare(task: Task, make_dataset: MakeDataset, name: str, precision: str = "
             continue
         seen.add(phase.name)
         plain, compiled = at(start), at(start, compiled=True)
+        counters = graph_counters()
         counters.clear()
         compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
         # Short of the phase's end, so that nothing but updates is compared.
@@ -86,6 +85,7 @@ def test_a_compiled_population_agrees_with_a_plain_one(
     dataset = make_dataset(boat_task)
     plain = build(name, boat_task, dataset, changes, seeds, LONG_STEPS)
     compiled = build(name, boat_task, dataset, changes, seeds, LONG_STEPS, compiled=True)
+    counters = graph_counters()
     counters.clear()
     for population in (plain, compiled):
         population.advance(LONG_STEPS)

@@ -25,10 +25,7 @@ def test_the_reference_takes_the_same_steps(
         draws = population._draw(phase.name, start, 0)
         with networks_are_modules():
             for step in range(COMPARED):
-                batch = {
-                    column: values[draws["indices"][step, 0]]
-                    for column, values in population.data.items()
-                }
+                batch = population.method.gather(population.data, draws["indices"][step, 0])
                 noise = {key: draw[step, 0] for key, draw in draws.items() if key != "indices"}
                 run.step(batch, noise)
         population.advance(start + COMPARED)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
 from safesweep.search_spaces.validation import InvalidInput
@@ -28,6 +27,7 @@ from safesweep.trainables.training.population import Population
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
+from tests.trainables.conformance.small_populations import graph_counters
 from tests.trainables.conftest import random_dataset
 from tests.trainables.populations import make_population
 
@@ -122,6 +122,7 @@ def test_a_step_compiles_to_one_graph(name: str, task: Task) -> None:
     """Whatever the step: its number is an input."""
     plain, compiled = (build(name, task, VARIED[name]) for _ in range(2))
     compiled._compiled = True
+    counters = graph_counters()
     counters.clear()
     compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
     for population in (plain, compiled):

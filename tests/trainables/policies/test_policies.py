@@ -26,6 +26,7 @@ from safesweep.trainables.training.population import STREAMS
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import Spender
+from tests.trainables.conformance.small_populations import METHODS_BY_DEFAULT
 from tests.trainables.conftest import MakeDataset
 
 ACT_ELSEWHERE = """
@@ -80,7 +81,7 @@ def test_every_method_acts_as_in_its_last_evaluation(trained: tuple[Path, dict[s
             assert rewards.mean() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", METHODS_BY_DEFAULT)
 def test_an_exported_policy_acts_alike_with_torch_and_numpy_alone(
     trained: tuple[Path, dict[str, str]], name: str, tmp_path: Path
 ) -> None:

@@ -117,13 +117,13 @@ def test_a_resumed_trial_starts_at_its_step_and_stopped_runs_end_by_themselves(
     first = trial_of(data, tmp_path / "store")
     first.advance()
     again = trial_of(data, tmp_path / "store")
-    assert [(event, observed.step) for event, observed, _ in listener.told] == [
-        ("start", 0), ("evaluation", 3), ("start", 3)
-    ]  # fmt: skip
+    # One that is set up and does nothing says nothing.
+    assert [event for event, _, _ in listener.told] == ["start", "evaluation"]
     listener.told.clear()
     run_ids = list(again.run_ids)
     again.stop({run_ids[0]: "rank 2 of 2"})
     run(again)
+    assert [(event, observed.step) for event, observed, _ in listener.told[:1]] == [("start", 3)]
     ends = [observed for event, observed, _ in listener.told if event == "end"]
     assert [observed.run_ids for observed in ends] == [run_ids[:1], run_ids[1:]]
     assert [observed.step for observed in ends] == [3, 6]
