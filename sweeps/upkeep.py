@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from safesweep.search_spaces.validation import InvalidInput, listed, without_secrets
-from safesweep.sweeps.execution.lease import Holder, Lease, lease_path, refusal, running_sweeps
 from safesweep.sweeps.execution.standing import planned_path
 from safesweep.trainables.store import deletion
 from safesweep.trainables.store.labels import Labels, read_labels, write_labels
+from safesweep.trainables.store.leases import Holder, Lease, exclusive
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
 
 CHANGES = ".changes"
-"""What stands for the store in place of a sweep's name, where its lease is."""
+"""What stands for the store in place of a sweep's name, in the lease of whoever changes it."""
 JOURNAL = "journal/change.json"
 
 
@@ -152,7 +152,9 @@ def finish_interrupted(storage: str) -> str | None:
         StoreProblem: the store cannot be read or written.
     """
     writer = ResultWriter(storage, CHANGES)
-    Lease(writer, _refusal).require_free()
+    for driver in StoreReader(storage).drivers():
+        if driver.sweep == CHANGES:
+            raise InvalidInput(_refusal(driver))
     if writer.read_bytes(JOURNAL) is None:
         return None
     with _alone(storage):
@@ -173,9 +175,12 @@ def forget_deletion(writer: ResultWriter) -> None:
 def _alone(storage: str) -> Iterator[ResultWriter]:
     """Keep other processes from changing the store in this way, and sweeps from being started."""
     writer = ResultWriter(storage, CHANGES)
-    lease = Lease(writer, _refusal)
+    lease, taken = Lease(writer), exclusive(CHANGES)
     lease.acquire()
     try:
+        holders = lease.claim(taken, [taken])
+        if holders:
+            raise InvalidInput(_refusal(holders[taken]))
         yield writer
     finally:
         lease.release()
@@ -183,12 +188,15 @@ def _alone(storage: str) -> Iterator[ResultWriter]:
 
 def _require_idle(writer: ResultWriter, sweeps: Sequence[str] | None = None) -> None:
     """Raise an InvalidInput where a driver runs one of some sweeps, or any of the store."""
-    for sweep, holder in running_sweeps(writer).items():
-        if sweeps is None or sweep in sweeps:
-            raise InvalidInput(refusal(sweep, holder))
+    for driver in StoreReader(writer.storage).drivers():
+        if driver.sweep != CHANGES and (sweeps is None or driver.sweep in sweeps):
+            raise InvalidInput(
+                f"sweep: {driver.sweep!r} is being run by process {driver.process} on "
+                f"{driver.host} since {driver.since}; wait until that has ended, or end it"
+            )
 
 
-def _refusal(name: str, holder: Holder) -> str:
+def _refusal(holder: Holder) -> str:
     return (
         f"storage: process {holder.process} on {holder.host} deletes or archives sweeps of it "
         f"since {holder.since}; wait until that has ended, or end it"
@@ -243,7 +251,7 @@ def _delete(writer: ResultWriter, change: Change) -> None:
         _write_journal(writer, replace(change, trials=trials))
     deletion.remove_leftovers(storage, found, change.trials)
     for sweep in change.sweeps:
-        for path in (planned_path(sweep), study_path(sweep), lease_path(sweep)):
+        for path in (planned_path(sweep), study_path(sweep)):
             writer.remove(path)
 
 

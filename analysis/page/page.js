@@ -155,7 +155,7 @@
     columns.push({ key: "steps_per_second", title: "steps/s" }, { key: "left", title: "left" });
     const whole = table(columns, standing.tasks.map((cells) => ({ cells })), { id: "task-table", all: true });
     const trials = standing.trials.map((trial) => `${trial.algorithm} on ${trial.task}: ${trial.runs} runs at step `
-      + `${trial.step} of ${trial.steps}, ${trial.waiting ? "waiting at a rung" : "training"} on ${trial.host}`);
+      + `${trial.step} of ${trial.steps}, ${trial.condition}${trial.rate ? ` at ${trial.rate.toPrecision(3)} steps/s` : ""} on ${trial.host}`);
     return element("details", { open: standing.running > 0 }, element("summary", {}, "Methods and tasks"), whole,
       trials.length ? element("ul", {}, trials.map((text) => element("li", {}, text))) : null);
   }
@@ -189,6 +189,7 @@
     if (beside.length > 1) {
       parts.push(element("h2", {}, `Methods on ${group.task}`), figure("methods", "Reward against cost; chosen ones large, fronts as lines", true));
     }
+    if (content.codes) parts.push(element("p", {}, `Beware: ${content.codes}.`));
     if (group) parts.push(...groupParts(group));
     if (content.failures.length) parts.push(...failureParts());
     parts.push(element("h2", {}, "How it was made"), element("pre", {}, content.specification),

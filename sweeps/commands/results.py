@@ -2,9 +2,10 @@
 
 import argparse
 import inspect
+import json
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from safesweep.analysis.selection.choice import Choice
     from safesweep.analysis.store.reader import ResultStore
+    from safesweep.trainables.store.leases import Holder
 
 DEFAULT_STORAGE = "./results"
 
@@ -266,6 +268,7 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.trainables.store.labels import Labels, read_labels
+    from safesweep.trainables.store.leases import sweep_state
 
     store = open_store(arguments)
     runs = store.run_states()
@@ -273,11 +276,16 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
     statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
     labels = read_labels(store)
     rows = []
-    for plan in store.sweeps().sort_values("created_at").to_dict("records"):
+    plans = store.sweeps().sort_values("created_at")
+    drivers = store.drivers()
+    beats = store.heartbeats() if drivers else []
+    for plan in plans.to_dict("records"):
         counts = _counts(list(plan["run_ids"]), statuses)
         rows.append(
             {
-                "sweep": plan["sweep"], "status": plan["status"], **counts,
+                "sweep": plan["sweep"],
+                "status": sweep_state(plan["sweep"], plan["status"], drivers, beats),
+                **counts,
                 "created_at": plan["created_at"],
             }
         )  # fmt: skip
@@ -368,17 +376,21 @@ def _runs_as_found(store: "ResultStore", sweeps: list[str]) -> "pandas.DataFrame
 
 def _print_sweep(store: "ResultStore", sweep: str) -> None:
     runs = _runs_as_found(store, [sweep])
-    _print_plan(store, sweep, runs)
+    drivers = store.drivers()
+    beats = [beat for beat in store.heartbeats() if beat["sweep"] == sweep]
+    _print_plan(store, sweep, runs, drivers, beats)
     if not runs.empty:
         print_table(_progress(runs))
         _print_best(store, sweep)
-    for line in _evaluation_noise(store, sweep):
+    for line in [*_spent_and_chosen(store, sweep), *_evaluation_noise(store, sweep)]:
         print(_wrapped(line))
-    running = [beat for beat in store.heartbeats() if beat["sweep"] == sweep]
-    for beat in running:
-        progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
-        doing = "waiting at a rung" if beat.get("waiting") else "training"
-        say(f"{doing}: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
+    for driver in drivers:
+        if driver.sweep == sweep:
+            held = len(driver.runs())
+            say(f"{driver.condition}: driver, process {driver.process} on {driver.host}, since "
+                f"{driver.since}, with {held} runs in hand")  # fmt: skip
+    for beat in beats:
+        say(_describe_trial(beat, {driver.token for driver in drivers}))
     columns = ["run_id", "task", "status", "steps", "error"]
     for statuses in (["diverged", "failed", _INCOMPLETE], ["stopped"]):
         ended = runs[runs["status"].isin(statuses)]
@@ -434,8 +446,31 @@ def _print_best(store: "ResultStore", sweep: str) -> None:
         print("none yet: there are no evaluations to choose from")
 
 
-def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> None:
+def _describe_trial(beat: Mapping[str, Any], drivers: Collection[str]) -> str:
+    """What a trial does, in one line."""
+    from safesweep.trainables.store.heartbeats import condition
+
+    found = condition(beat, drivers)
+    doing = {"running": beat["phase"] or "training", "waiting": "waiting at a rung"}.get(
+        found, found
+    )
+    progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
+    rate = f", {beat['rate']:.3g} steps/s" if beat["rate"] else ""
+    process = f", process {beat['process']}" if beat["process"] else ""
+    return (
+        f"{doing}: {beat['task']}, {progress}{rate}, on {beat['host']}{process} at {beat['time']}"
+    )
+
+
+def _print_plan(
+    store: "ResultStore",
+    sweep: str,
+    runs: "pandas.DataFrame",
+    drivers: Iterable["Holder"],
+    beats: Iterable[Mapping[str, Any]],
+) -> None:
     from safesweep.analysis.store.reader import hyperparameter_columns
+    from safesweep.trainables.store.leases import sweep_state
 
     plans = store.sweeps(sweep=sweep)
     if not plans.empty:
@@ -443,7 +478,8 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
         counts = _counts(list(plan["run_ids"]), statuses)
         ended = ", ".join(f"{counts[name]} {name}" for name in _STATUS_COLUMNS if counts[name])
-        print(f"{sweep}: {plan['status']}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
+        state = sweep_state(sweep, plan["status"], drivers, beats)
+        print(f"{sweep}: {state}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
         print(f"{counts['runs']} runs: {ended or 'none planned yet'}")
         print()
         print(plan["spec"].rstrip())
@@ -455,6 +491,19 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
         print()
+
+
+def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
+    """Per method and task, what its runs were for and what they ended in, where that follows from
+    results."""
+    from safesweep.sweeps.execution.standing import planned_path
+
+    content = store.file(planned_path(sweep))
+    lines = []
+    for entry in json.loads(content) if content else ():
+        said = [entry[key] for key in ("spent", "choice") if entry.get(key)]
+        lines += [f"{entry['algorithm']} on {entry['task']}: {words}" for words in said]
+    return ["", *lines] if lines else []
 
 
 def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:
@@ -666,7 +715,7 @@ def choose(
     store: "ResultStore", arguments: argparse.Namespace, step: str | int, min_seeds: int = 1
 ) -> "Choice":
     """What `analysis.selection.choice.choose` chooses by the options of `add_selection_options`;
-    says what it left out since rows are missing."""
+    says what it left out since rows are missing, and whether it spans several codes."""
     from safesweep.analysis.selection import choice
     from safesweep.analysis.selection.goal import parse_limits
 
@@ -688,6 +737,8 @@ def choose(
     _warn_of_incomplete(
         chosen.incomplete, "they are left out, until `safesweep run` of the sweep restores them"
     )
+    if chosen.codes is not None:
+        say(f"select: {chosen.codes}")
     return chosen
 
 

@@ -52,7 +52,7 @@ def watch(arguments: argparse.Namespace) -> int:
 
     watched = SweepWatch(open_store(arguments), sweep)
     standing = watched.standing()
-    if arguments.once or standing.state != "running":
+    if arguments.once or not standing.is_live:
         _print_table(standing)
         return 0
     return follow(watched.standing, standing, INTERVAL_SECONDS)
@@ -67,15 +67,15 @@ def follow(look: "Callable[[], SweepStanding]", standing: "SweepStanding", inter
     if not console.is_terminal:
         said = time.monotonic()
         print(standing.line(), flush=True)
-        while standing.state == "running":
+        while standing.is_live:
             time.sleep(pause)
             standing, pause = _looked(look, standing, interval)
-            if time.monotonic() - said >= LINE_INTERVAL_SECONDS or standing.state != "running":
+            if time.monotonic() - said >= LINE_INTERVAL_SECONDS or not standing.is_live:
                 said = time.monotonic()
                 print(standing.line(), flush=True)
         return 0
     with Live(standing, console=console, auto_refresh=False, transient=True) as live:
-        while standing.state == "running":
+        while standing.is_live:
             time.sleep(pause)
             standing, pause = _looked(look, standing, interval)
             live.update(standing, refresh=True)

@@ -1,14 +1,14 @@
 """Deleting and archiving: what other sweeps ask for stays, and what is interrupted is finished."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps import upkeep
-from safesweep.sweeps.execution.lease import Holder, lease_path
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.sweeps.upkeep import (
     archive_sweeps,
@@ -29,6 +28,7 @@ from safesweep.sweeps.upkeep import (
 from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.store import compaction
 from safesweep.trainables.store.labels import note_sweep, read_labels, tag_sweep
+from safesweep.trainables.store.leases import Holder, exclusive, lease_path
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, log_path
 from tests.fixture_store import SMALL, train_sweep
 
@@ -267,17 +267,27 @@ def test_archiving_is_finished_and_touches_no_run_of_others(
     assert read_labels(ResultStore(tried)) == {}
 
 
+def hold_elsewhere(store: Path, sweep: str) -> None:
+    """As if a driver on another machine had the sweep to itself."""
+    taken = exclusive(sweep)
+    other = Holder(
+        token="theirs", sweep=sweep, host="elsewhere", process=7, process_start="1",
+        machine="another kernel", since="2026-01-01T00:00:00+00:00", renewed=time.time(),
+        trials={taken: (taken,)},
+    )  # fmt: skip
+    content = json.dumps(asdict(other)).encode()
+    ResultWriter(str(store), sweep).write_bytes(lease_path(other.token), content)
+
+
 def test_nothing_is_deleted_while_a_sweep_is_run(store: Path) -> None:
-    writer = ResultWriter(str(store), "new")
-    other = replace(Holder.here(), host="elsewhere", machine="another kernel", token="theirs")
-    writer.write_bytes(lease_path("new"), json.dumps(asdict(other)).encode())
+    hold_elsewhere(store, "new")
     before = files(store)
     for refused in (
         lambda: delete_sweeps(str(store), ["old"]),
         lambda: archive_sweeps(str(store), ["new"]),
         lambda: archive_sweeps(str(store), ["old"], drop_checkpoints=True),
     ):
-        with pytest.raises(InvalidInput, match=f"'new' is being run by process {os.getpid()}"):
+        with pytest.raises(InvalidInput, match="'new' is being run by process 7"):
             refused()
     assert files(store) == before
     # A label alone disturbs nobody.
@@ -285,9 +295,7 @@ def test_nothing_is_deleted_while_a_sweep_is_run(store: Path) -> None:
 
 
 def test_no_sweep_begins_while_another_process_deletes(store: Path) -> None:
-    other = replace(Holder.here(), host="elsewhere", machine="another kernel", token="theirs")
-    writer = ResultWriter(str(store), upkeep.CHANGES)
-    writer.write_bytes(lease_path(upkeep.CHANGES), json.dumps(asdict(other)).encode())
+    hold_elsewhere(store, upkeep.CHANGES)
     with pytest.raises(InvalidInput, match="deletes or archives sweeps of it since"):
         finish_interrupted(str(store))
     with pytest.raises(InvalidInput, match="deletes or archives sweeps of it since"):

@@ -4,8 +4,12 @@ import sys
 from dataclasses import dataclass
 
 from safesweep.search_spaces.plugins import load_installed_plugins
+from safesweep.trainables.methods.bcql_config import BCQLConfig
+from safesweep.trainables.methods.bearl_config import BEARLConfig
 from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.methods.config import MethodConfig
+from safesweep.trainables.methods.coptidice_config import COptiDICEConfig
+from safesweep.trainables.methods.cpq_config import CPQConfig
 from safesweep.trainables.methods.flp_config import FLPConfig
 from safesweep.trainables.methods.flrp_config import FLRPConfig
 from safesweep.trainables.methods.lspc_config import LSPCConfig
@@ -18,6 +22,10 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "r2pac": R2PACConfig,
     "flp": FLPConfig,
     "safefql": SafeFQLConfig,
+    "cpq": CPQConfig,
+    "bcql": BCQLConfig,
+    "bearl": BEARLConfig,
+    "coptidice": COptiDICEConfig,
     "bc": BehaviorCloningConfig,
 }
 """Of those methods whose hyperparameters need no torch; the registry has all."""

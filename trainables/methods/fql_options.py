@@ -3,7 +3,7 @@ arXiv 2502.02538, and its public code). None of them knows costs."""
 
 from dataclasses import dataclass
 
-from safesweep.trainables.components.networks import ACTIVATIONS, NORMS
+from safesweep.trainables.components.choices import ACTIVATION_NAMES, NORMS
 from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
 from safesweep.trainables.methods.method import batched, static
 
@@ -20,7 +20,7 @@ class FQLComparisonConfig(ValueConfig, NetworkConfig):
     )
     activation: str = static(
         "gelu", "activation of hidden layers", source="public code of FQL",
-        choices=tuple(ACTIVATIONS),
+        choices=ACTIVATION_NAMES,
     )  # fmt: skip
     layer_norm: str = static(
         "after_activation", "where the critics' hidden layers are normalised",

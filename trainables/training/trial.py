@@ -1,18 +1,14 @@
 """A trial: one population from its first gradient step to its rows in the store."""
 
 import copy
-import io
 import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.data.dataset import Dataset
@@ -20,11 +16,15 @@ from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.methods.method import policy_cost_limit
 from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
+from safesweep.trainables.store.leases import require_own
+from safesweep.trainables.store.process_identity import ProcessIdentity
+from safesweep.trainables.store.source_digest import code_digest
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
 from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.checkpoints import (
     DamagedCheckpoint,
+    checkpoint_content,
     loaded_checkpoint,
     read_checkpoint,
 )
@@ -36,6 +36,7 @@ from safesweep.trainables.training.observers import (
     TrialRows,
 )
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.pulse import Pulse
 from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 
 LATENCY_CALLS = 20
@@ -53,6 +54,9 @@ class Trial:
         request: what is to be trained.
         task: the one that the request names.
         dataset: what the runs learn from, transitions of that task.
+
+    Attributes:
+        problems: what whoever runs the trial should hear of, a line each.
 
     Raises:
         InvalidInput: the data is of another task, or the runs that come of the request are not
@@ -101,6 +105,10 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
+        self.problems: list[str] = []
+        self.code_version: str | None = identity.code_version()
+        self.code_digest: str | None = code_digest(self.algorithm, task.name)
+        self.pulse = Pulse()
         self.observers, self._announced = Observers(writer), False
         if not self._resume() and request.continue_from is not None:
             self._carry_on(request.continue_from)
@@ -115,14 +123,17 @@ class Trial:
     def advance(self) -> None:
         """Train to the next evaluation, evaluate, and keep what a resume needs."""
         rung = next(step for step in self.rungs if step > self.population.step)
+        self.pulse.begin(self.population.step)
         self._announce()
         self._heartbeat()
-        started = time.perf_counter()
-        self.population.advance(rung)
-        trained = time.perf_counter()
-        self._record_metrics()
-        for policy in self.population.method.evaluated_policies:
-            self._evaluate(policy)
+        with self.pulse.beating(lambda: self.population.step, self._heartbeat):
+            started = time.perf_counter()
+            self.population.advance(rung)
+            trained = time.perf_counter()
+            self.pulse.phase = "evaluating"
+            self._record_metrics()
+            for policy in self.population.method.evaluated_policies:
+                self._evaluate(policy)
         size = self.population.size
         self.seconds["train"] += (trained - started) / size
         self.seconds["evaluate"] += (time.perf_counter() - trained) / size
@@ -175,7 +186,13 @@ class Trial:
         return part
 
     def finish(self, stopped: Mapping[str, str] | None = None) -> None:
-        """Hand out the rows of every run; a run that diverged, or was `stopped`, says so."""
+        """Hand out the rows of every run; a run that diverged, or was `stopped`, says so.
+
+        Raises:
+            LeaseLost: another driver trains the runs by now.
+        """
+        if self.writer is not None:
+            require_own(self.writer, self.request.lease, self.run_ids)
         self._announce()
         self.rows.runs = self._run_rows(stopped or {})
         self._checkpoint()
@@ -236,7 +253,8 @@ class Trial:
                     "population": self.population.size,
                     "memory_splits": self.memory_splits,
                     "dataset_id": self.dataset.dataset_id,
-                    "code_version": identity.code_version(),
+                    "code_version": self.code_version,
+                    "code_digest": self.code_digest,
                     "started_at": self.started_at,
                     "finished_at": datetime.now(UTC),
                     "error": reason,
@@ -337,9 +355,10 @@ class Trial:
             "steps": self.steps,
             "seconds": (self.seconds["train"] + self.seconds["evaluate"]) * self.population.size,
             "waiting": waiting,
-            "host": socket.gethostname(),
-            "process": os.getpid(),
             "time": datetime.now(UTC).isoformat(),
+            "lease": self.request.lease or "",
+            **vars(ProcessIdentity.own()),
+            **self.pulse.said(self.population.step),
         }
         self.writer.write_bytes(heartbeat_path(self.trial_id), json.dumps(beat).encode())
 
@@ -350,8 +369,7 @@ class Trial:
     def snapshot(self) -> bytes:
         """All that going on from here needs: the content of a checkpoint."""
         rows = {name: getattr(self.rows, name) for name in ("evaluations", "episodes", "metrics")}
-        buffer = io.BytesIO()
-        torch.save(
+        return checkpoint_content(
             {
                 "population": self.population.state_dict(),
                 "run_ids": self.run_ids,
@@ -359,10 +377,10 @@ class Trial:
                 "seconds": self.seconds,
                 "continued_from": self.continued_from,
                 "started_at": self.started_at.isoformat(),
-            },
-            buffer,
+                "code_version": self.code_version,
+                "code_digest": self.code_digest,
+            }
         )
-        return buffer.getvalue()
 
     def restore(self, content: bytes) -> None:
         """Go on from a snapshot, of this trial or of one with as many runs and the same networks.
@@ -400,6 +418,9 @@ class Trial:
         self.seconds = saved["seconds"]
         self.started_at = datetime.fromisoformat(saved["started_at"])
         self.continued_from = saved.get("continued_from")
+        # Of rows that were lost the code is the one that made them.
+        self.code_version = saved.get("code_version")
+        self.code_digest = saved.get("code_digest")
 
     def _as_own(self, row: dict[str, Any], members: Mapping[str, int]) -> dict[str, Any]:
         """A row of another trial's run as one of the run in its place."""
@@ -408,9 +429,12 @@ class Trial:
         return {**row, "run_id": self.run_ids[member], **own}
 
     def _resume(self) -> bool:
-        """Go on from this trial's own checkpoint; False where there is none."""
+        """Go on from this trial's own checkpoint; False where there is none, or other code has
+        trained to there. One at its end holds the rows of the runs, whatever code that was."""
         saved = self._saved(self.trial_id)
         if saved is None or saved["run_ids"] != self.run_ids:
+            return False
+        if saved["population"]["step"] < self.steps and not self._is_of_this_code(saved):
             return False
         self._take(saved)
         return True
@@ -424,6 +448,8 @@ class Trial:
         saved = self._saved(shorter.trial_id)
         if saved is None or saved["run_ids"] != list(shorter.run_ids):
             return
+        if not self._is_of_this_code(saved):
+            return
         rows = json.loads(saved["rows"])
         step = saved["population"]["step"]
         evaluated = sorted({row["step"] for row in rows["evaluations"]})
@@ -435,12 +461,32 @@ class Trial:
             setattr(self.rows, name, [self._as_own(row, members) for row in entries])
         self.continued_from = saved["run_ids"]
 
+    def _is_of_this_code(self, saved: Mapping[str, Any]) -> bool:
+        """Whether the code that trained to a checkpoint is this one; says so where it is not."""
+        if saved.get("code_digest") == self.code_digest:
+            return True
+        step = saved["population"]["step"]
+        self._note(
+            f"checkpoint: other code has trained {self.trial_id} to step {step} "
+            f"({saved.get('code_digest') or 'it does not say which'}, this is {self.code_digest}); "
+            "the trial is trained from the start"
+        )
+        return False
+
+    def _note(self, line: str) -> None:
+        self.problems.append(line)
+        _log.warning(line)
+
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
-        """The content of a trial's checkpoint; None where there is none, or it is damaged."""
+        """The content of a trial's checkpoint; None where there is none, or it is damaged, and set
+        aside then."""
+        if self.writer is None:
+            return None
         try:
-            return read_checkpoint(self.writer, trial_id) if self.writer else None
+            return read_checkpoint(self.writer, trial_id)
         except DamagedCheckpoint as problem:
-            _log.warning("%s; the trial is trained without it", problem)
+            place = self.writer.set_aside(checkpoint_path(trial_id), problem)
+            self._note(f"{problem}; it is set aside as {place}, and the trial trained without it")
             return None
 
 
