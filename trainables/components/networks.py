@@ -16,8 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from safesweep.trainables.components.choices import NORMS as NORMS
-
 Layers = list[dict[str, Tensor]]
 Parameters = dict[str, Any]
 Activation = Callable[[Tensor], Tensor]

@@ -1,20 +1,36 @@
-"""What methods can be told, without loading them, and torch with them, where that can be helped."""
+"""What each method can be told, and what it is, without loading it (and torch with it).
+
+A method of the product has one line here and one in the registry, which has the methods themselves.
+"""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from safesweep.search_spaces.plugins import load_installed_plugins
+from safesweep.search_spaces.plugins import is_extended, load_installed_plugins
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.methods.bcql_config import BCQLConfig
 from safesweep.trainables.methods.bearl_config import BEARLConfig
 from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
+from safesweep.trainables.methods.caps_config import CAPSConfig
+from safesweep.trainables.methods.cdt_config import CDTConfig
 from safesweep.trainables.methods.config import MethodConfig
 from safesweep.trainables.methods.coptidice_config import COptiDICEConfig
 from safesweep.trainables.methods.cpq_config import CPQConfig
+from safesweep.trainables.methods.fisor_config import FISORConfig
 from safesweep.trainables.methods.flp_config import FLPConfig
 from safesweep.trainables.methods.flrp_config import FLRPConfig
+from safesweep.trainables.methods.fql_config import FQLConfig
+from safesweep.trainables.methods.ifql_config import IFQLConfig
+from safesweep.trainables.methods.iql_config import IQLConfig
 from safesweep.trainables.methods.lspc_config import LSPCConfig
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
+from safesweep.trainables.methods.rebrac_config import ReBRACConfig
 from safesweep.trainables.methods.safefql_config import SafeFQLConfig
+
+if TYPE_CHECKING:
+    from safesweep.trainables.methods.method import Method
 
 CONFIGS: dict[str, type[MethodConfig]] = {
     "flrp": FLRPConfig,
@@ -27,8 +43,24 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "bearl": BEARLConfig,
     "coptidice": COptiDICEConfig,
     "bc": BehaviorCloningConfig,
+    "fisor": FISORConfig,
+    "caps": CAPSConfig,
+    "cdt": CDTConfig,
+    "fql": FQLConfig,
+    "ifql": IFQLConfig,
+    "iql": IQLConfig,
+    "rebrac": ReBRACConfig,
 }
-"""Of those methods whose hyperparameters need no torch; the registry has all."""
+
+PRINTED_ONLY: dict[str, str] = {
+    "trebi": "TREBI",
+    "c2iql": "C2IQL",
+    "calql": "Cal-QL",
+    "rlpd": "RLPD",
+    "srpo": "SRPO",
+    "cac": "CAC",
+}
+"""Methods of which printed numbers alone are at hand, under these names of the view `published`."""
 
 _REGISTRY = "safesweep.trainables.methods.registry"
 
@@ -49,21 +81,26 @@ class MethodDescription:
 
 
 def described_methods() -> dict[str, MethodDescription]:
-    """Every method, by name.
+    """Every method, by name; those that plugins bring are loaded for it.
 
     Raises:
         InvalidInput: an installed plugin does not fit.
     """
-    from safesweep.trainables.methods.registry import ALGORITHMS
-
-    load_installed_plugins()
+    methods = _methods()
+    if methods is None:
+        return {
+            name: MethodDescription(
+                config.summary, (*config.policies, *config.further_policies), config
+            )
+            for name, config in CONFIGS.items()
+        }
     return {
         name: MethodDescription(
             method.config_class.summary or (method.__doc__ or "").strip().partition("\n")[0],
             (*method.policies, *method.further_policies),
             method.config_class,
         )
-        for name, method in ALGORITHMS.items()
+        for name, method in methods.items()
     }
 
 
@@ -73,8 +110,31 @@ def config_class_of(name: str) -> type[MethodConfig]:
     Raises:
         InvalidInput: there is none of that name; a plugin may have to be given.
     """
-    if name in CONFIGS and _REGISTRY not in sys.modules:
-        return CONFIGS[name]
-    from safesweep.trainables.methods.registry import find_method
+    methods = _methods()
+    try:
+        if methods is None:
+            return CONFIGS[require_choice("algorithm", name, CONFIGS)]
+        return methods[require_choice("algorithm", name, methods)].config_class
+    except InvalidInput as problem:
+        raise unknown_method(name, problem) from None
 
-    return find_method(name).config_class
+
+def unknown_method(name: object, problem: InvalidInput) -> InvalidInput:
+    """What is said of a method that there is none of: of some the papers' numbers are at hand."""
+    plain = str(name).lower().replace("-", "").replace("_", "")
+    if plain in PRINTED_ONLY:
+        return InvalidInput(
+            f"algorithm: {shown(name)} cannot be run; what papers print of it is in the view "
+            f"`published`, under method = '{PRINTED_ONLY[plain]}' (safesweep query)"
+        )
+    return InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)")
+
+
+def _methods() -> "Mapping[str, type[Method]] | None":
+    """The methods themselves where they are loaded, or have to be for those of plugins."""
+    load_installed_plugins()
+    if not is_extended("ALGORITHMS") and _REGISTRY not in sys.modules:
+        return None
+    from safesweep.trainables.methods.registry import ALGORITHMS
+
+    return ALGORITHMS

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from safesweep.trainables.methods.common_options import SafetySignalConfig as SafetySignalConfig
 from safesweep.trainables.methods.method import Batch, Hyperparameters
 
 
