@@ -9,6 +9,8 @@ from difflib import get_close_matches
 
 LONGEST_VALUE = 80
 """Characters of a bad value that a message shows."""
+MOST_KEYS = 20
+"""Keys of a section that a message each is about."""
 LONGEST_MESSAGE = 600
 """Characters of a message on one line, whatever it is about."""
 
@@ -107,6 +109,8 @@ def shown(value: object) -> str:
         return value.isoformat()
     if isinstance(value, str):  # Its repr is as long as it is.
         value = shortened(value, LONGEST_VALUE)
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python writes no longer ones.
+        return f"a whole number of {value.bit_length():,} bits"
     return shortened(repr(value), LONGEST_VALUE)
 
 
@@ -162,12 +166,16 @@ def key_problems(
     """
     prefix, names, found = f"{section}." if section else "", list(allowed), list(keys)
     unknown = [key for key in found if key not in names]
+    more = len(unknown) - MOST_KEYS
+    unknown = unknown[:MOST_KEYS]
     misspelt = {nearest(str(key), names) for key in unknown}
     lines = [
         f"{prefix}{key if isinstance(key, str) else shown(key)}: unknown key; allowed: "
         f"{', '.join(names)}{quotes_hint(key) or did_you_mean(key, names)}"
         for key in unknown
     ]
+    if more > 0:
+        lines.append(f"{section or 'the file'}: {more:,} more unknown keys")
     missing = [key for key in required if key not in found and key not in misspelt]
     return lines + [f"{prefix}{key}: is missing" for key in missing]
 

@@ -23,6 +23,7 @@ LONGEST_TEXT = 2**18
 """Bytes of a sweep file, which is read in seconds then."""
 MOST_VALUES = 100_000
 """In a sweep file, what an alias (`*name`) stands for counted each time."""
+LONGEST_NUMBER_BITS = 10_000
 DEEPEST = 30
 """Sections and lists within each other."""
 INCLUDE = "include"
@@ -174,6 +175,26 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        """Text, which has no halves of characters."""
+        value = str(super().construct_scalar(node))
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"{shown(value)} is not text (line {_line(node)})") from None
+        return value
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number, unless it is so long that Python would not write it."""
+        value = int(super().construct_yaml_int(node))
+        if value.bit_length() > LONGEST_NUMBER_BITS:
+            raise InvalidInput(
+                f"a whole number of {value.bit_length():,} bits is not allowed (line {_line(node)})"
+            )
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -373,7 +373,7 @@ class StoreReader:
         Args:
             everything: with all that the index knows of a run, instead of what ownership takes.
         """
-        columns = _INDEXED_COLUMNS
+        columns: tuple[str, ...] = _INDEXED_COLUMNS
         if not everything and ("runs", columns) not in self._kept:
             columns = (*OWNER_COLUMNS, PLACE)
         runs = self._kept_rows("runs", columns, self._parts("runs"))
