@@ -1,11 +1,13 @@
 """Checks of user input, shared by every package; each failure is one line."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from difflib import get_close_matches
+from pathlib import Path
 
 LONGEST_VALUE = 80
 """Characters of a bad value that a message shows."""
@@ -119,6 +121,21 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     texts = [shortened(str(name), LONGEST_VALUE) for name in names]
     more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` as the home folder.
+
+    Raises:
+        InvalidInput: it begins with the home folder of a user whom this machine does not know.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{shown(str(path))} begins with the home folder of an unknown user; write "
+            f"./{shortened(str(path), LONGEST_VALUE)} for a file or folder of that name"
+        ) from None
 
 
 def quotes_hint(value: object) -> str:

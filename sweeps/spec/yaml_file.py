@@ -14,6 +14,7 @@ from safesweep.search_spaces.validation import (
     InvalidInput,
     Problems,
     did_you_mean,
+    expanded,
     kind_of_yaml,
     quotes_hint,
     shown,
@@ -135,7 +136,7 @@ def _with_included(
     chain = (*chain, str(path.resolve()) if path else origin)
     below: dict[str, Any] = {}
     for name in names:
-        beside = Path(name) if path is None else path.parent / Path(name).expanduser()
+        beside = Path(name) if path is None else path.parent / expanded(name)
         found = beside if os.path.isfile(beside) else None
         if found is None and name not in shipped_specs():
             raise InvalidInput(
@@ -175,7 +176,7 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         """Text, which has no halves of characters."""
         value = str(super().construct_scalar(node))
         try:

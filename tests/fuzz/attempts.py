@@ -86,7 +86,7 @@ class Attempts:
             fault = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
         if fault is not None:
             shown = repr(name if name is not None else list(argv))
-            self.faults.append(f"{shown[:2000]}: {fault[:300]}")
+            self.faults.append(f"{fault[:300]}: {shown[:2000]}")
 
     def report(self) -> str:
         """How many there were, and what went wrong."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 
@@ -190,7 +191,7 @@ def _change_dataset(draw: random.Random, file: h5py.File, name: str) -> None:
     elif kind == "scalar":
         file[name] = draw.choice((0, 1.5, float("nan"), True))
     elif kind == "shape":
-        file.create_dataset(name, (rows, draw.choice((0, 1, 3, 7))), "f4", data=0.0)
+        file[name] = np.zeros((rows, draw.choice((0, 1, 3, 7))), "f4")
     elif kind == "empty":
         file[name] = h5py.Empty("f4")
     elif kind == "huge":
