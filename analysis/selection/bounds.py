@@ -7,11 +7,15 @@ import numpy.typing as npt
 from scipy import stats
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store.shared_estimates import Costs, upper_bounds
 
 FloatArray = npt.NDArray[np.float64]
 
 MOST_SEEDS = 100_000
 """Beyond which no number of seeds is looked for."""
+
+MOST_TOGETHER = 400
+"""Candidates that `shared_cost_bound` judges together: the time grows with their cube."""
 
 _BOOTSTRAP_SAMPLES = 2000
 _GAFFKE_SAMPLES = 20_000
@@ -64,6 +68,34 @@ def _bounds(costs: FloatArray, confidence: float) -> FloatArray:
     # A resample without spread says nothing about the scale; Student's bound stands alone then.
     bootstrap = mean - np.where(np.isfinite(quantile), quantile, 0.0) * error
     return np.where(error > 0, np.maximum(student, bootstrap), mean)
+
+
+def shared_cost_bound(seed_costs: Sequence[npt.ArrayLike], confidence: float) -> FloatArray:
+    """One-sided upper bounds on expected costs, of candidates that are judged together.
+
+    How often a seed costs something and how much it costs then are taken to vary from candidate to
+    candidate about common values, by as much as the costs show (`shared_estimates`); amounts have
+    the same coefficient of variation in all. So a candidate of few seeds is bounded by what it
+    shows and by what the others do: the level is meant on average over candidates such as these,
+    and not for one that differs from all others. Candidates are taken in their order, at most 400
+    together.
+
+    Simulated at 90 % (`tests.benchmarks.shared_bound_coverage`) it holds in 85 to 91 % of cases for
+    normal costs, and for zero-inflated ones in 78 % with 3 seeds and 91 to 97 % with 5 and more. It
+    falls short where the model is wrong: 64 to 83 % for log-normal amounts of deviation 1.2; 55 to
+    88 % where every seed costs a little and a rare one much; and of a minority that is unlike the
+    rest, few are told apart by fewer than 12 seeds.
+
+    Args:
+        seed_costs: one array of normalised seed costs a candidate, at least one seed each.
+        confidence: level, such as 0.9.
+    """
+    found = [np.zeros(0)]
+    for start in range(0, len(seed_costs), MOST_TOGETHER):
+        costs = [np.asarray(v, np.float64) for v in seed_costs[start : start + MOST_TOGETHER]]
+        nowhere, rows = np.zeros((len(costs), 0)), np.arange(len(costs), dtype=np.float64)
+        found.append(upper_bounds(*Costs(nowhere, costs).marginal(nowhere, rows), confidence))
+    return np.concatenate(found)
 
 
 def bounded_mean_bound(

@@ -18,6 +18,7 @@ from safesweep.analysis.selection.bounds import (
     bounded_mean_bound,
     cost_upper_bound,
     seeds_needed,
+    shared_cost_bound,
     violation_upper_bound,
 )
 from safesweep.search_spaces.plugins import (
@@ -335,6 +336,39 @@ def confident_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleV
         bound=bound,
         remark=lambda n: _confident_remark(
             int(seeds[n]), int(above[n]), share[n], over_seeds[n], bound[n], costs[n], settings
+        ),
+    )
+
+
+@register_rule("shared_safe")
+def shared_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
+    """Upper bound of the mean normalised cost at most 1, of all candidates together; then reward.
+
+    For few seeds whose cost is mostly zero and sometimes large: how often a seed costs something,
+    and how much it costs then, are estimated for each candidate with what the others show
+    (`shared_cost_bound`, at `confidence`). If no candidate satisfies it: one whose mean is within
+    the limit if there is one, then the lowest bound; flagged unsafe.
+    Source: empirical Bayes as in Efron and Morris (1975), here of a frequency and an amount.
+    Fails when: a candidate is unlike all others, since its bound leans on theirs: the level holds
+    on average over candidates. When every seed costs a little and a rare one much, which are two
+    things and not one. And when amounts are so rare and large that no seed of any candidate has
+    shown one. `confident_safe` leans on nothing, and takes more seeds.
+    """
+    rewards, costs = _means(candidates)
+    bound = shared_cost_bound(list(candidates["seed_costs"]), settings.confidence)
+    safe = within_limit(bound) & within_limit(costs)
+    return RuleVerdict(
+        safe,
+        (
+            Criterion("reward", np.where(safe, rewards, 0.0), maximize=True),
+            Criterion("bound on cost", np.where(safe, 0.0, bound)),
+            Criterion("cost", costs),
+            Criterion("reward", rewards, maximize=True),
+        ),
+        bound=bound,
+        remark=lambda n: (
+            f"its mean cost may be {bound[n]:.3g} (at {settings.confidence:.4g}, judged with "
+            f"{len(bound) - 1} others)"
         ),
     )
 

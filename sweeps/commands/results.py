@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
@@ -381,7 +382,7 @@ def _print_sweep(store: "ResultStore", sweep: str) -> None:
     if not runs.empty:
         print_table(_progress(runs))
         _print_best(store, sweep)
-    for line in _evaluation_noise(store, sweep):
+    for line in [*_spent_and_chosen(store, sweep), *_evaluation_noise(store, sweep)]:
         print(_wrapped(line))
     for driver in drivers:
         if driver.sweep == sweep:
@@ -490,6 +491,19 @@ def _print_plan(
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
         print()
+
+
+def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
+    """Per method and task, what its runs were for and what they ended in, where that follows from
+    results."""
+    from safesweep.sweeps.execution.standing import planned_path
+
+    content = store.file(planned_path(sweep))
+    lines = []
+    for entry in json.loads(content) if content else ():
+        said = [entry[key] for key in ("spent", "choice") if entry.get(key)]
+        lines += [f"{entry['algorithm']} on {entry['task']}: {words}" for words in said]
+    return ["", *lines] if lines else []
 
 
 def _evaluation_noise(store: "ResultStore", sweep: str) -> list[str]:

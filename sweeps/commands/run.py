@@ -165,7 +165,8 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         task_plan.shortfall for task_plan in plan.task_plans if task_plan.shortfall is not None
     ]
     times = _expected_time(plan, planned, arguments)
-    for line in [*episodes, *shortfalls, *describe_rungs(plan), *times]:
+    rounds = describe_rounds(plan)
+    for line in [*episodes, *shortfalls, *describe_rungs(plan), *rounds, *times]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
         say(
@@ -203,6 +204,29 @@ def describe_rungs(plan: "SweepPlan") -> list[str]:
             f"{', '.join(rungs) or 'nothing to stop'}; from the beginning {share * steps:,.0f} of "
             f"{steps:,} gradient steps ({share:.0%})"
         )
+    return lines
+
+
+def describe_rounds(plan: "SweepPlan") -> list[str]:
+    """What each method on each task takes where that follows from results: least and most."""
+    spec, lines = plan.spec, []
+    for task_plan in plan.task_plans:
+        name = f"{task_plan.algorithm} on {task_plan.task}"
+        if spec.budget_runs is not None:
+            runs = spec.budget_runs
+            lines.append(
+                f"{name}: a budget of {runs} runs, {runs * spec.steps:,} gradient steps, on as "
+                "many configurations and seeds as the results call for"
+            )
+        elif spec.most_seeds is not None:
+            configurations = task_plan.configurations
+            least, most = (configurations * n for n in (len(spec.seeds), spec.most_seeds))
+            lines.append(
+                f"{name}: from {least} to {most} runs, {least * spec.steps:,} to "
+                f"{most * spec.steps:,} gradient steps: {len(spec.seeds)} seeds of "
+                f"{configurations} configurations, and up to {spec.most_seeds} of those that may "
+                "still be chosen"
+            )
     return lines
 
 
@@ -245,6 +269,8 @@ def planned_trials(plan: "SweepPlan") -> list[Planned]:
             steps = len(trial.runs) * (spec.steps - trial.from_step)
             found.append(Planned(task_plan, trial, len(trial.config_ids), steps))
         later = task_plan.configurations - len(task_plan.suggested)
+        if spec.budget_runs is not None:
+            later = task_plan.planned_runs - len(task_plan.run_ids)
         if not task_plan.search.exhausted and later > 0:
             found.append(Planned(task_plan, None, later, later * len(spec.seeds) * spec.steps))
     return found
@@ -256,7 +282,8 @@ def plan_table(
     """One row per trial, how many of the runs the store holds, and why how many trials are trained
     anew though it holds shorter runs of theirs.
 
-    What an adaptive search will suggest later stands in one row without a trial_id. With early
+    What an adaptive search will suggest later stands in one row without a trial_id, as does the
+    rest of a budget, as if each run were another configuration. With early
     stopping `gradient_steps` are the most that a trial can take and `expected_steps` what it takes
     on average; a trial that waits at a rung has no row.
     """

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.sweeps.spec.sweep_spec import FEWEST_BUDGET_RUNS, SweepSpec
 from safesweep.trainables.store.recorded_sweep import read_recorded_sweep
 from safesweep.trainables.tasks.processors import usable_cpus
 
@@ -78,7 +78,10 @@ def _choices(spec: SweepSpec, concurrent: int) -> list[int]:
     """Powers of two that leave work for every trial that can run at the same time."""
     counts = []
     for algorithm in spec.algorithms:
-        if spec.search.num_configs is None:
+        if spec.budget_runs is not None:
+            # Its rounds have about as many runs as its first.
+            counts.append(min(FEWEST_BUDGET_RUNS, spec.budget_runs))
+        elif spec.search.num_configs is None:
             counts.append(sum(1 for _ in spec.space_for(algorithm).grid()))
         else:
             counts.append(spec.search.num_configs)

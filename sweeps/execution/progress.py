@@ -102,6 +102,12 @@ class Tally:
         if self.skipped:
             parts.append(f"{self.skipped} already there")
         parts += [f"best safe on {task}: {text}" for task, text in self.best.items()]
+        several = len(self.tasks) > 1
+        parts += [
+            (f"{task.algorithm} on {task.task}: " if several else "") + task.spent
+            for task in self.tasks
+            if task.spent
+        ]
         left = self.remaining_seconds(elapsed)
         if left is not None and self.fraction < 1:
             parts.append(f"about {duration(left)} left")

@@ -76,6 +76,9 @@ RAY_ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+ASK_SECONDS = 0.2
+"""How often to ask for a trial while none of this driver's runs."""
+
 OBJECT_STORE_SPARE_BYTES = 256 * 2**20
 # For sweeps whose data is not known when the session starts; Ray spills what does not fit.
 SESSION_STORE_BYTES = 2**30
@@ -672,6 +675,9 @@ def _scheduler_searcher(
                     found = self._queue.next_trial()
             if found is None:
                 over = self._queue.over or self._queue.problem is not None
+                if not over and not self._trials:
+                    # Only other drivers train; Tune would ask again at once.
+                    time.sleep(ASK_SECONDS)
                 return Searcher.FINISHED if over else None
             launch, trial = self._trials[trial_id] = found
             lease = launch.lease.token if launch.lease is not None else None

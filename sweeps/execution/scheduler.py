@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from safesweep.search_spaces.validation import InvalidInput, without_secrets
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
 from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
+from safesweep.sweeps.execution.spending import describe_choice, describe_spent
 from safesweep.sweeps.execution.standing import planned_path
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.continuation import NOTHING_SHORTER
@@ -174,7 +175,7 @@ class SweepRun:
             for task_plan in plan.task_plans
         }
         self.tally.tasks = list(self._task_tallies.values())
-        self._planned_written: list[int] | None = None
+        self._planned_written: list[tuple[int, str, str]] | None = None
         self._count()
 
     @property
@@ -234,6 +235,12 @@ class SweepRun:
         )
         if mixed is not None:
             self.progress.note(f"{self.spec.name}: {mixed}")
+            task_tally = self._task_tallies[id(task_plan)]
+            task_tally.choice = describe_choice(task_plan)
+            if task_tally.choice:
+                name = f"{task_plan.algorithm} on {task_plan.task}"
+                self.progress.note(f"{self.spec.name}: {name}: {task_tally.choice}")
+        self.write_planned()
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)
@@ -543,11 +550,12 @@ class SweepRun:
     def write_planned(self) -> None:
         """Write how many runs each method has on each task, for who watches from the store; where
         they have changed."""
-        planned = [task.planned for task in self.tally.tasks]
+        planned = [(task.planned, task.spent, task.choice) for task in self.tally.tasks]
         if planned == self._planned_written:
             return
+        names = ("algorithm", "task", "planned", "spent", "choice")
         tasks = [
-            {"algorithm": task.algorithm, "task": task.task, "planned": task.planned}
+            {name: value for name in names if (value := getattr(task, name)) != ""}
             for task in self.tally.tasks
         ]
         self.writer.write_bytes(planned_path(self.spec.name), json.dumps(tasks).encode())
@@ -566,7 +574,7 @@ class SweepRun:
     def _steps_to_do(self) -> float:
         runs = 0
         for task_plan in self.plan.task_plans:
-            runs += task_plan.configurations * len(self.spec.seeds) - len(task_plan.skipped)
+            runs += task_plan.planned_runs - len(task_plan.skipped)
         share = expected_share(
             self.spec, max(task_plan.configurations for task_plan in self.plan.task_plans)
         )
@@ -583,7 +591,7 @@ class SweepRun:
                 for run in task_plan.run_ids
                 if run in task_plan.outcomes
             )
-            runs = task_plan.configurations * len(self.spec.seeds) - len(task_plan.skipped)
+            runs = task_plan.planned_runs - len(task_plan.skipped)
             share = expected_share(self.spec, task_plan.configurations)
             task_tally.steps_to_do = runs * self.spec.steps * share
         for task_plan in task_plans:
@@ -595,7 +603,13 @@ class SweepRun:
         self.tally.trials_done = self.trials
         self.tally.trials_total = self.trials + self.tally.trials_running + queued
         task_tally = self._task_tallies[id(task_plan)]
-        task_tally.planned = task_plan.configurations * len(self.spec.seeds)
+        more = task_plan.planned_runs - task_tally.planned
+        if task_tally.planned and more and task_plan.rounds is not None:
+            task_tally.steps_to_do += more * self.spec.steps
+            self.tally.total_steps += more * self.spec.steps
+        task_tally.planned = task_plan.planned_runs
+        if task_plan.rounds is not None:
+            task_tally.spent = describe_spent(task_plan.rounds)
         best = task_plan.best_safe()
         if best is not None:
             label = (
@@ -900,6 +914,8 @@ class SweepScheduler:
 
 def _foreseeable(task_plans: Sequence[MethodTaskPlan]) -> bool:
     return all(
-        task_plan.search.known_in_advance and task_plan.spec.early_stopping is None
+        task_plan.search.known_in_advance
+        and task_plan.spec.early_stopping is None
+        and task_plan.rounds is None
         for task_plan in task_plans
     )

@@ -33,6 +33,8 @@ class TaskStanding:
         best: the best safe configuration so far, in words; empty while there is none.
         steps_per_second: gradient steps of runs; None while nothing is known.
         seconds_left: at that rate; None where it is not known.
+        spent: what runs were for, in words, where that follows from results; else empty.
+        choice: what a budget has ended in, in words; empty before.
     """
 
     algorithm: str
@@ -43,6 +45,8 @@ class TaskStanding:
     best: str = ""
     steps_per_second: float | None = None
     seconds_left: float | None = None
+    spent: str = ""
+    choice: str = ""
 
     @property
     def done(self) -> int:
@@ -86,7 +90,9 @@ class SweepStanding:
         """The heading and the best configurations, for a log."""
         best = [f"best safe on {task.task} by {task.algorithm}: {task.best}"
                 for task in self.tasks if task.best]  # fmt: skip
-        return "; ".join([self.heading, *best, *([self.remark] if self.remark else [])])
+        spent = [f"{task.algorithm} on {task.task}: {task.spent}"
+                 for task in self.tasks if task.spent]  # fmt: skip
+        return "; ".join([self.heading, *best, *spent, *([self.remark] if self.remark else [])])
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from rich.text import Text

@@ -11,7 +11,10 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from safesweep.search_spaces.space import SearchSpace
+from safesweep.sweeps.planning.budget import Chosen, Round
 from safesweep.sweeps.planning.continuation import (
     NOTHING_SHORTER,
     Continuation,
@@ -19,12 +22,15 @@ from safesweep.sweeps.planning.continuation import (
     ShorterTrials,
 )
 from safesweep.sweeps.planning.early_stopping import Bracket
+from safesweep.sweeps.planning.estimates import Tried
 from safesweep.sweeps.planning.history import RunOutcome, StoreHistory
-from safesweep.sweeps.planning.search import Outcome, Search, make_search
+from safesweep.sweeps.planning.rounds import BudgetRounds, make_rounds, tried
+from safesweep.sweeps.planning.search import DirectedSearch, Outcome, Search, make_search
 from safesweep.sweeps.planning.trials import Config, PlannedRun, PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.scores import rounded
+from safesweep.trainables.tasks.task import Task
 
 
 class MethodTaskPlan:
@@ -65,16 +71,23 @@ class MethodTaskPlan:
         }
         self.suggested: list[list[PlannedRun]] = []
         space = spec.space_for(algorithm)
-        history = _History(self, space, previous_run_ids, known_configs or {})
-        self.search: Search = make_search(
-            spec.search,
-            space,
-            self._resolve,
-            history.adopt,
-            spec.points_for(algorithm),
-            spec.maximize,
-            tuple(spec.subject_to),
-        )
+        self.search: Search
+        if spec.budget_runs is not None:
+            self.search = DirectedSearch(
+                space, self._resolve, spec.maximize, tuple(spec.subject_to)
+            )
+        else:
+            history = _History(self, space, previous_run_ids, known_configs or {})
+            self.search = make_search(
+                spec.search,
+                space,
+                self._resolve,
+                history.adopt,
+                spec.points_for(algorithm),
+                spec.maximize,
+                tuple(spec.subject_to),
+            )
+        self.rounds = make_rounds(spec, space, spec.points_for(algorithm))
         self.brackets: list[Bracket] = []
         self._bracket_of: dict[str, Bracket] = {}
         self._batch: list[list[PlannedRun]] = []
@@ -97,6 +110,15 @@ class MethodTaskPlan:
         if search.known_in_advance or search.exhausted or self.spec.search.num_configs is None:
             return len(self.suggested)
         return max(self._attainable, len(self.suggested))
+
+    @property
+    def planned_runs(self) -> int:
+        """How many runs there will be, as far as can be said: seeds that a race adds count once it
+        has added them, and a budget counts whole until it has ended."""
+        if self.spec.budget_runs is not None and not self.search.exhausted:
+            return self.spec.budget_runs
+        later = self.configurations - len(self.suggested)
+        return len(self.run_ids) + later * len(self.spec.seeds)
 
     @cached_property
     def _attainable(self) -> int:
@@ -132,8 +154,13 @@ class MethodTaskPlan:
     def exhausted(self) -> bool:
         """Whether every trial has been handed out."""
         self._fill()
-        rungs_decided = all(bracket.done for bracket in self.brackets)
-        return self.search.exhausted and not self._queue and rungs_decided
+        rounds_over = self.rounds is None or self.rounds.over
+        return self._searched and not self._queue and rounds_over
+
+    @property
+    def _searched(self) -> bool:
+        """Whether every suggestion is made and no rung is left to decide."""
+        return self.search.exhausted and all(bracket.done for bracket in self.brackets)
 
     @property
     def queued(self) -> int:
@@ -146,6 +173,13 @@ class MethodTaskPlan:
         None while no configuration is complete and safe. Ties go to the earlier suggestion.
         """
         return self._best
+
+    def chosen(self) -> Chosen | None:
+        """What a budget that has ended chooses; None where there is none, or nothing can be
+        chosen."""
+        if not isinstance(self.rounds, BudgetRounds) or not self.rounds.over:
+            return None
+        return self.rounds.choose(self._tried())
 
     def next_trial(self) -> PlannedTrial | None:
         """The next population to train; None when there is none, or not before results come."""
@@ -205,7 +239,7 @@ class MethodTaskPlan:
         while not self._queue and not self.search.exhausted and self.search.ready:
             config = self.search.ask()
             if config is not None:
-                runs = self._runs(config)
+                runs = self._runs(config, self.spec.seeds)
                 index = len(self.suggested)
                 self.suggested.append(runs)
                 self._index.update({run.run_id: index for run in runs})
@@ -220,6 +254,79 @@ class MethodTaskPlan:
                     self._plan(trial)
                 self._batch = []
                 self._advance_brackets()
+        self._advance_rounds()
+
+    def _advance_rounds(self) -> None:
+        """Decide on further rounds, once all runs before have ended, until there is a trial."""
+        rounds = self.rounds
+        while rounds is not None and not (rounds.over or self._queue):
+            directed = isinstance(self.search, DirectedSearch)
+            if not (directed or self._searched):
+                return
+            if not all(run in self.outcomes for run in self.run_ids):
+                return
+            decided = rounds.next(self._tried(), len(self.run_ids))
+            if decided is None:
+                if isinstance(self.search, DirectedSearch):
+                    self.search.end()
+                return
+            for trial in self._group(self._runs_of_round(decided)):
+                self._queue.append(trial)
+
+    def _runs_of_round(self, decided: Round) -> list[list[PlannedRun]]:
+        """The runs that a round adds, by configuration."""
+        more = dict(decided.more)
+        for values in decided.new:
+            assert isinstance(self.search, DirectedSearch)
+            if self.search.suggest(values) is None:
+                # It resolves to a configuration that there is: another seed of that one.
+                index = self.search.suggestions.index(self._resolve(values))
+            else:
+                index = len(self.suggested)
+                self.suggested.append([])
+            more[index] = more.get(index, 0) + 1
+        return [self._add_seeds(index, more[index]) for index in sorted(more)]
+
+    def _add_seeds(self, index: int, count: int) -> list[PlannedRun]:
+        """So many more runs of a configuration. In a budget no two runs have the same seed: what
+        one seed is like would otherwise be taken for what all configurations are like."""
+        config, suggested = self.search.suggestions[index], self.suggested[index]
+        directed = isinstance(self.search, DirectedSearch)
+        first = len(self.run_ids) if directed else len(suggested)
+        runs = self._runs(config, range(first, first + count))
+        suggested.extend(runs)
+        self._index.update({run.run_id: index for run in runs})
+        return runs
+
+    def _tried(self) -> list[Tried]:
+        """Every configuration as rounds judge it, by the outcomes of its runs."""
+        assert self.rounds is not None
+        found = []
+        for runs in self.suggested:
+            outcomes = [self.outcomes[run.run_id] for run in runs]
+            scored = [outcome.scores for outcome in outcomes if outcome.scores]
+            found.append(
+                tried(
+                    self.rounds.space,
+                    self.search.space.active(runs[0].config),
+                    [scores[self.spec.maximize] for scores in scored],
+                    [self._cost(scores) for scores in scored],
+                    lost=len(scored) < len(runs)
+                    or any(outcome.status != "completed" for outcome in outcomes),
+                )
+            )
+        return found
+
+    def _cost(self, scores: Mapping[str, float]) -> float:
+        """What must be at most 1: of several constraints the one that is nearest to its limit, or
+        farthest beyond."""
+        return max(
+            (
+                float(Task.normalize_cost(np.asarray(scores[name]), limit))
+                for name, limit in self.spec.subject_to.items()
+            ),
+            default=0.0,
+        )
 
     @property
     def _between_brackets(self) -> bool:
@@ -253,11 +360,11 @@ class MethodTaskPlan:
             for index in sorted({self._index[outcome.run_id] for outcome in left}):
                 self._tell(index)
 
-    def _runs(self, config: Config) -> list[PlannedRun]:
+    def _runs(self, config: Config, seeds: Iterable[int]) -> list[PlannedRun]:
         identifier = self.config_id(config)
         return [
             PlannedRun(identity.run_id(identifier, seed), identifier, seed, config)
-            for seed in self.spec.seeds
+            for seed in seeds
         ]
 
     def _group(self, batch: Sequence[list[PlannedRun]]) -> Iterator[PlannedTrial]:
@@ -300,14 +407,23 @@ class MethodTaskPlan:
     def _tell(self, index: int) -> None:
         outcome = self.outcome(index)
         if outcome is not None:
-            runs = self.suggested[index]
             self.search.tell(index, outcome)
-            if outcome.status == "complete" and outcome.safe:
-                found = self._best_outcome
-                if found is None or outcome.order < found.order:
-                    means = mean_scores([self.outcomes[run.run_id] for run in runs])
-                    self._best, self._best_outcome = (runs[0].config_id, means), outcome
-                    self.best_settings = self.search.space.active(runs[0].config)
+            if self.rounds is not None:
+                self._best_outcome = self._best = None
+                for other in range(len(self.suggested)):
+                    if (known := self.outcome(other)) is not None:
+                        self._keep_if_best(other, known)
+            else:
+                self._keep_if_best(index, outcome)
+
+    def _keep_if_best(self, index: int, outcome: Outcome) -> None:
+        if outcome.status != "complete" or not outcome.safe:
+            return
+        if self._best_outcome is None or outcome.order < self._best_outcome.order:
+            runs = self.suggested[index]
+            means = mean_scores([self.outcomes[run.run_id] for run in runs])
+            self._best, self._best_outcome = (runs[0].config_id, means), outcome
+            self.best_settings = self.search.space.active(runs[0].config)
 
 
 class _History:

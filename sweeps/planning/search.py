@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from safesweep.search_spaces.space import SearchSpace, Value
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace, Value
 from safesweep.sweeps.spec.sweep_spec import SearchOptions
 from safesweep.trainables.store.scores import safe_first, total_excess
 
@@ -150,6 +150,30 @@ class GridSearch(Search):
         return None
 
 
+class DirectedSearch(Search):
+    """Has no will of its own: its suggestions are those that are given it, until `end`."""
+
+    @property
+    def known_in_advance(self) -> bool:
+        return False
+
+    @property
+    def ready(self) -> bool:
+        return False
+
+    def suggest(self, parameters: Mapping[str, Value]) -> Config | None:
+        """The configuration of `parameters` as the next suggestion; None where it was one."""
+        config = self._new(parameters)
+        if config is not None:
+            self._seen.add(_key(config))
+            self.suggestions.append(config)
+        return config
+
+    def end(self) -> None:
+        """There are no more."""
+        self.exhausted = True
+
+
 class OptunaSearch(Search):
     """A search whose suggestions an Optuna sampler makes, after the points that it starts from.
 
@@ -231,8 +255,8 @@ class OptunaSearch(Search):
             # not. Repeated attempts leave the mode of a sampler that insists on known points.
             sampler = self._sampler if attempt < ATTEMPTS // 2 else self._exploring_sampler
             self.study.sampler = sampler(self._sampler_seed(index, attempt))
-            trial = self.study.ask()
-            config = self._new(self.space.suggest(trial))
+            trial, point = self._asked()
+            config = self._new(point)
             if config is not None:
                 return trial, config
             self._reject(trial)
@@ -244,6 +268,11 @@ class OptunaSearch(Search):
             return None
         point = unseen[int(self._generator(index, ATTEMPTS).integers(len(unseen)))]
         return self._enqueue(point), self._resolve(point)
+
+    def _asked(self) -> "tuple[Trial, dict[str, Value]]":
+        """A trial of a point that the sampler chooses, and the point."""
+        trial = self.study.ask()
+        return trial, self.space.suggest(trial)
 
     def _enqueue(self, point: Mapping[str, Value]) -> "Trial":
         """A trial of exactly this point."""
@@ -347,6 +376,69 @@ class NSGA2Search(OptunaSearch):
         return NSGAIISampler(population_size=NSGA2_POPULATION, mutation_prob=1.0, seed=seed)
 
 
+class GPSearch(OptunaSearch):
+    """Gaussian processes of the reward and of each constraint: constrained expected improvement.
+
+    They are fitted to every suggestion that was told, open ones are allowed for, and all of the
+    space is modelled at once: a conditional hyperparameter that takes no part has the same value
+    wherever it does not. A configuration that failed or was stopped early is not told. Source:
+    Gardner et al. (2014), "Bayesian Optimization with Inequality Constraints".
+    """
+
+    def _asked(self) -> "tuple[Trial, dict[str, Value]]":
+        trial = self.study.ask()
+        entries = self.space.entries
+        point = self.space.active({name: entries[name].suggest(trial) for name in entries})
+        # What the sampler had proposed for entries that take no part is not what was tried.
+        self._reject(trial)
+        return self._enqueue(point), point
+
+    def _enqueue(self, point: Mapping[str, Value]) -> "Trial":
+        from optuna.samplers import RandomSampler
+
+        entries = self.space.entries
+        # A sampler that learns would be asked for a point that is known already.
+        self.study.sampler = RandomSampler(seed=0)
+        self.study.enqueue_trial(
+            {name: point.get(name, _where_inactive(entry)) for name, entry in entries.items()}
+        )
+        trial = self.study.ask()
+        for entry in entries.values():
+            entry.suggest(trial)
+        return trial
+
+    def _constrain(self, trial: "Trial", outcome: Outcome) -> None:
+        for name, excess in (outcome.constraints or {}).items():
+            # A cost many times its limit would flatten the rest; the limit stays where it is.
+            trial.set_constraint(name, math.asinh(excess))
+
+    def _sampler(self, seed: int) -> "BaseSampler":
+        from optuna.samplers import GPSampler
+
+        ranges = {name: entry.distribution for name, entry in self.space.entries.items()}
+
+        class WholeSpaceSampler(GPSampler):
+            """Optuna's own choice is what all trials share, which the first trials would decide."""
+
+            def infer_relative_search_space(
+                self, study: Any, trial: Any
+            ) -> "dict[str, BaseDistribution]":
+                return {name: kind for name, kind in ranges.items() if not kind.single()}
+
+        return WholeSpaceSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _where_inactive(entry: Hyperparameter) -> Value:
+    """What a conditional hyperparameter is modelled to be where it takes no part: the middle of
+    its range, or its first choice."""
+    if entry.choices:
+        return entry.choices[0]
+    assert entry.low is not None and entry.high is not None
+    low, high = entry.low, entry.high
+    middle = math.sqrt(low * high) if entry.log else (low + high) / 2
+    return round(middle) if entry.integer else middle
+
+
 class CMAESSearch(OptunaSearch):
     """CMA-ES over the ranges that always take part; TPE chooses lists and conditional entries.
 
@@ -394,6 +486,7 @@ OPTUNA_SEARCHES: Mapping[str, type[OptunaSearch]] = {
     "tpe": TPESearch,
     "nsga2": NSGA2Search,
     "cmaes": CMAESSearch,
+    "gp": GPSearch,
 }
 
 

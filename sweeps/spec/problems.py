@@ -68,7 +68,7 @@ def _follow(schema: Schema, location: Location) -> tuple[Location, str, Schema]:
     """Where a location leads: its steps without the names of a union's members, the dotted path,
     and the schema there."""
     node, path, steps = _resolved(schema, schema), "", []
-    for step in location:
+    for place, step in enumerate(location):
         if step in node.get("properties", ()):
             node = node["properties"][step]
         elif "additionalProperties" in node:
@@ -76,6 +76,11 @@ def _follow(schema: Schema, location: Location) -> tuple[Location, str, Schema]:
         elif isinstance(step, int) and "items" in node:
             node = node["items"]
         else:
+            # The name of a union's member: a list's entries have numbers.
+            entries = [member for member in node.get("oneOf", ()) if "items" in member]
+            if entries and all(isinstance(deeper, int) for deeper in location[place + 1 :]):
+                node = entries[0]
+                continue
             break
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
         steps.append(step)
@@ -121,8 +126,8 @@ def _allowed(node: Schema) -> str:
 
 def _options(node: Schema) -> list[str]:
     kind = node.get("type")
-    if "anyOf" in node:
-        return [option for member in node["anyOf"] for option in _options(member)]
+    if members := node.get("anyOf") or node.get("oneOf"):
+        return [option for member in members for option in _options(member)]
     if "const" in node:
         return [str(node["const"])]
     if kind == "boolean":

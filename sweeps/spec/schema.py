@@ -37,11 +37,9 @@ def sweep_file_schema() -> JsonSchema:
     properties["algorithm"]["anyOf"] = _one_or_more({"enum": list(methods)})
     properties["tasks"]["anyOf"] = _one_or_more(task)
     properties["dataset"]["anyOf"] = [*sources, {"type": "object", **by_task}]
-    listed = {key: properties["seeds"].pop(key) for key in ("type", "items", "minItems")} | {
-        "uniqueItems": True
-    }
+    listed, by_need = properties["seeds"].pop("oneOf")
     count = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
-    properties["seeds"]["anyOf"] = [listed, count]
+    properties["seeds"]["anyOf"] = [{**listed, "uniqueItems": True}, count, by_need]
     episodes = definitions["EvaluateOptions"]["properties"]["episodes"]["anyOf"]
     episodes[-1] |= {"propertyNames": task, "additionalProperties": episodes[0]}
     definitions["SearchOptions"]["allOf"] = _search_rules()

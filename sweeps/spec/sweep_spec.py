@@ -15,7 +15,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -27,6 +29,7 @@ from safesweep.search_spaces.validation import (
     InvalidInput,
     Problems,
     did_you_mean,
+    key_problems,
     listed,
     quotes_hint,
     require_number,
@@ -37,9 +40,9 @@ from safesweep.sweeps.spec.problems import invalid_input
 from safesweep.sweeps.spec.spaces import MethodSpace
 from safesweep.trainables.store.scores import ConstraintName, ObjectiveName
 
-SearchMethod = Literal["grid", "random", "tpe", "nsga2", "cmaes"]
+SearchMethod = Literal["grid", "random", "tpe", "nsga2", "cmaes", "gp"]
 SEARCH_METHODS: tuple[str, ...] = get_args(SearchMethod)
-ADAPTIVE_METHODS = ("tpe", "nsga2", "cmaes")
+ADAPTIVE_METHODS = ("tpe", "nsga2", "cmaes", "gp")
 DATASET_SOURCES = ("auto", "fetch", "collect")
 # Gradient steps of a run that repay compiling, which takes one to some minutes.
 AUTO_COMPILE_STEPS = 20_000
@@ -50,6 +53,8 @@ MOST_SEEDS = 1_000
 MOST_STEPS = 10**9
 MOST_EVALUATIONS = 100_000
 """Of a run: each is rows, and a checkpoint that is written anew."""
+FEWEST_BUDGET_RUNS = 12
+"""With fewer, a budget could not even begin."""
 T = TypeVar("T")
 
 
@@ -99,10 +104,32 @@ class SearchOptions(Section):
     seed: Seed = 0
     """What the search draws from."""
     parallel: Annotated[int, Field(ge=1, le=MOST_PARALLEL), WHOLE] | None = None
-    """Suggestions of tpe, nsga2 and cmaes that are open at a time (default: 4, or
+    """Suggestions of tpe, nsga2, cmaes and gp that are open at a time (default: 4, or
     configs_per_trial where that is more)."""
     points: tuple[dict[str, Any], ...] | None = None
     """Configurations to try first, each as hyperparameters and their values."""
+
+
+class SeedRange(Section):
+    """Seeds by need: every configuration has the first `least`, and one that may still be chosen
+    gets more, up to `most`."""
+
+    least: Annotated[int, Field(ge=1, le=MOST_SEEDS), WHOLE] = Field(alias="from")
+    """Seeds of every configuration."""
+    most: Annotated[int, Field(ge=1, le=MOST_SEEDS), WHOLE] = Field(alias="to")
+    """Seeds of one that may still be chosen."""
+
+
+class BudgetOptions(Section):
+    """What a method may cost on a task: the configurations, their seeds and how many confirm the
+    choice follow from the results."""
+
+    runs: Annotated[int, Field(ge=1, le=10**6), WHOLE] | None = None
+    """Runs of each method on each task."""
+    gradient_steps: Annotated[int, Field(ge=1, le=10**15), WHOLE] | None = None
+    """Gradient steps of all of them, instead."""
+    confidence: Annotated[float, FINITE, Field(ge=0.5, le=0.999)] = 0.9
+    """Level of the bound that the choice is to keep."""
 
 
 class EvaluateOptions(Section):
@@ -183,8 +210,15 @@ class SweepSpec(Section, validate_default=True):
     dataset: str | dict[str, str] = "auto"
     """auto (cached, else fetched, else collected), fetch, collect, an HDF5 file or a Minari
     dataset; or {task: one of these}."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
-    """A run is trained from each; a number stands for as many: 5 for 0 to 4."""
+    budget: BudgetOptions | None = None
+    """What each method may cost on each task; it decides on configurations and seeds."""
+    given_seeds: Annotated[
+        Annotated[tuple[Seed, ...], Field(min_length=1), Tag("list")]
+        | Annotated[SeedRange, Field(description="{from: number, to: number}"), Tag("range")],
+        Discriminator(lambda seeds: "range" if isinstance(seeds, SeedRange) else "list"),
+    ] = Field(default=UNLESS_GIVEN, alias="seeds")
+    """A run is trained from each (default: 0); a number stands for as many: 5 for 0 to 4.
+    {from: 2, to: 16} gives a configuration more than 2 only while it may still be chosen."""
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS), WHOLE]
     """Gradient steps of a run."""
     population: Annotated[int, Field(ge=1, le=4096), WHOLE] | Literal["auto"] = Field(
@@ -279,9 +313,23 @@ class SweepSpec(Section, validate_default=True):
             )
         return source
 
-    @field_validator("seeds", mode="before")
+    @field_validator("budget")
     @classmethod
-    def _so_many_seeds(cls, seeds: Any) -> Any:
+    def _runs_or_steps(cls, budget: BudgetOptions | None) -> BudgetOptions | None:
+        if budget is not None and (budget.runs is None) == (budget.gradient_steps is None):
+            raise InvalidInput("budget: must hold either runs or gradient_steps")
+        return budget
+
+    @field_validator("given_seeds", mode="before")
+    @classmethod
+    def _so_many_seeds(cls, seeds: Any, info: ValidationInfo) -> Any:
+        budget = info.data.get("budget")
+        if seeds is UNLESS_GIVEN:
+            return [0]
+        if budget is not None:
+            raise InvalidInput("seeds: a budget decides on them; leave them out, or the budget")
+        if isinstance(seeds, Mapping):
+            return _seed_range(seeds)
         if isinstance(seeds, bool) or not isinstance(seeds, int):
             return seeds
         if not 1 <= seeds <= MOST_SEEDS:
@@ -291,16 +339,18 @@ class SweepSpec(Section, validate_default=True):
             )
         return list(range(seeds))
 
-    @field_validator("seeds")
+    @field_validator("given_seeds")
     @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        return _distinct("seeds", seeds)
+    def _distinct_seeds(cls, seeds: tuple[int, ...] | SeedRange) -> tuple[int, ...] | SeedRange:
+        return seeds if isinstance(seeds, SeedRange) else _distinct("seeds", seeds)
 
     @field_validator("search")
     @classmethod
     def _what_the_method_takes(cls, search: SearchOptions, info: ValidationInfo) -> SearchOptions:
         problems = Problems()
         method, points = search.method, search.points or ()
+        if info.data.get("budget") is not None:
+            return _search_of_budget(search, info.data["budget"], info.data.get("steps"))
         if method == "grid":
             for key, value in (("num_configs", search.num_configs), ("points", points)):
                 if value:
@@ -406,6 +456,8 @@ class SweepSpec(Section, validate_default=True):
         cls, options: EarlyStoppingOptions | None, info: ValidationInfo
     ) -> EarlyStoppingOptions | None:
         valid = info.data
+        if options is not None and valid.get("budget") is not None:
+            raise InvalidInput("early_stopping: a budget's runs are never stopped; leave it out")
         needed = {"algorithms", "tasks", "steps", "fixed", "methods", "space", "evaluate"}
         if options is None or not needed <= set(valid):
             return options
@@ -472,9 +524,13 @@ class SweepSpec(Section, validate_default=True):
         """The complete sweep file, defaults included; `from_mapping` reads it back."""
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
-        unsaid = [
-            key for key in ("settings", "space", "early_stopping", "on_end") if content[key] is None
-        ]
+        optional = ("settings", "space", "early_stopping", "budget", "on_end")
+        unsaid = [key for key in optional if content[key] is None]
+        if self.budget is not None:
+            unsaid.append("seeds")
+            content["budget"] = {
+                key: value for key, value in content["budget"].items() if value is not None
+            }
         unsaid += [key for key in ("plugins", "methods") if not content[key]]
         for own in content["methods"].values():
             if own["space"] is None:
@@ -490,6 +546,27 @@ class SweepSpec(Section, validate_default=True):
         content = self.to_mapping()
         content.pop("on_end", None)
         return _as_yaml(content)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that every configuration is trained from, whatever comes of it."""
+        given = self.given_seeds
+        return tuple(range(given.least)) if isinstance(given, SeedRange) else given
+
+    @property
+    def most_seeds(self) -> int | None:
+        """Seeds of a configuration that may be chosen to the end; None: the same as of others."""
+        return self.given_seeds.most if isinstance(self.given_seeds, SeedRange) else None
+
+    @property
+    def budget_runs(self) -> int | None:
+        """Runs that a method may take on a task; None where there is no budget."""
+        if self.budget is None:
+            return None
+        if self.budget.runs is not None:
+            return self.budget.runs
+        assert self.budget.gradient_steps is not None
+        return self.budget.gradient_steps // self.steps
 
     @property
     def evaluate_every(self) -> int:
@@ -609,6 +686,49 @@ class SweepSpec(Section, validate_default=True):
 def _as_yaml(content: Mapping[str, Any]) -> str:
     text: str = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None)
     return text
+
+
+def _seed_range(content: Mapping[Any, Any]) -> SeedRange:
+    """`seeds: {from: 2, to: 16}`, checked."""
+    problems, keys = Problems(), ("from", "to")
+    problems.add(*key_problems("seeds", content, keys, keys))
+    for key in keys:
+        with problems.collected():
+            if key in content:
+                require_number(f"seeds.{key}", content[key], 1, MOST_SEEDS, integer=True)
+    problems.check()
+    least, most = int(content["from"]), int(content["to"])
+    if least > most:
+        raise InvalidInput(
+            f"seeds.from: {least} is not allowed; it must be at most seeds.to ({most})"
+        )
+    return SeedRange(**{"from": least, "to": most})
+
+
+def _search_of_budget(
+    search: SearchOptions, budget: BudgetOptions, steps: int | None
+) -> SearchOptions:
+    """What a budget leaves to say of the search."""
+    problems = Problems()
+    if search.method != "gp" and "method" in search.model_fields_set:
+        problems.add(
+            f"search.method: {search.method!r} is not allowed; a budget has a search of its own, gp"
+        )
+    for key, value in (("num_configs", search.num_configs), ("parallel", search.parallel)):
+        if value is not None:
+            problems.add(f"search.{key}: a budget decides on it; leave it out")
+    key, runs = "runs", budget.runs
+    if budget.gradient_steps is not None:
+        key, runs = "gradient_steps", None if steps is None else budget.gradient_steps // steps
+    if runs is not None and runs < FEWEST_BUDGET_RUNS:
+        given = getattr(budget, key)
+        problems.add(
+            f"budget.{key}: {given} is not allowed; the first round alone takes "
+            f"{FEWEST_BUDGET_RUNS} runs"
+            + ("" if steps is None or runs == given else f" of {steps} steps")
+        )
+    problems.check()
+    return search.model_copy(update={"method": "gp", "points": search.points or None})
 
 
 def _method_space(

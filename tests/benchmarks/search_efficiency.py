@@ -72,12 +72,12 @@ def outcomes(method: str, seed: int, num_configs: int) -> Iterator[Outcome]:
             yield outcome
 
 
-def trials_to_best(method: str, seed: int, num_configs: int) -> int:
-    """Configurations tried until a safe one is within TOLERANCE of the best safe objective;
+def trials_to_best(method: str, seed: int, num_configs: int, tolerance: float = TOLERANCE) -> int:
+    """Configurations tried until a safe one is within `tolerance` of the best safe objective;
     `num_configs` + 1 where none is."""
     for count, outcome in enumerate(outcomes(method, seed, num_configs), 1):
         assert outcome.objective is not None
-        if outcome.safe and outcome.objective >= BEST_SAFE_OBJECTIVE - TOLERANCE:
+        if outcome.safe and outcome.objective >= BEST_SAFE_OBJECTIVE - tolerance:
             return count
     return num_configs + 1
 
@@ -87,10 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--num-configs", type=int, default=120)
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    parser.add_argument("--method", choices=OPTUNA_SEARCHES, action="append")
     arguments = parser.parse_args()
-    for method in OPTUNA_SEARCHES:
+    for method in arguments.method or OPTUNA_SEARCHES:
         counts = [
-            trials_to_best(method, seed, arguments.num_configs) for seed in range(arguments.seeds)
+            trials_to_best(method, seed, arguments.num_configs, arguments.tolerance)
+            for seed in range(arguments.seeds)
         ]
         lower, median, upper = np.percentile(counts, [25, 50, 75])
         found = sum(count <= arguments.num_configs for count in counts)

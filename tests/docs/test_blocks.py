@@ -132,7 +132,7 @@ def test_benchmarks_that_are_named_exist_and_take_their_options(
     named = {
         tuple(found.split())
         for page in PAGES
-        for found in re.findall(r"`python -m\s(tests\.[^`]+)`", read(page))
+        for found in re.findall(r"`python\s+-m\s+(tests\.[^`]+)`", read(page))
     }
     assert len(named) > 8
     for words in named:

@@ -128,7 +128,7 @@ def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Pa
 def test_two_drivers_share_a_sweep_and_one_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
     dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"
     collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
-    spec.write_text(SPEC.format(dataset=dataset))
+    spec.write_text(SPEC.format(dataset=dataset).replace("steps: 800", "steps: 300"))
     first = start(spec, store)
     wait_until(lambda: working(store) == 1, first)
     second = start(spec, store)
@@ -150,7 +150,7 @@ def test_after_a_kill_nobody_says_that_it_runs(
 ) -> None:
     dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"
     collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
-    spec.write_text(SPEC.format(dataset=dataset))
+    spec.write_text(SPEC.format(dataset=dataset).replace("steps: 800", "steps: 300"))
     driver = start(spec, store)
     wait_until(lambda: working(store) == 1, driver)
 

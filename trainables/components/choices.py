@@ -10,6 +10,9 @@ NORMS = ("none", "before_activation", "after_activation")
 """Where a hidden layer may be normalised: Ba et al. (2016) do it before the activation, the code of
 FQL after it."""
 
+KERNELS = ("gaussian", "laplacian")
+"""Of a mean discrepancy (`components.mean_discrepancy`)."""
+
 EXPERTS = ("safety", "reward", "shared")
 """Of FLRP's refiner (`components.latent_refiner`)."""
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-KERNELS = ("gaussian", "laplacian")
 # No root of a difference that rounding has made negative.
 SMALLEST_SQUARE = 1e-6
 

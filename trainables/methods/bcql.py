@@ -10,7 +10,6 @@ is wrong in OSRL and a choice here stands in `lagrangian_critics`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,10 +21,8 @@ from safesweep.trainables.components.action_vae import (
     latent_size,
 )
 from safesweep.trainables.components.networks import Layers, detach, mlp
-from safesweep.trainables.methods.lagrangian_critics import (
-    LagrangianCritics,
-    LagrangianCriticsConfig,
-)
+from safesweep.trainables.methods.bcql_config import BCQLConfig
+from safesweep.trainables.methods.lagrangian_critics import LagrangianCritics
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -34,19 +31,8 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
 )
-
-
-@dataclass(frozen=True)
-class BCQLConfig(LagrangianCriticsConfig):
-    """Hyperparameters of BCQ-Lag; the defaults are OSRL's, but for its defects."""
-
-    perturbation: float = batched(
-        0.05, "by how much the policy may move a decoded action", source="OSRL", alias="phi",
-        low=0.0, high=2.0,
-    )  # fmt: skip
 
 
 class BCQL(LagrangianCritics):
@@ -54,7 +40,7 @@ class BCQL(LagrangianCritics):
 
     name = "bcql"
     config_class = BCQLConfig
-    policies = ("bcql",)
+    policies = BCQLConfig.policies
 
     def init_policy(self, generator: torch.Generator) -> Layers:
         observation, action = self.spec.observation_dim, self.spec.action_dim

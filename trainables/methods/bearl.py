@@ -12,8 +12,6 @@ All networks are moved at once, while OSRL moves them in turn, each by the other
 is wrong in OSRL and a choice here stands in `lagrangian_critics`.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -22,16 +20,14 @@ from safesweep.trainables.components.action_vae import (
     latent_size,
     unsquashed_like_data,
 )
-from safesweep.trainables.components.mean_discrepancy import KERNELS, mean_discrepancy
+from safesweep.trainables.components.mean_discrepancy import mean_discrepancy
 from safesweep.trainables.components.networks import Layers, detach
 from safesweep.trainables.components.squashed_gaussian import (
     most_likely_action,
     sample_unsquashed,
 )
-from safesweep.trainables.methods.lagrangian_critics import (
-    LagrangianCritics,
-    LagrangianCriticsConfig,
-)
+from safesweep.trainables.methods.bearl_config import BEARLConfig
+from safesweep.trainables.methods.lagrangian_critics import LagrangianCritics
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -41,38 +37,10 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
 
 LOG_WEIGHT_BOUND = 5.0
-
-
-@dataclass(frozen=True)
-class BEARLConfig(LagrangianCriticsConfig):
-    """Hyperparameters of BEAR-Lag; the defaults are OSRL's, but for its defects."""
-
-    discrepancy_samples: int = static(
-        10, "actions of either set that are compared at a state", source="OSRL", low=1, high=256
-    )
-    kernel: str = static("gaussian", "of the discrepancy", source="OSRL", choices=KERNELS)
-    bandwidth: float = batched(
-        50.0, "sigma of the kernel exp(-distance / (2 sigma))", source="OSRL", alias="mmd_sigma",
-        low=1e-3, high=1e4,
-    )  # fmt: skip
-    discrepancy_threshold: float = batched(
-        0.05, "largest discrepancy from the data's actions", source="OSRL",
-        alias="target_mmd_thresh", low=0.0, high=10.0,
-    )  # fmt: skip
-    multiplier_rate: float = batched(
-        1e-3, "step size of the logarithm of the discrepancy's weight", source="OSRL",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-    imitation_steps: float = batched(
-        0.0, "gradient steps at first in which the policy does not look at its reward value",
-        source="OSRL; the original: 40,000", alias="start_update_policy_step", low=0.0, high=1e9,
-    )  # fmt: skip
 
 
 class BEARL(LagrangianCritics):
@@ -80,7 +48,7 @@ class BEARL(LagrangianCritics):
 
     name = "bearl"
     config_class = BEARLConfig
-    policies = ("bearl",)
+    policies = BEARLConfig.policies
 
     def init_policy(self, generator: torch.Generator) -> Layers:
         return self.mlp(generator, self.spec.observation_dim, 2 * self.spec.action_dim)

@@ -19,7 +19,6 @@ As in OSRL, the weights are not normalised in the policy's loss, and nu has no g
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -38,6 +37,7 @@ from safesweep.trainables.components.squashed_gaussian import (
     unsquashed,
     unsquashed_distribution,
 )
+from safesweep.trainables.methods.coptidice_config import COptiDICEConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -49,41 +49,11 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-from safesweep.trainables.methods.osrl_options import PUBLISHED, OSRLConfig
+from safesweep.trainables.methods.osrl_options import PUBLISHED
 
 NETWORKS = ("nu", "chi", "multiplier", "temperature", "policy")
-
-
-@dataclass(frozen=True)
-class COptiDICEConfig(OSRLConfig):
-    """Hyperparameters of COptiDICE; the defaults are OSRL's, but for its defects."""
-
-    learning_rate: float = batched(1e-4, "Adam's step size", source="OSRL", low=1e-8, high=1.0)
-    divergence_weight: float = batched(
-        0.5, "weight of the divergence from the data", source="OSRL; the authors' code: 0.01",
-        alias="alpha", low=1e-4, high=100.0,
-    )  # fmt: skip
-    bound_radius: float = batched(
-        0.01, "divergence over which the cost is bounded from above", source="OSRL",
-        alias="cost_ub_epsilon", low=0.0, high=10.0,
-    )  # fmt: skip
-    imitation_noise: float = batched(
-        0.1, "noise on imitated pairs, in their standard deviations", source="OSRL",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-    cost_scale_of_limit: str = static(
-        "per_step", "what the cost of a step is compared with: the limit of a step; published: "
-        "that of a discounted episode", source="ours; published: OSRL",
-        choices=("per_step", PUBLISHED),
-    )  # fmt: skip
-    policy_density: str = static(
-        "squashed", "density that is fitted to actions: of the tangent; published: of what it is "
-        "taken of", source="ours; published: OSRL", choices=("squashed", PUBLISHED),
-    )  # fmt: skip
 
 
 class COptiDICE(Method):
@@ -91,7 +61,7 @@ class COptiDICE(Method):
 
     name = "coptidice"
     config_class = COptiDICEConfig
-    policies = ("coptidice",)
+    policies = COptiDICEConfig.policies
     # The bound acts through a temperature and a multiplier, which have to move.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.01}
 

@@ -18,7 +18,6 @@ gradient.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +43,7 @@ from safesweep.trainables.components.squashed_gaussian import (
     most_likely_action,
     sample_unsquashed,
 )
+from safesweep.trainables.methods.cpq_config import CPQConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -56,44 +56,12 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-from safesweep.trainables.methods.osrl_options import PUBLISHED, OSRLCriticsConfig
+from safesweep.trainables.methods.osrl_options import PUBLISHED
 
 TARGETS = ("reward_q", "cost_q")
 LOG_MULTIPLIER_BOUND = 5.0
-
-
-@dataclass(frozen=True)
-class CPQConfig(OSRLCriticsConfig):
-    """Hyperparameters of CPQ; the defaults are OSRL's, but for its defects."""
-
-    actor_rate_factor: float = batched(
-        0.1,
-        "the policy's step size, as a factor of the others'",
-        source="OSRL",
-        low=1e-4,
-        high=10.0,
-    )
-    ood: str = static(
-        "gradient", "how actions unlike the data's are made costly: by the critic's gradient; "
-        "published: by none; off", source="paper; published: OSRL",
-        choices=("gradient", PUBLISHED, "off"),
-    )  # fmt: skip
-    ood_quantile: float = batched(
-        0.75, "share of the sampled actions that count as like the data's", source="OSRL",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-    ood_margin: float = batched(
-        1.5, "times the cost limit that the sampled actions' cost is brought to", source="OSRL",
-        low=0.0, high=100.0,
-    )  # fmt: skip
-    multiplier_rate: float = batched(
-        1e-4, "step size of the logarithm of the weight of that cost", source="OSRL",
-        alias="alpha_lr", low=0.0, high=1.0,
-    )  # fmt: skip
 
 
 class CPQ(Method):
@@ -101,7 +69,7 @@ class CPQ(Method):
 
     name = "cpq"
     config_class = CPQConfig
-    policies = ("cpq",)
+    policies = CPQConfig.policies
     # Whether an action's cost is within the limit has to change within some steps.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 0.01, "actor_rate_factor": 1.0, "multiplier_rate": 0.1,

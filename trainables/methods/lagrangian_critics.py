@@ -14,7 +14,6 @@ raises the multiplier without end.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -31,6 +30,7 @@ from safesweep.trainables.components.critics import (
 from safesweep.trainables.components.grouped_critics import GROUPS, mixed_value, worst_value
 from safesweep.trainables.components.lagrangian import Gains, pid_multiplier
 from safesweep.trainables.components.networks import Layers, detach
+from safesweep.trainables.methods.lagrangian_critics_config import MAXIMUM
 from safesweep.trainables.methods.method import (
     Hyperparameters,
     Method,
@@ -39,40 +39,10 @@ from safesweep.trainables.methods.method import (
     Phase,
     State,
     StepInputs,
-    batched,
-    static,
 )
-from safesweep.trainables.methods.osrl_options import PUBLISHED, OSRLCriticsConfig
+from safesweep.trainables.methods.osrl_options import PUBLISHED
 
 TARGETS = ("reward_q", "cost_q", "policy")
-MAXIMUM = "max"
-
-
-@dataclass(frozen=True)
-class LagrangianCriticsConfig(OSRLCriticsConfig):
-    """Hyperparameters of both; the defaults are OSRL's, but for its defects."""
-
-    group_size: int = static(2, "critics in each of the two groups", source="OSRL", low=1, high=16)
-    pessimism: float = batched(
-        0.75, "weight of the worse group's value in targets", source="OSRL", alias="lmbda",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-    cost_aggregation: str = static(
-        MAXIMUM, "which of several cost values counts: the largest, or as for rewards the smallest",
-        source="ours; min: OSRL", choices=(MAXIMUM, "min"),
-    )  # fmt: skip
-    proportional_gain: float = batched(
-        0.1, "the controller's, of the cost beyond the limit", source="OSRL", alias="KP",
-        low=0.0, high=1e3,
-    )  # fmt: skip
-    integral_gain: float = batched(
-        0.003, "the controller's, of the sum of that cost over the steps", source="OSRL",
-        alias="KI", low=0.0, high=1e3,
-    )  # fmt: skip
-    derivative_gain: float = batched(
-        0.001, "the controller's, of that cost's rise since the step before", source="OSRL",
-        alias="KD", low=0.0, high=1e3,
-    )  # fmt: skip
 
 
 class Controlled(NamedTuple):

@@ -7,7 +7,7 @@ a time-out as well as at a terminal state.
 from dataclasses import dataclass
 
 from safesweep.trainables.methods.common_options import ValueConfig
-from safesweep.trainables.methods.method import batched, static
+from safesweep.trainables.methods.config import batched, static
 
 PUBLISHED = "published"
 

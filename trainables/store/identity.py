@@ -38,6 +38,7 @@ _NETWORKS = {
     "critic_activation": "same",
 }
 ADDED_LATER_TO: dict[str, dict[str, object]] = {
+    "bc": {"frontier_degree": 2, "frontier_range": 0.2},
     "flrp": {**_VALUES, "safety_margin": 0.0},
     "lspc": {**_NETWORKS, "reward_scale": 1.0, "clamp_in_regression": False},
     "r2pac": {
@@ -49,6 +50,7 @@ ADDED_LATER_TO: dict[str, dict[str, object]] = {
         **_VALUES, **_NETWORKS, "safety_margin": 0.0, "normalize_safety": False,
         "critic_batch_size": 0,
     },
+    "caps": {"weight_clip": 100.0},
 }  # fmt: skip
 """The same of single methods, where others had a hyperparameter of that name or hold another value
 without it."""

@@ -123,8 +123,8 @@ class Trial:
     def advance(self) -> None:
         """Train to the next evaluation, evaluate, and keep what a resume needs."""
         rung = next(step for step in self.rungs if step > self.population.step)
-        self._announce()
         self.pulse.begin(self.population.step)
+        self._announce()
         self._heartbeat()
         with self.pulse.beating(lambda: self.population.step, self._heartbeat):
             started = time.perf_counter()

@@ -30,6 +30,9 @@ SMOKE: dict[str, dict[str, Any]] = {
     "r2pac": {"hidden_layers": 2, "flow_steps": 2, "candidates": 2},
     "flp": {"flow_steps": 2},
     "safefql": {"flow_steps": 2},
+    "cpq": {"vae_hidden_dim": 32, "candidates": 2},
+    "bcql": {"vae_hidden_dim": 32, "candidates": 2},
+    "bearl": {"vae_hidden_dim": 32, "candidates": 2, "discrepancy_samples": 2},
     "fisor": {"actor_layers": 1, "sampling_steps": 2, "candidates": 2},
     "cdt": {"hidden_layers": 1, "attention_heads": 2},
     "fql": {"hidden_layers": 2, "flow_steps": 2},
@@ -75,6 +78,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "r2pac": {**_FAST, "hidden_layers": 2, "flow_steps": 8, "candidates": 8},
     "flp": {**_FAST, "flow_steps": 5},
     "safefql": {**_FAST, "violation_signal": 1.0, "flow_steps": 5},
+    "cpq": {**_FAST, "vae_hidden_dim": 64},
+    "bcql": {**_FAST, "vae_hidden_dim": 64},
+    "bearl": {**_FAST, "vae_hidden_dim": 64},
+    "coptidice": {**SMALL_COMMON, "learning_rate": 1e-3},
     "fisor": {**_FAST, "violation_signal": 1.0, "actor_update_rate": 0.02},
     "caps": dict(_FAST),
     "cdt": {"hidden_dim": 64, "batch_size": 64, "learning_rate": 1e-3, "warmup_steps": 100.0},
@@ -121,17 +128,18 @@ PAPER_STEPS_COMMON = 1_000_000
 SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
     "smoke": {
         "flrp": 110, "lspc": 60, "r2pac": 45, "flp": 40, "safefql": 20, "bc": 8,
-        "fisor": 25, "caps": 15, "cdt": 60,
+        "fisor": 25, "caps": 15, "cdt": 60, "cpq": 80, "bcql": 100, "bearl": 80, "coptidice": 25,
         "fql": 20, "ifql": 20, "iql": 12, "rebrac": 12,
     },
     "small": {
         "flrp": 14, "lspc": 10, "r2pac": 8, "flp": 9, "safefql": 6, "bc": 1.5,
-        "fisor": 9, "caps": 6.5, "cdt": 85,
+        "fisor": 9, "caps": 6.5, "cdt": 85, "cpq": 42, "bcql": 60, "bearl": 43, "coptidice": 8,
         "fql": 9, "ifql": 7, "iql": 6, "rebrac": 6,
     },
     "paper": {
         "flrp": 77, "lspc": 85, "r2pac": 300, "flp": 112, "safefql": 200, "bc": 6.1,
-        "fisor": 110, "caps": 90, "cdt": 5000,
+        "fisor": 110, "caps": 90, "cdt": 5000, "cpq": 180, "bcql": 260, "bearl": 190,
+        "coptidice": 35,
         "fql": 200, "ifql": 100, "iql": 110, "rebrac": 90,
     },
 }  # fmt: skip

@@ -1,0 +1,221 @@
+"""What a budget of runs is spent on next, from the rows so far and from nothing else."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from safesweep.search_spaces.space import Value
+from safesweep.sweeps.planning.estimates import Estimates, Standing, Tried
+from safesweep.sweeps.planning.positions import UnitSpace
+
+FloatArray = npt.NDArray[np.float64]
+Phase = Literal["start", "search", "race", "confirm"]
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
+FIRST_ROUND = 12
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a budget is divided."""
+
+    confidence: float = 0.9
+    search_until: float = 0.35
+    race_until: float = 0.8
+    rounds: int = 14
+    confirm_rounds: int = 3
+    search_deviations: float = 0.0
+    middle: float = 0.7
+    width: float = 0.8
+    anywhere: int = 120
+    nearby: int = 20
+    reaches: tuple[float, ...] = (0.2, 0.08, 0.03)
+    fewest_seeds: int = 4
+    stricter: float = 1.2
+
+    def level(self, confidence: float) -> float:
+        return float(stats.norm.cdf(self.stricter * stats.norm.ppf(confidence)))
+
+
+STRATEGY = Strategy()
+
+
+@dataclass(frozen=True)
+class BudgetTerms:
+    """A budget of so many runs, what its draws follow from, and the level of the bound."""
+
+    runs: int
+    seed: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """New configurations of a seed each, and further seeds of those tried, by their index."""
+
+    phase: Phase
+    new: tuple[Mapping[str, Value], ...] = ()
+    more: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> int:
+        """How many runs it adds."""
+        return len(self.new) + sum(self.more.values())
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a budget ends in.
+
+    Attributes:
+        index: of the configuration.
+        reward: expected.
+        cost: expected, its median.
+        bound: upper bound of the expected cost.
+        passed: whether that is within the limit.
+        seeds_to_pass: more seeds that would bring the bound there if the cost is what it seems;
+            None where it seems to be above the limit.
+    """
+
+    index: int
+    reward: float
+    cost: float
+    bound: float
+    passed: bool
+    seeds_to_pass: int | None
+
+
+def choose(space: UnitSpace, tried: Sequence[Tried], confidence: float) -> Chosen | None:
+    """The configuration with the highest reward among those whose bound is within the limit, or
+    the one whose bound comes nearest; None where every one is lost."""
+    if all(one.lost for one in tried):
+        return None
+    estimates = Estimates(space, tried)
+    standing = estimates.standing(STRATEGY.level(confidence))
+    confirmed = estimates.seeds >= STRATEGY.fewest_seeds
+    place = _preferred(standing, confirmed)
+    cost, deviation = float(standing.cost[place]), float(standing.deviation[place])
+    seeds = None
+    if cost < 1:
+        needed = -math.log(cost) / stats.norm.ppf(confidence)
+        more = standing.seed_variance[place] * (needed**-2 - deviation**-2)
+        seeds = max(1, math.ceil(more))
+    bound = float(standing.bound[place])
+    reward = float(standing.reward[place])
+    return Chosen(estimates.kept[place], reward, cost, bound, bound <= 1, seeds)
+
+
+def _preferred(standing: Standing, among: npt.NDArray[np.bool_] | None = None) -> int:
+    """The best that keeps its bound within the limit, else the one whose bound comes nearest."""
+    safe = standing.bound <= 1
+    if among is not None and (safe & among).any():
+        safe &= among
+    if safe.any():
+        return int(np.argmax(np.where(safe, standing.reward, -np.inf)))
+    return int(np.argmin(standing.bound))
+
+
+def next_round(
+    space: UnitSpace,
+    tried: Sequence[Tried],
+    spent: int,
+    terms: BudgetTerms,
+    starts: Sequence[Mapping[str, Value]] = (),
+) -> Round | None:
+    """What to train next; None when the budget is spent."""
+    strategy = STRATEGY
+    total = terms.runs
+    left = total - spent
+    if left <= 0:
+        return None
+    generator = np.random.default_rng([terms.seed, spent])
+    if not tried:
+        count = max(1, min(FIRST_ROUND, total) - len(starts))
+        sobol = stats.qmc.Sobol(len(space.entries), seed=np.random.default_rng([terms.seed, 0]))
+        drawn = [
+            space.values(position)
+            for position in sobol.random_base2(math.ceil(math.log2(count)))[:count]
+        ]
+        return Round("start", _distinct([*starts, *drawn]))
+    share = spent / total
+    edge = strategy.search_until if share < strategy.search_until else strategy.race_until
+    size = max(4, round((total * strategy.race_until - FIRST_ROUND) / strategy.rounds))
+    size = max(1, min(size, left, round(edge * total) - spent))
+    if all(one.lost for one in tried):
+        drawn = [space.values(position) for position in space.draw(size, generator)]
+        return Round("search", _distinct(drawn))
+    estimates = Estimates(space, tried)
+    if share < strategy.search_until:
+        return _sampled(estimates, size, generator)
+    if share < strategy.race_until:
+        return _along_the_limit(estimates, size, strategy.middle, generator)
+    standing = estimates.standing(strategy.level(terms.confidence))
+    size = min(left, -(-round(total * (1 - strategy.race_until)) // strategy.confirm_rounds))
+    place = _preferred(standing)
+    if standing.cost[place] > 1:
+        return _sampled(estimates, size, generator)
+    return Round("confirm", more={estimates.kept[place]: size})
+
+
+def _distinct(points: Sequence[Mapping[str, Value]]) -> tuple[Mapping[str, Value], ...]:
+    return tuple({tuple(point.items()): point for point in points}.values())
+
+
+def _sampled(estimates: Estimates, size: int, generator: np.random.Generator) -> Round:
+    """Thompson sampling: each run goes to what is best in a draw from the posterior."""
+    pool, rows = _pool(estimates, STRATEGY.search_deviations, generator)
+    picked = estimates.best_of_draws(pool, rows, size, generator)
+    return _round("search", estimates, pool, rows, list(picked))
+
+
+def _along_the_limit(
+    estimates: Estimates, size: int, middle: float, generator: np.random.Generator
+) -> Round:
+    """The best configurations that keep the limit with more and less room, new or tried."""
+    positions, rows, picked = np.zeros((0, estimates.positions.shape[1])), np.zeros(0), []
+    for deviations in middle + STRATEGY.width * np.linspace(-1, 1, size):
+        pool, places = _pool(estimates, float(deviations), generator)
+        best = estimates.best_within(pool, places, float(deviations))[0]
+        if not estimates.fits(pool[best], places[best], float(deviations)):
+            # Nowhere seems safe: what is not known yet may be.
+            best = estimates.best_of_draws(pool, places, 1, generator)[0]
+        picked.append(len(positions))
+        positions = np.concatenate([positions, pool[best : best + 1]])
+        rows = np.append(rows, places[best])
+    return _round("race", estimates, positions, rows, picked)
+
+
+def _pool(
+    estimates: Estimates, deviations: float, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Positions [m, e] to choose from, and which of those tried they are [m], -1 for new ones:
+    those tried, some from anywhere, and some around the best of both."""
+    space, count = estimates.space, len(estimates.kept)
+    pool = np.concatenate([estimates.positions, space.draw(STRATEGY.anywhere, generator)])
+    rows = np.concatenate([np.arange(count, dtype=float), np.full(STRATEGY.anywhere, -1.0)])
+    for reach in STRATEGY.reaches:
+        order = estimates.best_within(pool, rows, deviations)
+        near = [space.around(pool[p], STRATEGY.nearby, reach, generator) for p in order[:3]]
+        pool = np.concatenate([pool, *near])
+        rows = np.concatenate([rows, np.full(len(pool) - len(rows), -1.0)])
+    return pool, rows
+
+
+def _round(
+    phase: Phase, estimates: Estimates, pool: FloatArray, rows: FloatArray, picked: Sequence[int]
+) -> Round:
+    new: list[Mapping[str, Value]] = []
+    more: dict[int, int] = {}
+    for place in picked:
+        if rows[place] >= 0:
+            index = estimates.kept[int(rows[place])]
+            more[index] = more.get(index, 0) + 1
+        else:
+            new.append(estimates.space.values(pool[place]))
+    # A point that was picked twice gets its second seed once it has the first.
+    return Round(phase, _distinct(new), more)

@@ -1,0 +1,133 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
+from safesweep.sweeps.planning.budget import (
+    FIRST_ROUND,
+    PHASES,
+    BudgetTerms,
+    Round,
+    choose,
+    next_round,
+)
+from safesweep.sweeps.planning.estimates import Tried
+from safesweep.sweeps.planning.positions import UnitSpace
+
+SPACE = UnitSpace(
+    SearchSpace(
+        "example",
+        [Hyperparameter("x", low=0.0, high=1.0), Hyperparameter("y", low=0.0, high=1.0)],
+    )
+)
+
+
+def truth(point: Mapping[str, Any]) -> tuple[float, float]:
+    """Reward x, cost 1.5 x (1 + (y - 0.5)^2): the best safe point is (0.67, 0.5)."""
+    return point["x"], 1.5 * point["x"] * (1 + (point["y"] - 0.5) ** 2)
+
+
+class Sweep:
+    """Runs rounds; the seeds of a configuration follow from it and their number alone."""
+
+    def __init__(self, runs: int, seed: int = 0) -> None:
+        self.terms = BudgetTerms(runs, seed, 0.9)
+        self.points: list[Mapping[str, Any]] = []
+        self.scores: list[list[tuple[float, float]]] = []
+        self.rounds: list[Round] = []
+
+    @property
+    def spent(self) -> int:
+        return sum(map(len, self.scores))
+
+    def tried(self) -> list[Tried]:
+        return [
+            Tried(tuple(SPACE.position(p)), tuple(r for r, _ in s), tuple(c for _, c in s))
+            for p, s in zip(self.points, self.scores, strict=True)
+        ]
+
+    def train(self, index: int) -> None:
+        reward, cost = truth(self.points[index])
+        generator = np.random.default_rng([index, len(self.scores[index])])
+        noise = generator.standard_normal(2)
+        self.scores[index].append((reward + 0.05 * noise[0], cost * max(0.0, 1 + 0.3 * noise[1])))
+
+    def advance(self) -> bool:
+        found = next_round(SPACE, self.tried(), self.spent, self.terms)
+        if found is None:
+            return False
+        for point in found.new:
+            self.points.append(point)
+            self.scores.append([])
+            self.train(len(self.points) - 1)
+        for index, count in found.more.items():
+            for _ in range(count):
+                self.train(index)
+        self.rounds.append(found)
+        return True
+
+    def finish(self) -> "Sweep":
+        while self.advance():
+            pass
+        return self
+
+
+def test_a_budget_is_spent_to_the_last_run_in_phases_that_follow_one_another() -> None:
+    sweep = Sweep(40).finish()
+    assert sweep.spent == 40
+    assert sweep.rounds[0].runs == FIRST_ROUND
+    phases = [PHASES.index(found.phase) for found in sweep.rounds]
+    assert phases == sorted(phases) and set(phases) == {0, 1, 2, 3}
+
+
+def test_it_ends_in_a_safe_choice_near_the_best() -> None:
+    gaps = []
+    for seed in range(4):
+        sweep = Sweep(48, seed).finish()
+        chosen = choose(SPACE, sweep.tried(), 0.9)
+        assert chosen is not None and chosen.passed and chosen.bound <= 1
+        reward, cost = truth(sweep.points[chosen.index])
+        gaps.append(2 / 3 - reward if cost <= 1 else np.inf)
+    assert np.median(gaps) < 0.2
+
+
+def test_decisions_follow_from_the_rows_alone() -> None:
+    sweep = Sweep(30)
+    for _ in range(3):
+        sweep.advance()
+    one = next_round(SPACE, sweep.tried(), sweep.spent, sweep.terms)
+    other = next_round(SPACE, sweep.tried(), sweep.spent, sweep.terms)
+    assert one == other
+    assert one != next_round(SPACE, sweep.tried(), sweep.spent, BudgetTerms(30, 1, 0.9))
+
+
+def test_given_points_come_first() -> None:
+    points = [{"x": 0.25, "y": 0.75}, {"x": 0.5, "y": 0.5}]
+    found = next_round(SPACE, [], 0, BudgetTerms(40, 0, 0.9), points)
+    assert found is not None
+    assert list(found.new[:2]) == points and found.runs == FIRST_ROUND
+
+
+def test_a_budget_goes_on_where_every_configuration_was_lost() -> None:
+    lost = [Tried((0.5, 0.5), (), (), lost=True)] * 12
+    found = next_round(SPACE, lost, 12, BudgetTerms(40, 0, 0.9))
+    assert found is not None and found.new and not found.more
+    assert choose(SPACE, lost, 0.9) is None
+
+
+def test_where_nothing_passes_it_says_how_many_seeds_would_do() -> None:
+    costs = [0.0, 0.0, 0.0, 2.4, 0.0, 0.0]
+    tried = [Tried((0.5, 0.5), (0.5,) * 6, tuple(costs)), Tried((0.9, 0.9), (0.9,) * 6, (3.0,) * 6)]
+    chosen = choose(SPACE, tried, 0.9)
+    assert chosen is not None and not chosen.passed
+    assert chosen.index == 0 and chosen.cost < 1 < chosen.bound
+    assert chosen.seeds_to_pass is not None and 1 <= chosen.seeds_to_pass < 500
+    hopeless = choose(SPACE, tried[1:], 0.9)
+    assert hopeless is not None and hopeless.seeds_to_pass is None
+
+
+@pytest.mark.parametrize("runs", [12, 13, 20])
+def test_small_budgets_are_spent_too(runs: int) -> None:
+    assert Sweep(runs).finish().spent == runs
