@@ -24,6 +24,7 @@ TITLES = {
     "flp": "FLP",
     "safefql": "SafeFQL",
     "safesweep": "Beyond the papers",
+    "published": "What published defects cost",
 }
 Remarks = Mapping[tuple[str, str], str]
 """Why a claim came out as it did, by ablation and claim."""

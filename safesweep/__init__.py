@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from safesweep.sweeps.execution.ray_tune import run_sweep
     from safesweep.sweeps.execution.scheduler import SweepSummary
     from safesweep.sweeps.spec.sweep_spec import SweepSpec
+    from safesweep.sweeps.upkeep import archive_sweeps, delete_sweeps
     from safesweep.trainables.components.networks import mlp
     from safesweep.trainables.data.sources import load_dataset
     from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from safesweep.trainables.policies.loading import load_policy
     from safesweep.trainables.store.compaction import compact
     from safesweep.trainables.store.imports import import_evaluations, import_files
+    from safesweep.trainables.store.labels import note_sweep, tag_sweep
     from safesweep.trainables.store.scores import within_limit
     from safesweep.trainables.tasks.registry import SUITES, TASKS
     from safesweep.trainables.tasks.suite import Suite
@@ -61,8 +63,10 @@ __all__ = [
     "SweepSummary",
     "Task",
     "along",
+    "archive_sweeps",
     "choose",
     "compact",
+    "delete_sweeps",
     "draw_along",
     "import_evaluations",
     "import_files",
@@ -71,12 +75,14 @@ __all__ = [
     "load_plugin",
     "load_policy",
     "mlp",
+    "note_sweep",
     "register_ablation",
     "register_rule",
     "rises",
     "run_sweep",
     "select",
     "settings_ablation",
+    "tag_sweep",
     "train",
     "within_limit",
 ]
@@ -109,8 +115,10 @@ _HOMES = {
     "TASKS": "trainables.tasks.registry",
     "Task": "trainables.tasks.task",
     "along": "analysis.ablations.engine.settings",
+    "archive_sweeps": "sweeps.upkeep",
     "choose": "analysis.selection.choice",
     "compact": "trainables.store.compaction",
+    "delete_sweeps": "sweeps.upkeep",
     "draw_along": "analysis.ablations.engine.plots",
     "import_evaluations": "trainables.store.imports",
     "import_files": "trainables.store.imports",
@@ -119,12 +127,14 @@ _HOMES = {
     "load_policy": "trainables.policies.loading",
     "load_plugin": "search_spaces.plugins",
     "mlp": "trainables.components.networks",
+    "note_sweep": "trainables.store.labels",
     "register_ablation": "analysis.reproduction",
     "register_rule": "analysis.selection.rules",
     "rises": "analysis.ablations.engine.claim_builders",
     "run_sweep": "sweeps.execution.ray_tune",
     "select": "analysis.selection.choice",
     "settings_ablation": "analysis.ablations.engine.settings",
+    "tag_sweep": "trainables.store.labels",
     "train": "trainables.training.trial",
     "within_limit": "trainables.store.scores",
 }

@@ -132,6 +132,11 @@ def load_plugins(plugins: Iterable[str | PluginSource]) -> None:
         load_plugin(*([plugin] if isinstance(plugin, str) else plugin))
 
 
+def is_extended(dictionary: str) -> bool:
+    """Whether a plugin that is loaded holds something for a dictionary of the product."""
+    return any(plugin.entries.get(dictionary) for plugin in _PLUGINS)
+
+
 def plugin_sources() -> tuple[PluginSource, ...]:
     """What another process has to load to know what this one does: all but what is installed."""
     return tuple(plugin.source for plugin in _PLUGINS if not plugin.installed)

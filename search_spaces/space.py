@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,18 @@ if TYPE_CHECKING:
 
 Value = bool | int | float | str
 
+MOST_STEPS = 100_000
+"""Values of a range with steps."""
+
 
 @dataclass(frozen=True)
 class Hyperparameter:
     """One entry of a space: either `choices`, or a range [low, high].
 
-    `log` samples a range uniformly in its logarithm, `integer` in whole numbers. `source` names
-    where the range comes from. `when` makes the entry conditional: it takes part only if the named
-    earlier entry takes part and has one of the given values.
+    `log` samples a range uniformly in its logarithm, `integer` in whole numbers, `step` in `low`,
+    `low + step`, and so on, as far as `high`. `source` names where the range comes from. `when`
+    makes the entry conditional: it takes part only if the named earlier entry takes part and has
+    one of the given values.
     """
 
     name: str
@@ -32,10 +38,11 @@ class Hyperparameter:
     integer: bool = False
     source: str = ""
     when: tuple[str, tuple[Value, ...]] | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
         if self.choices:
-            if self.low is not None or self.high is not None:
+            if any(value is not None for value in (self.low, self.high, self.step)):
                 raise InvalidInput(f"{self.name}: give either choices or a range, not both")
             if len({(type(choice) is bool, choice) for choice in self.choices}) < len(self.choices):
                 raise InvalidInput(f"{self.name}: {list(self.choices)} names a choice twice")
@@ -48,12 +55,44 @@ class Hyperparameter:
             raise InvalidInput(f"{self.name}: low {self.low:g} must be below high {self.high:g}")
         if self.log and self.low <= 0:
             raise InvalidInput(f"{self.name}: low {self.low:g} must be > 0 in a log range")
+        if self.step is not None:
+            self._check_step(self.low, self.high, self.step)
+
+    def _check_step(self, low: float, high: float, step: float) -> None:
+        require_number(f"{self.name}.step", step, integer=self.integer)
+        if step <= 0:
+            raise InvalidInput(f"{self.name}.step: {step:g} is not allowed; it must be > 0")
+        if self.log:
+            raise InvalidInput(f"{self.name}.step: a log range has none; leave out step, or log")
+        # As decimals, in which a user writes them: 0.03 - 0.01 is 0.02 there.
+        width, step_width = Decimal(str(high)) - Decimal(str(low)), Decimal(str(step))
+        if step_width > width:
+            raise InvalidInput(
+                f"{self.name}.step: {step:g} is not allowed; from {low:g} to {high:g} it must be "
+                f"at most {width:g}"
+            )
+        if width / step_width >= MOST_STEPS:
+            raise InvalidInput(
+                f"{self.name}.step: {step:g} is not allowed; it gives more than {MOST_STEPS:,} "
+                "values"
+            )
+
+    @cached_property
+    def values(self) -> tuple[Value, ...]:
+        """Everything that the entry can be, in order; none of a range without steps."""
+        if self.choices or self.step is None:
+            return self.choices
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+        kind = int if self.integer else float
+        return tuple(kind(low + number * step) for number in range(int((high - low) / step) + 1))
 
     @property
     def bounds(self) -> tuple[Value, ...]:
         """Every choice, or the two ends of the range: what a validity check has to try."""
         if self.choices:
             return self.choices
+        if self.values:
+            return (self.values[0], self.values[-1])
         assert self.low is not None and self.high is not None
         return (self.low, self.high)
 
@@ -67,6 +106,8 @@ class Hyperparameter:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.low is not None and self.high is not None
+        if self.values:
+            return value in self.values
         whole = not self.integer or value == int(value)
         return math.isfinite(value) and self.low <= value <= self.high and whole
 
@@ -77,9 +118,19 @@ class Hyperparameter:
             assert choice is not None
             return choice
         assert self.low is not None and self.high is not None
+        if self.step is not None:
+            return self._suggest_step(trial, self.step)
         if self.integer:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def _suggest_step(self, trial: "BaseTrial", step: float) -> Value:
+        low, high = (float(end) for end in self.bounds)
+        if self.integer:
+            return trial.suggest_int(self.name, int(low), int(high), step=int(step))
+        value = trial.suggest_float(self.name, low, high, step=step)
+        # A sampler's sum of floats is off by a rounding.
+        return self.values[round((value - low) / step)]
 
     @property
     def distribution(self) -> "BaseDistribution":
@@ -93,6 +144,11 @@ class Hyperparameter:
         if self.choices:
             return CategoricalDistribution(self.choices)
         assert self.low is not None and self.high is not None
+        if self.values:
+            low, high = self.bounds
+            if self.integer:
+                return IntDistribution(int(low), int(high), step=int(self.step or 1))
+            return FloatDistribution(float(low), float(high), step=self.step)
         if self.integer:
             return IntDistribution(int(self.low), int(self.high), log=self.log)
         return FloatDistribution(self.low, self.high, log=self.log)
@@ -101,7 +157,8 @@ class Hyperparameter:
         """The choices or the range, for a reader."""
         if self.choices:
             return "{" + ", ".join(f"{choice}" for choice in self.choices) + "}"
-        return f"[{self.low:g}, {self.high:g}]" + (" log" if self.log else "")
+        step = "" if self.step is None else f" by {self.step:g}"
+        return f"[{self.low:g}, {self.high:g}]" + step + (" log" if self.log else "")
 
 
 class SearchSpace:
@@ -160,23 +217,23 @@ class SearchSpace:
 
     @property
     def finite(self) -> bool:
-        """Whether every entry is a list of choices."""
-        return all(entry.choices for entry in self.entries.values())
+        """Whether every entry is a list of choices, or a range with steps."""
+        return all(entry.values for entry in self.entries.values())
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every point once, the last entry varying fastest.
 
         Raises:
-            InvalidInput: an entry is a range.
+            InvalidInput: an entry is a range without steps.
         """
         for entry in self.entries.values():
-            if not entry.choices:
+            if not entry.values:
                 raise InvalidInput(
-                    f"{entry.name}: a grid needs a list of choices, not the range "
+                    f"{entry.name}: a grid needs a list of choices, or a step in the range "
                     f"{entry.describe()}"
                 )
         seen = set()
-        for combination in product(*(entry.choices for entry in self.entries.values())):
+        for combination in product(*(entry.values for entry in self.entries.values())):
             point = self.active(dict(zip(self.entries, combination, strict=True)))
             key = tuple(point.items())
             if key not in seen:  # inactive entries make combinations coincide

@@ -16,13 +16,13 @@ from safesweep.search_spaces.validation import (
     shortened,
     shown,
 )
-from safesweep.sweeps.commands.results import take_sweep_name
+from safesweep.sweeps.commands.results import take_sweep_names
 from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
 from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "table", "plot", "confirm", "report", "serve", "export",
-    "store", "reproduce", "data", "catalog", "policies", "completion",
+    "store", "upkeep", "reproduce", "data", "catalog", "policies", "completion",
 )  # fmt: skip
 
 
@@ -57,6 +57,14 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(message)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but that names of sweeps may also stand behind options."""
+        found, rest = super().parse_known_args(args, namespace)
+        if "sweep_names" in found and not any(word.startswith("-") for word in rest):
+            found.sweep_names = [*found.sweep_names, *rest]
+            rest = []
+        return found, rest
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None:
@@ -106,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        take_sweep_name(arguments)
+        take_sweep_names(arguments)
         load_plugins(arguments.plugin)
         with termination_as_interrupt():
             code = int(arguments.handler(arguments))

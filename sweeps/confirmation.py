@@ -1,7 +1,7 @@
 """Confirming what was chosen: its runs on fresh episodes, and the same under fresh seeds."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +124,25 @@ def evaluate_runs(
     return found
 
 
-def why_not_trainable(store: "ResultStore", choice: Mapping[str, Any], sweep: str) -> str | None:
-    """Why no fresh seeds of a choice can be trained, in words; None where they can."""
+def sweep_of_choice(store: "ResultStore", choice: Mapping[str, Any], sweeps: Sequence[str]) -> str:
+    """The first of some sweeps that comprises a chosen configuration."""
+    for sweep in sweeps[:-1]:
+        if len(store.runs(["config_id"], sweep=sweep, config_id=choice["config_id"])):
+            return sweep
+    return sweeps[-1]
+
+
+def why_not_trainable(
+    store: "ResultStore", choice: Mapping[str, Any], sweeps: Sequence[str]
+) -> str | None:
+    """Why no fresh seeds of a choice of some sweeps can be trained, in words; None where they
+    can."""
     from safesweep.trainables.methods.registry import ALGORITHMS
     from safesweep.trainables.tasks.registry import get_task
 
     if choice["algorithm"] not in ALGORITHMS:
         return f"{choice['algorithm']} is no method of ours"
+    sweep = sweep_of_choice(store, choice, sweeps)
     try:
         get_task(choice["task"])
         _spec_of(store, sweep)
@@ -204,14 +216,14 @@ def confirm_in_order(
     terms: Terms,
     choice: "Choice",
     first: Mapping[str, Any],
-    sweep: str,
+    sweeps: Sequence[str],
     seeds: int,
     most: int,
 ) -> Iterator[Attempt]:
     """Confirm one candidate after the other by fresh seeds, until one keeps the limit.
 
     Args:
-        choice: what was chosen of the sweep.
+        choice: what was chosen of the sweeps.
         first: the row of it to begin with; then candidates come in the rule's order, until the
             mean cost of one is not within its limit.
         most: candidates that are tried at the most.
@@ -225,6 +237,7 @@ def confirm_in_order(
             return
         if float(total_excess({"normalized_cost": entry["normalized_cost"]}, costs)) > 0:
             return
+        sweep = sweep_of_choice(store, entry, sweeps)
         runs = store.runs(sweep=sweep, config_id=entry["config_id"])
         run = {str(name): value for name, value in runs.iloc[0].to_dict().items()}
         judged = choice.evaluations

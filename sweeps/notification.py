@@ -5,6 +5,7 @@ import os
 import subprocess
 import urllib.request
 
+from safesweep.search_spaces.validation import one_line
 from safesweep.sweeps.output import say
 
 WAIT_SECONDS = 10.0
@@ -41,10 +42,14 @@ def _post(url: str, said: dict[str, str | int]) -> str | None:
             return None
     except (OSError, ValueError) as problem:
         # The address itself may hold a secret.
-        return f"the webhook did not take it ({' '.join(str(problem).split())})"
+        return f"the webhook did not take it ({one_line(problem)})"
 
 
 def _run(command: str, said: dict[str, str | int]) -> str | None:
     told = {f"SAFESWEEP_{name.upper()}": str(value) for name, value in said.items()}
-    code = subprocess.run(command, shell=True, env={**os.environ, **told}, check=False).returncode
+    try:
+        done = subprocess.run(command, shell=True, env={**os.environ, **told}, check=False)
+    except (OSError, ValueError) as problem:
+        return f"the command could not be started ({one_line(problem)})"
+    code = done.returncode
     return f"the command ended with exit code {code}" if code else None

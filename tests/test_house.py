@@ -105,6 +105,7 @@ def test_few_modules_touch_ray() -> None:
         if any(other.split(".")[0] == "ray" for other in _imported(file))
     }
     assert files == {
+        "sweeps.execution.lost_workers",
         "sweeps.execution.ray_connection",
         "sweeps.execution.ray_tune",
         "sweeps.execution.worker_output",

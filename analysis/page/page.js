@@ -155,7 +155,7 @@
     columns.push({ key: "steps_per_second", title: "steps/s" }, { key: "left", title: "left" });
     const whole = table(columns, standing.tasks.map((cells) => ({ cells })), { id: "task-table", all: true });
     const trials = standing.trials.map((trial) => `${trial.algorithm} on ${trial.task}: ${trial.runs} runs at step `
-      + `${trial.step} of ${trial.steps}, ${trial.waiting ? "waiting at a rung" : "training"} on ${trial.host}`);
+      + `${trial.step} of ${trial.steps}, ${trial.condition}${trial.rate ? ` at ${trial.rate.toPrecision(3)} steps/s` : ""} on ${trial.host}`);
     return element("details", { open: standing.running > 0 }, element("summary", {}, "Methods and tasks"), whole,
       trials.length ? element("ul", {}, trials.map((text) => element("li", {}, text))) : null);
   }

@@ -1,6 +1,7 @@
 """What pictures of a sweep are drawn from: its configurations, curves and choice, as tables."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas
 from safesweep.analysis.plots.measures import non_dominated
 from safesweep.analysis.selection.choice import Choice
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
-from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
+from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX, as_list
 from safesweep.trainables.store.scores import at_cost_limit, within_limit
 
 GROUP = ["algorithm", "task", "policy"]
@@ -71,8 +72,8 @@ class SweepResults:
         return f"<h4>{html.escape(self.sweep)}</h4>{shown}"
 
 
-def read_results(store: ResultStore, sweep: str, choice: Choice) -> SweepResults:
-    """Everything that pictures of a sweep need, of the methods and tasks of a choice.
+def read_results(store: ResultStore, sweep: str | Sequence[str], choice: Choice) -> SweepResults:
+    """Everything that pictures of a sweep, or several, need, of the methods and tasks of a choice.
 
     Raises:
         InvalidInput: the store does not know the sweep.
@@ -93,7 +94,7 @@ def read_results(store: ResultStore, sweep: str, choice: Choice) -> SweepResults
     if limit is not None and len(curves):
         curves = at_cost_limit(curves, limit, keep_own=True)
     return SweepResults(
-        sweep,
+        " + ".join(as_list(sweep)),
         choice,
         runs,
         evaluations,

@@ -54,9 +54,7 @@ class JudgedRows:
     any_runs: bool
 
 
-def rows_to_judge(
-    store: ResultStore, step: str | int = "last", **filters: str | None
-) -> JudgedRows:
+def rows_to_judge(store: ResultStore, step: str | int = "last", **filters: object) -> JudgedRows:
     """What a store holds of `sweep`, `algorithm` and `task`, to choose from.
 
     Runs that were trained to confirm a choice are no candidates, unless their sweep is asked for.

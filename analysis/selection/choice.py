@@ -37,7 +37,7 @@ from safesweep.analysis.selection.candidates import (
     with_lost_runs,
     with_rows_of_lost,
 )
-from safesweep.analysis.selection.goal import Goal, goal_of_sweep
+from safesweep.analysis.selection.goal import Goal, goal_of_sweeps
 from safesweep.analysis.selection.rules import (
     UNSAFE_SHARE,
     Criterion,
@@ -53,6 +53,7 @@ from safesweep.search_spaces.validation import (
     require_choice,
     require_number,
 )
+from safesweep.trainables.store.reader import as_list
 from safesweep.trainables.store.scores import (
     at_cost_limit,
     limits_by_task,
@@ -248,7 +249,7 @@ class Choice:
 def choose(
     store: ResultStore,
     *,
-    sweep: str | None = None,
+    sweep: str | Sequence[str] | None = None,
     algorithm: str | None = None,
     task: str | None = None,
     rule: str = "max_reward_safe",
@@ -263,22 +264,27 @@ def choose(
 ) -> Choice:
     """Apply a rule to what a store holds; what the command line chooses.
 
-    Of one `sweep` its own objective, constraints and cost limit count, where none are given here.
+    Of a `sweep` its own objective, constraints and cost limit count, where none are given here. Of
+    several sweeps they have to be the same.
 
     Args:
-        sweep, algorithm, task: only these.
+        sweep: only the runs of this sweep, or of these.
+        algorithm: only this method.
+        task: only this task.
         maximize: the score to maximise.
         subject_to: limits by score; empty for no constraint.
 
     The other arguments are those of `select`.
 
     Raises:
-        InvalidInput: an unknown rule, sweep, algorithm or task, or an option out of range.
+        InvalidInput: an unknown rule, sweep, algorithm or task, an option out of range, or sweeps
+            that go after different things.
     """
     find_rule(rule)
     if isinstance(step, str):
         require_choice("step", step, STEPS)
-    filters = {"sweep": sweep, "algorithm": algorithm, "task": _task_name(task)}
+    sweeps = list(dict.fromkeys(as_list(sweep))) if sweep else []
+    filters = {"sweep": sweeps or None, "algorithm": algorithm, "task": _task_name(task)}
     rows = rows_to_judge(store, step, **filters)
     for name in ("algorithm", "task"):
         wanted = filters[name]
@@ -286,7 +292,9 @@ def choose(
             present = sorted(store.run_states()[name].unique())
             if present:
                 require_choice(name, wanted, present)
-    own = None if sweep is None else goal_of_sweep(store, sweep)
+    given = {"maximize": maximize, "subject_to": subject_to, "cost_limit": cost_limit}
+    told = [name for name, value in given.items() if value is not None]
+    own = goal_of_sweeps(store, sweeps, told)
     goal = Goal() if own is None else own.goal
     goal = Goal(
         goal.maximize if maximize is None else maximize,

@@ -1,6 +1,6 @@
 """What a choice goes after: the score to maximise, and the limits that costs must keep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from safesweep.search_spaces.validation import InvalidInput, require_choice, require_number
@@ -74,6 +74,45 @@ def goal_of_sweep(store: StoreReader, sweep: str) -> SweepGoal | None:
         {name: float(value) for name, value in limits.items()},
     )
     return SweepGoal(goal, recorded.cost_limit)
+
+
+def goal_of_sweeps(
+    store: StoreReader, sweeps: Sequence[str], told: Collection[str] = ()
+) -> SweepGoal | None:
+    """What several sweeps go after, which must be the same for all of them; None where none was run
+    from a sweep file.
+
+    Args:
+        told: of `maximize`, `subject_to` and `cost_limit` those that are given anyway, in which
+            the sweeps may differ.
+
+    Raises:
+        InvalidInput: an unknown sweep, or sweeps that differ.
+    """
+    goals = {name: goal for name in sweeps if (goal := goal_of_sweep(store, name)) is not None}
+    if not goals:
+        return None
+    first, *others = goals
+    for other in others:
+        for name in ("maximize", "subject_to", "cost_limit"):
+            one, two = (_part(goals[sweep], name) for sweep in (first, other))
+            if name not in told and one != two:
+                option = f"--{name.replace('_', '-')}"
+                raise InvalidInput(
+                    f"{name}: is {_said(one)} in sweep {first!r} and {_said(two)} in {other!r}; "
+                    f"say by which to choose ({option})"
+                )
+    return goals[first]
+
+
+def _part(found: SweepGoal, name: str) -> object:
+    return found.cost_limit if name == "cost_limit" else getattr(found.goal, name)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{name}={limit:g}" for name, limit in value.items()) or "none"
+    return "each task's own" if value is None else str(value)
 
 
 def parse_limits(texts: list[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from safesweep.analysis import published
 from safesweep.analysis.store.limits import MEMORY_BYTES, SECONDS, QueryLimits
 from safesweep.analysis.store.parts_file_system import SCHEME, PartsFileSystem
 from safesweep.analysis.store.sql import (
+    AMONG_MEMBERS,
     VIEWS,
     create_finals,
     create_view,
@@ -22,6 +23,7 @@ from safesweep.analysis.store.sql import (
     message_of,
     parts_source,
     require_query,
+    restrict_view,
 )
 from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.store.reader import (
@@ -74,11 +76,15 @@ class ResultStore(StoreReader):
         return published.load_published()
 
     def sql(
-        self, query: str, memory_bytes: int = MEMORY_BYTES, seconds: float = SECONDS
+        self,
+        query: str,
+        memory_bytes: int = MEMORY_BYTES,
+        seconds: float = SECONDS,
+        sweeps: Sequence[str] = (),
     ) -> pandas.DataFrame:
         """Answer one SQL query (DuckDB's dialect) over the views `runs`, `finals`, `evaluations`,
-        `episodes`, `metrics`, `hyperparameters`, `sweeps`, `confirmations`, `measurements` and
-        `published`.
+        `episodes`, `metrics`, `hyperparameters`, `sweeps`, `labels`, `confirmations`,
+        `measurements` and `published`.
 
         The connection is closed to files, network, extensions and settings. The column `sweep`
         is the sweep that trained a run; what a sweep comprises is `sweeps.run_ids`.
@@ -86,13 +92,15 @@ class ResultStore(StoreReader):
         Args:
             memory_bytes: what it may take while it is worked out, and again for the answer.
             seconds: how long it may take.
+            sweeps: the views hold the runs that these sweeps comprise, and no others; all views
+                but `published`.
 
         Raises:
-            InvalidInput: not one query, a statement that is not a query, or a query that fails or
-                takes more than it may; one line.
+            InvalidInput: an unknown sweep, not one query, a statement that is not a query, or a
+                query that fails or takes more than it may; one line.
         """
         limits = QueryLimits(memory_bytes, seconds)
-        return self._while_parts_move(lambda: self._answer(query, limits))
+        return self._while_parts_move(lambda: self._answer(query, limits, tuple(sweeps)))
 
     def _repr_html_(self) -> str:
         sweeps = self.sweeps(["sweep", "status", "created_at", "run_ids"])
@@ -105,9 +113,12 @@ class ResultStore(StoreReader):
         )[["sweep", "status", "runs", "completed", "created_at"]].to_html(index=False)
         return f"<p>Results in {html.escape(self.uri)}</p>{shown}"
 
-    def _answer(self, query: str, limits: QueryLimits) -> pandas.DataFrame:
+    def _answer(self, query: str, limits: QueryLimits, sweeps: tuple[str, ...]) -> pandas.DataFrame:
         named = [table for table in VIEWS if re.search(rf"\b{table}\b", query, re.IGNORECASE)]
-        with self._connection(named or VIEWS, memory_bytes=limits.memory_bytes) as connection:
+        members = self._member_table(sweeps) if sweeps else None
+        with self._connection(
+            named or VIEWS, members, memory_bytes=limits.memory_bytes, sweeps=sweeps
+        ) as connection:
             require_query(connection, query)
             return limits.answer(connection, query)
 
@@ -117,8 +128,10 @@ class ResultStore(StoreReader):
         views: Sequence[str],
         members: pa.Table | None = None,
         memory_bytes: int | None = None,
+        sweeps: tuple[str, ...] = (),
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database with these views that can read the parts behind them and nothing else."""
+        """A database with these views that can read the parts behind them and nothing else; with
+        `sweeps` they hold the `members` alone, which are theirs."""
         connection = duckdb.connect(
             config={
                 "autoinstall_known_extensions": "false",
@@ -129,6 +142,8 @@ class ResultStore(StoreReader):
             }
         )
         needed = {*views, *(("runs", "evaluations") if "finals" in views else ())}
+        if sweeps and "hyperparameters" in views:
+            needed.add("runs")
         parts = {table: self._parts(table) for table in TABLES if table in needed}
         paths = [part.path for found in parts.values() for part in found]
         files = PartsFileSystem(self._root, chain(*parts.values()) if self._local else ())
@@ -139,6 +154,8 @@ class ResultStore(StoreReader):
             connection.execute("SET enable_progress_bar = false")
             connection.execute("SET allowed_paths = ?", [list(files.names.values())])
             connection.execute("SET enable_external_access = false")
+            if members is not None:
+                connection.register("members", members)
             for table, found in parts.items():
                 older = table == "measurements" and bool(self._older_measurements())
                 if self._local and found and not older:
@@ -148,12 +165,12 @@ class ResultStore(StoreReader):
                     connection.register(source, self._dataset(table))
                 types = self._hyperparameter_types(found) if table == "runs" else {}
                 create_view(connection, table, source, types, self.has_older_names(table))
+                if sweeps:
+                    restrict_view(connection, table, sweeps)
             if "finals" in views:
                 create_finals(connection)
             if "published" in views:
                 connection.register("published", _published_table())
-            if members is not None:
-                connection.register("members", members)
             connection.execute("SET TimeZone = 'UTC'")
             if memory_bytes is not None:
                 connection.execute("SET memory_limit = ?", [f"{memory_bytes}B"])
@@ -196,9 +213,7 @@ class ResultStore(StoreReader):
             require_choice("filter", name, (*columns, "sweep"))
         terms = [f"{name} IN (SELECT unnest(?))" for name in given]
         if sweep is not None:
-            terms.append(
-                "(run_id IN (SELECT run_id FROM members) OR sweep IN (SELECT sweep FROM members))"
-            )
+            terms.append(AMONG_MEMBERS)
         members = None if sweep is None else self._member_table(sweep)
         return " AND ".join(terms) or "true", [as_list(v) for v in given.values()], members
 

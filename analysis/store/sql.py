@@ -112,6 +112,23 @@ def create_view(
     connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}")
 
 
+AMONG_MEMBERS = "(run_id IN (SELECT run_id FROM members) OR sweep IN (SELECT sweep FROM members))"
+"""Whose runs are those of the view `members` (`StoreReader._member_table`)."""
+
+
+def restrict_view(connection: duckdb.DuckDBPyConnection, table: str, sweeps: Sequence[str]) -> None:
+    """Let a view hold nothing but the runs in the view `members`, which some sweeps comprise. The
+    view `runs` has to be restricted first."""
+    if table in ("sweeps", "labels"):
+        condition = f"sweep IN ({', '.join(map(_quoted, sweeps))})"
+    elif table == "hyperparameters":
+        condition = "config_id IN (SELECT config_id FROM runs)"
+    else:
+        condition = AMONG_MEMBERS
+    connection.execute(f"ALTER VIEW {table} RENAME TO every_{table}")
+    connection.execute(f"CREATE VIEW {table} AS SELECT * FROM every_{table} WHERE {condition}")
+
+
 def create_finals(connection: duckdb.DuckDBPyConnection) -> None:
     """The view `finals`, from `runs` and `evaluations`."""
     evaluated = [name for name in TABLES["evaluations"] if name != "run_status"]

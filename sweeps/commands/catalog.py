@@ -43,17 +43,17 @@ def print_algorithms(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.search_spaces import SEARCH_SPACES
-    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.methods.configs import described_methods
 
     rows = [
         {
             "algorithm": name,
-            "description": (method.__doc__ or "").strip().splitlines()[0],
-            "policies": ", ".join((*method.policies, *method.further_policies)),
+            "description": method.summary,
+            "policies": ", ".join(method.policies),
             "hyperparameters": len(method.config_class.field_names()),
             "searched": len(SEARCH_SPACES[name].entries) if name in SEARCH_SPACES else 0,
         }
-        for name, method in ALGORITHMS.items()
+        for name, method in described_methods().items()
     ]
     print_table(pandas.DataFrame(rows), arguments.format)
     return 0
@@ -64,13 +64,14 @@ def print_space(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.search_spaces import SEARCH_SPACES
-    from safesweep.trainables.methods.registry import find_method
+    from safesweep.trainables.methods.configs import config_class_of
 
-    method, name = find_method(arguments.algorithm), arguments.algorithm
+    name = arguments.algorithm
+    config_class = config_class_of(name)
     space = SEARCH_SPACES.get(name)
     entries = space.entries if space else {}
     rows = []
-    for field in method.config_class.describe():
+    for field in config_class.describe():
         entry = entries.get(field["name"])
         condition = ""
         if entry and entry.when:

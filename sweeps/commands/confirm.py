@@ -16,7 +16,13 @@ from safesweep.sweeps.commands.results import (
     describe_step,
     open_store,
 )
-from safesweep.sweeps.confirmation import Terms, evaluate_runs, one_limit, train_fresh_seeds
+from safesweep.sweeps.confirmation import (
+    Terms,
+    evaluate_runs,
+    one_limit,
+    sweep_of_choice,
+    train_fresh_seeds,
+)
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -93,8 +99,8 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
     require_number("episodes", arguments.episodes, 1, integer=True)
     require_number("episode_seed", arguments.episode_seed, 0, integer=True)
     require_number("seeds", arguments.seeds, 0, integer=True)
-    if arguments.seeds and arguments.sweep is None:
-        raise InvalidInput("seeds: fresh ones can be trained for one sweep only; give --sweep")
+    if arguments.seeds and not arguments.sweeps:
+        raise InvalidInput("seeds: fresh ones are trained as a sweep trains; give --sweep")
     if arguments.address is not None and not arguments.seeds:
         raise InvalidInput("address: is where fresh seeds are trained; give --seeds, too")
     store = open_store(arguments)
@@ -116,9 +122,8 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
         confirmed += evaluate_runs(store, terms, row, runs, limit)
         if arguments.seeds:
             run = {str(name): value for name, value in runs.iloc[0].to_dict().items()}
-            fresh = train_fresh_seeds(
-                store, terms, row, run, arguments.sweep, arguments.seeds, limit
-            )
+            sweep = sweep_of_choice(store, row, arguments.sweeps)
+            fresh = train_fresh_seeds(store, terms, row, run, sweep, arguments.seeds, limit)
             if len(fresh) < arguments.seeds:
                 say(f"confirm: {arguments.seeds - len(fresh)} fresh seeds did not complete")
             confirmed += fresh

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.commands.policies import POLICY_FORMATS, export_policy
-from safesweep.sweeps.commands.results import add_storage_option, open_store
+from safesweep.sweeps.commands.results import (
+    add_storage_option,
+    add_sweeps,
+    open_store,
+    require_named,
+)
 from safesweep.sweeps.output import say
 
 if TYPE_CHECKING:
@@ -39,7 +44,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "safetensors holds the parameters by name.",
     )
     parser.add_argument(
-        "sweep", metavar="name", help="of the sweep; or a run's id, or its beginning"
+        "names", nargs="*", metavar="name", help="of a sweep; or a run's id, or its beginning"
+    )
+    add_sweeps(
+        parser,
+        "the same as a sweep's name; or only the runs of this sweep (repeatable)",
+        named=False,
     )
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--to", choices=tuple(TOOLS), help="the tool that a sweep is for")
@@ -70,23 +80,24 @@ def export(arguments: argparse.Namespace) -> int:
         return export_policy(arguments)
     if arguments.policy:
         raise InvalidInput("policy: goes with --format; --to writes what all policies scored")
+    arguments.sweeps = list(dict.fromkeys([*arguments.names, *arguments.sweeps]))
+    sweeps = require_named(arguments)
     store = open_store(arguments)
-    runs = store.runs(sweep=arguments.sweep).drop_duplicates("run_id", keep="last")
-    folder = arguments.out or Path(f"{arguments.sweep}-{arguments.to}")
+    runs = store.runs(sweep=sweeps).drop_duplicates("run_id", keep="last")
+    folder = arguments.out or Path(f"{'-'.join(sweeps)}-{arguments.to}")
     module, name = TOOLS[arguments.to]
     begin = getattr(import_module(f"safesweep.trainables.loggers.{module}"), name)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise InvalidInput(f"out: {str(folder)!r} is not empty; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        _write(
-            begin,
-            folder,
-            arguments.sweep,
-            runs,
-            store.evaluations(sweep=arguments.sweep),
-            store.metrics(sweep=arguments.sweep),
-        )
+        evaluations, metrics = store.evaluations(sweep=sweeps), store.metrics(sweep=sweeps)
+        left = set(runs["run_id"])
+        for sweep in sweeps:
+            # A run that several ask for goes with the first of them.
+            own = left.intersection(store.runs(["run_id"], sweep=sweep)["run_id"])
+            left -= own
+            _write(begin, folder, sweep, runs[runs["run_id"].isin(own)], evaluations, metrics)
     except ImportError as problem:
         raise InvalidInput(
             f"to: {arguments.to} is not installed ({problem}); install safesweep-rl[{arguments.to}]"

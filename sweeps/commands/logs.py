@@ -2,10 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.validation import InvalidInput, is_missing, shown
-from safesweep.sweeps.commands.results import add_storage_option
+from safesweep.search_spaces.validation import InvalidInput, is_missing, listed, shown
+from safesweep.sweeps.commands.results import add_storage_option, add_sweeps
 from safesweep.sweeps.output import add_format_option, print_table
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "its trial printed, from the store; json is one object.",
     )
     parser.add_argument("run", help="the run's id, or its beginning")
-    parser.add_argument("--sweep", help="only the runs of this sweep")
+    add_sweeps(parser, named=False)
     add_storage_option(parser)
     add_format_option(parser)
     parser.set_defaults(handler=print_log)
@@ -41,7 +42,7 @@ def print_log(arguments: argparse.Namespace) -> int:
     from safesweep.analysis.store.reader import ResultStore
 
     store = ResultStore(arguments.storage)
-    found = find_run(store, arguments.run, arguments.sweep)
+    found = find_run(store, arguments.run, arguments.sweeps)
     found["output"] = worker_output(store, str(found["trial_id"]))
     if arguments.format == "json":
         print(json.dumps(found, indent=1))
@@ -52,19 +53,19 @@ def print_log(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_run(store: "ResultStore", beginning: str, sweep: str | None) -> dict[str, Any]:
+def find_run(store: "ResultStore", beginning: str, sweeps: Sequence[str] = ()) -> dict[str, Any]:
     """The row of the one run whose id is, or begins like, this; None where it says nothing.
 
     Raises:
         InvalidInput: no run, or several.
     """
-    filters = {} if sweep is None else {"sweep": sweep}
+    filters = {"sweep": list(sweeps)} if sweeps else {}
     names = store.runs(["run_id"], **filters)["run_id"].drop_duplicates()
     matching = sorted(name for name in names if name.startswith(beginning))
     if beginning in matching:
         matching = [beginning]
     if not matching or not beginning:
-        where = f"the store at {store.uri!r}" if sweep is None else f"sweep {sweep!r}"
+        where = f"sweep {listed(sweeps)}" if sweeps else f"the store at {store.uri!r}"
         raise InvalidInput(f"run: no run of {where} that has ended begins with {shown(beginning)}")
     if len(matching) > 1:
         named = ", ".join(matching[:_NAMED]) + (", ..." if len(matching) > _NAMED else "")

@@ -10,6 +10,7 @@ from safesweep.sweeps.commands.results import (
     add_storage_option,
     choose,
     open_store,
+    require_named,
     selection_words,
 )
 from safesweep.sweeps.output import say
@@ -40,14 +41,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def draw_plot(arguments: argparse.Namespace) -> int:
-    """Draw the figure and say where it lies.
+    """Draw the figure, of several sweeps as of one, and say where it lies.
 
     Raises:
         InvalidInput: an unknown sweep, rule or hyperparameter, a sweep that has too little to draw,
             or a place that cannot be written.
     """
-    if arguments.sweep is None:
-        raise InvalidInput("sweep: is missing; say of which with --sweep")
+    sweeps = require_named(arguments)
     if (arguments.kind == "hyperparameter") != (arguments.hyperparameter is not None):
         raise InvalidInput(
             "hyperparameter: the kind hyperparameter needs --hyperparameter NAME, and no other "
@@ -58,11 +58,12 @@ def draw_plot(arguments: argparse.Namespace) -> int:
     from safesweep.analysis.plots.sweep_results import read_results
 
     store = open_store(arguments)
-    results = read_results(store, arguments.sweep, choose(store, arguments, "last"))
+    results = read_results(store, sweeps, choose(store, arguments, "last"))
     named = [] if arguments.hyperparameter is None else [arguments.hyperparameter]
     figure = PLOTS[arguments.kind](results, *named)
-    path = arguments.out or Path(f"{arguments.sweep}-{arguments.kind}.png")
-    words = ["safesweep", "plot", arguments.kind, "--sweep", arguments.sweep]
+    path = arguments.out or Path(f"{'-'.join(sweeps)}-{arguments.kind}.png")
+    words = ["safesweep", "plot", arguments.kind]
+    words += [word for sweep in sweeps for word in ("--sweep", sweep)]
     words += [word for name in named for word in ("--hyperparameter", name)]
     for name in ("algorithm", "task"):
         value = getattr(arguments, name)

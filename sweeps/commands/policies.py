@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.commands.logs import find_run
-from safesweep.sweeps.commands.results import add_storage_option, open_store
+from safesweep.sweeps.commands.results import add_storage_option, add_sweeps, open_store
 from safesweep.sweeps.output import say
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="The boats, Bullet's tasks and environments of gymnasium can be filmed.",
     )
     parser.add_argument("run", help="the run's id, or its beginning")
-    parser.add_argument("--sweep", help="only the runs of this sweep")
+    add_sweeps(parser, named=False)
     parser.add_argument(
         "--policy", help="one of the method's (default: the one by which it is judged)"
     )
@@ -45,8 +45,12 @@ def export_policy(arguments: argparse.Namespace) -> int:
     from safesweep.trainables.policies.export import export_policy
     from safesweep.trainables.policies.loading import acting_network
 
+    if len(arguments.names) != 1:
+        raise InvalidInput(
+            f"run: {len(arguments.names)} are given; --format writes the policy of one"
+        )
     store = open_store(arguments)
-    run = str(find_run(store, arguments.sweep, None)["run_id"])
+    run = str(find_run(store, arguments.names[0], arguments.sweeps)["run_id"])
     network, description = acting_network(store, run, arguments.policy)
     folder = arguments.out or Path(f"policy-{run}")
     formats = list(dict.fromkeys(arguments.format))
@@ -76,7 +80,7 @@ def record(arguments: argparse.Namespace) -> int:
     from safesweep.trainables.tasks.registry import get_task
 
     store = open_store(arguments)
-    run = str(find_run(store, arguments.run, arguments.sweep)["run_id"])
+    run = str(find_run(store, arguments.run, arguments.sweeps)["run_id"])
     path = arguments.output or Path(f"{run}.gif")
     if path.is_dir():
         raise InvalidInput(f"output: {str(path)!r} is a folder; name a file")

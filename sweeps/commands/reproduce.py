@@ -14,7 +14,7 @@ from safesweep.search_spaces.validation import (
     shown,
     without_secrets,
 )
-from safesweep.sweeps.commands.results import add_storage_option, default_storage
+from safesweep.sweeps.commands.results import add_storage_option, add_sweeps, default_storage
 from safesweep.sweeps.execution.interruption import exit_code
 from safesweep.sweeps.output import add_format_option, print_table, say
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from safesweep.analysis.reproduction import Reproduction
     from safesweep.analysis.scorecard import Remarks
     from safesweep.analysis.store.reader import ResultStore
+
+
+WIDTH = 100
+"""Columns of a terminal that a table for it fits."""
+_BETWEEN = 2
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,12 +50,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--figure-only", action="store_true", help="draw from the store, and run nothing"
     )
-    parser.add_argument(
-        "--sweep",
-        action="append",
-        default=[],
-        help="draw from this sweep of the store instead of the scale's own (repeatable); "
-        "runs nothing",
+    add_sweeps(
+        parser,
+        "draw from this sweep of the store instead of the scale's own (repeatable); runs nothing",
+        named=False,
     )
     parser.add_argument(
         "--page",
@@ -64,7 +67,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="also write the tables behind the figures, the printed numbers beside ours, and the "
         "claims, as CSV in one archive",
     )
-    parser.add_argument("--list", action="store_true", help="list the ablations and their claims")
+    parser.add_argument("--list", action="store_true", help="list the ablations")
+    parser.add_argument(
+        "--wide", action="store_true", help="with --list: with what each varies, claims and takes"
+    )
     parser.add_argument("--address", help="a Ray cluster; 'auto' finds one (default: this machine)")
     add_storage_option(parser)
     add_format_option(parser)
@@ -77,8 +83,10 @@ def run_reproduction(arguments: argparse.Namespace) -> int:
     from safesweep.analysis.ablations.engine.ablation import SCALES
     from safesweep.analysis.reproduction import ABLATIONS, find_ablation
 
+    if arguments.wide and not arguments.list:
+        raise InvalidInput("wide: goes with --list")
     if arguments.list:
-        _print_list(arguments.format)
+        _print_list(arguments.format, arguments.wide)
         return 0
     if not arguments.ids:
         raise InvalidInput("reproduce: name an ablation (--list shows them), or all")
@@ -99,7 +107,7 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
 
     remarks = _remarks(arguments)
     unable: dict[str, InvalidInput] = {}
-    if not (arguments.sweep or arguments.figure_only):
+    if not (arguments.sweeps or arguments.figure_only):
         unable = _run_missing(ablations, arguments)
         if "://" not in arguments.storage:
             # An ablation of datasets alone may be the first thing that a store sees.
@@ -194,7 +202,7 @@ def _reproduce(
     from safesweep.analysis.reproduction import named_faults, reproduce
 
     with named_faults(ablation):
-        if not (arguments.sweep or arguments.figure_only):
+        if not (arguments.sweeps or arguments.figure_only):
             _measure(store, ablation, arguments)
         return reproduce(
             ablation,
@@ -202,7 +210,7 @@ def _reproduce(
             arguments.scale,
             figure_folder(arguments.storage, ablation.id),
             _command([ablation.id], arguments),
-            arguments.sweep,
+            arguments.sweeps,
             incomplete=not arguments.figure_only,
         )
 
@@ -269,9 +277,9 @@ def figure_folder(storage: str, name: str) -> Path:
 
 def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
     words = ["safesweep", "reproduce", *names]
-    for sweep in arguments.sweep:
+    for sweep in arguments.sweeps:
         words += ["--sweep", sweep]
-    if not arguments.sweep:
+    if not arguments.sweeps:
         words += ["--scale", arguments.scale]
     if arguments.storage != default_storage():
         words += ["--storage", without_secrets(arguments.storage)]
@@ -284,7 +292,8 @@ def _command(names: Sequence[str], arguments: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _print_list(format: str) -> None:
+def _print_list(format: str, wide: bool) -> None:
+    """The ablations: a line each for a terminal, or everything about each of them."""
     import pandas
 
     from safesweep.analysis.ablations.engine.ablation import SCALES
@@ -302,6 +311,16 @@ def _print_list(format: str) -> None:
     ]
     if format != "table":
         print_table(pandas.DataFrame(rows), format)
+        return
+    if not wide:
+        table = pandas.DataFrame(rows)[["id", "title", "claims"]]
+        table["claims"] = table["claims"].map(len)
+        room = WIDTH - table["id"].map(len).max() - len("claims") - 2 * _BETWEEN
+        table["title"] = [
+            textwrap.shorten(title, room, placeholder="...") for title in table["title"]
+        ]
+        say("--wide says what each varies, claims and takes")
+        print_table(table)
         return
     for ablation in ABLATIONS.values():
         print(f"{ablation.id}: {ablation.title}")

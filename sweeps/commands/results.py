@@ -5,13 +5,14 @@ import inspect
 import json
 import os
 import textwrap
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
+    listed,
     require_number,
-    shown,
 )
 from safesweep.sweeps.execution.process_memory import data_limited
 from safesweep.sweeps.output import add_format_option, print_table, say
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
     from safesweep.analysis.selection.choice import Choice
     from safesweep.analysis.store.reader import ResultStore
+    from safesweep.trainables.store.leases import Holder
 
 DEFAULT_STORAGE = "./results"
+
+RULE = "max_reward_safe"
 
 CONFIDENCE = 0.95
 
@@ -54,22 +58,32 @@ def default_storage() -> str:
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands `list`, `show`, `query` and `select`."""
     parser = commands.add_parser("list", help="list the sweeps of a store, with runs by status")
+    parser.add_argument("--archived", action="store_true", help="those that are archived")
+    parser.add_argument("--all", action="store_true", help="those that are archived, too")
+    parser.add_argument(
+        "--tag", action="append", default=[], help="only sweeps with this tag (repeatable: any)"
+    )
     _common(parser)
     parser.set_defaults(handler=print_sweeps)
 
-    parser = commands.add_parser("show", help="show one sweep: its plan, progress and failures")
-    parser.add_argument("sweep", help="name of the sweep")
+    parser = commands.add_parser(
+        "show",
+        help="show a sweep: its plan, progress, best configurations and failures",
+        description="With --format other than table: a row a run.",
+    )
+    add_sweeps(parser)
     _common(parser)
-    parser.set_defaults(handler=print_sweep)
+    parser.set_defaults(handler=print_named_sweeps)
 
     parser = commands.add_parser(
         "query",
         help="answer a SQL query over a store",
         description="DuckDB SQL over the views runs, finals, evaluations, episodes, metrics, "
-        "hyperparameters, sweeps, confirmations, measurements and published. Read-only; other "
-        "files, settings and extensions are out of reach.",
+        "hyperparameters, sweeps, labels, confirmations, measurements and published. Read-only; "
+        "other files, settings and extensions are out of reach.",
     )
     parser.add_argument("sql", help="one SELECT")
+    add_sweeps(parser, "the views hold the runs of this sweep alone (repeatable)", named=False)
     parser.add_argument(
         "--memory",
         type=float,
@@ -127,38 +141,64 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(handler=print_selection)
 
 
-def add_sweep_filter(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told its sweep by `--sweep` or by its name alone."""
-    parser.add_argument("sweep_name", nargs="?", metavar="sweep", help="the same as --sweep")
-    parser.add_argument("--sweep", help="only the runs of this sweep")
+def add_sweeps(
+    parser: argparse.ArgumentParser,
+    help: str = "only the runs of this sweep (repeatable)",
+    named: bool = True,
+) -> None:
+    """Let a command be told its sweeps by `--sweep`, as often as there are, and by their names
+    alone; they are `arguments.sweeps`.
+
+    Args:
+        named: whether their names alone do, too.
+    """
+    if named:
+        parser.add_argument("sweep_names", nargs="*", metavar="sweep", help="the same as --sweep")
+    parser.add_argument(
+        "--sweep", action="append", default=[], dest="sweeps", metavar="NAME", help=help
+    )
 
 
-def take_sweep_name(arguments: argparse.Namespace) -> None:
-    """Put the name that `add_sweep_filter` was given where `--sweep` puts it.
+def take_sweep_names(arguments: argparse.Namespace) -> None:
+    """Put the names that `add_sweeps` was given where `--sweep` puts them, each once."""
+    named = vars(arguments).pop("sweep_names", [])
+    if "sweeps" in arguments:
+        arguments.sweeps = list(dict.fromkeys([*named, *arguments.sweeps]))
+
+
+def require_named(arguments: argparse.Namespace) -> list[str]:
+    """The sweeps that a command was told.
 
     Raises:
-        InvalidInput: both are given, and differ.
+        InvalidInput: there is none.
     """
-    name = vars(arguments).pop("sweep_name", None)
-    if name is None:
-        return
-    if arguments.sweep not in (None, name):
-        raise InvalidInput(
-            f"sweep: is given twice, as {shown(name)} and --sweep {shown(arguments.sweep)}"
-        )
-    arguments.sweep = name
+    if not arguments.sweeps:
+        raise InvalidInput("sweep: is missing; name one, or several")
+    return list(arguments.sweeps)
+
+
+def require_one(arguments: argparse.Namespace) -> str:
+    """The one sweep that a command was told.
+
+    Raises:
+        InvalidInput: there is none, or more than one.
+    """
+    name, *others = require_named(arguments)
+    if others:
+        raise InvalidInput(f"sweep: {listed([name, *others])} are given; this takes one at a time")
+    return name
 
 
 def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True) -> None:
     """Add what says which configurations are chosen: the filters, the rule and its options."""
     if filters:
-        add_sweep_filter(parser)
+        add_sweeps(parser)
         parser.add_argument("--algorithm", help="only this method")
         parser.add_argument("--task", help="only this task")
     parser.add_argument(
         "--rule",
-        default="max_reward_safe",
-        help="selection rule (default: max_reward_safe); `select --rule list` shows them",
+        default=RULE,
+        help=f"selection rule (default: {RULE}); `select --rule list` shows them",
     )
     parser.add_argument(
         "--cost-limit",
@@ -214,7 +254,8 @@ def print_query(arguments: argparse.Namespace) -> int:
     limit = int(memory * 2**20)
     try:
         with data_limited(2 * limit + _SLACK_BYTES):
-            print_table(store.sql(arguments.sql, limit, seconds), arguments.format)
+            answer = store.sql(arguments.sql, limit, seconds, arguments.sweeps)
+            print_table(answer, arguments.format)
     except MemoryError:
         raise InvalidInput(
             f"query: takes more memory than its limit of {memory:,.0f} MiB (--memory)"
@@ -223,35 +264,62 @@ def print_query(arguments: argparse.Namespace) -> int:
 
 
 def print_sweeps(arguments: argparse.Namespace) -> int:
-    """One row per sweep: planned runs, and those that ended by status."""
+    """One row per sweep: planned runs, those that ended by status, and what is noted down of it."""
     import pandas
+
+    from safesweep.trainables.store.labels import Labels, read_labels
+    from safesweep.trainables.store.leases import sweep_state
 
     store = open_store(arguments)
     runs = store.run_states()
     _warn_of_incomplete(runs[runs["lacks"].notna()])
     statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
+    labels = read_labels(store)
     rows = []
     plans = store.sweeps().sort_values("created_at")
+    drivers = store.drivers()
+    beats = store.heartbeats() if drivers else []
     for plan in plans.to_dict("records"):
+        counts = _counts(list(plan["run_ids"]), statuses)
         rows.append(
             {
                 "sweep": plan["sweep"],
-                "status": plan["status"],
-                **_counts(list(plan["run_ids"]), statuses),
+                "status": sweep_state(plan["sweep"], plan["status"], drivers, beats),
+                **counts,
                 "created_at": plan["created_at"],
             }
-        )
-    for sweep, group in runs[~runs["sweep"].isin(plans["sweep"])].groupby("sweep"):
+        )  # fmt: skip
+    for sweep in store.unplanned_sweeps():
         say(f"{sweep}: its plan is missing; `safesweep run` of the same file writes it again")
-        counts = _counts(list(group["run_id"]), statuses)
+        counts = _counts(list(runs.loc[runs["sweep"] == sweep, "run_id"]), statuses)
         rows.append({"sweep": sweep, "status": "unplanned", **counts, "created_at": None})
-    columns = ["sweep", "status", "runs", *_STATUS_COLUMNS, "created_at"]
-    frame = pandas.DataFrame(rows, columns=columns)
-    if arguments.format == "table" and rows:
+    shown, hidden = [], 0
+    for row in rows:
+        own = labels.get(row["sweep"], Labels())
+        if arguments.tag and not set(arguments.tag).intersection(own.tags):
+            continue
+        if not arguments.all and own.archived != arguments.archived:
+            hidden += own.archived
+            continue
+        shown.append(
+            {**row, "tags": ", ".join(own.tags), "note": own.note, "archived": own.archived}
+        )
+    columns = ["sweep", "status", "runs", *_STATUS_COLUMNS, "created_at", "tags", "note",
+               "archived"]  # fmt: skip
+    frame = pandas.DataFrame(shown, columns=columns)
+    if arguments.format == "table":
         frame["created_at"] = [
             "" if is_missing(moment) else f"{moment:%Y-%m-%d %H:%M}"
             for moment in frame["created_at"]
         ]
+        silent = [
+            name for name in ("tags", "note", "archived") if not frame[name].astype(bool).any()
+        ]
+        if not arguments.all:
+            silent.append("archived")
+        frame = frame.drop(columns=list(set(silent)))
+        if hidden:
+            say(f"{hidden} archived sweeps are left out; --all shows them")
     print_table(frame, arguments.format)
     return 0
 
@@ -276,33 +344,53 @@ def _warn_of_incomplete(lacking: "pandas.DataFrame", consequence: str = "") -> N
         say(f"{sweep}: {lacks} for {len(runs):,} of its runs; {remedy}")
 
 
-def print_sweep(arguments: argparse.Namespace) -> int:
-    """The sweep's counts per algorithm and task, its hyperparameters, and its failures.
+def print_named_sweeps(arguments: argparse.Namespace) -> int:
+    """Each sweep's plan, counts, hyperparameters, best configurations and failures.
 
-    With `--format` other than `table`: one row per run of the sweep.
+    With `--format` other than `table`: one row per run of the sweeps.
     """
+    names = require_named(arguments)
+    store = open_store(arguments)
+    if arguments.format != "table":
+        runs = _runs_as_found(store, names)
+        print_table(runs, arguments.format)
+        return 0
+    store.require_sweeps(names)
+    for number, name in enumerate(names):
+        if number:
+            print()
+        _print_sweep(store, name)
+    return 0
+
+
+def _runs_as_found(store: "ResultStore", sweeps: list[str]) -> "pandas.DataFrame":
+    """The runs of some sweeps; of those that lack rows it is said, and they are `incomplete`."""
     from safesweep.analysis.store.reader import with_incomplete
 
-    store = open_store(arguments)
-    runs = store.runs(sweep=arguments.sweep)
+    runs = store.runs(sweep=sweeps)
     lacking = store.incomplete()
     lacking = lacking[lacking["run_id"].isin(runs["run_id"])]
     _warn_of_incomplete(lacking)
-    runs = with_incomplete(runs, lacking)
-    if arguments.format != "table":
-        print_table(runs, arguments.format)
-        return 0
-    _print_plan(store, arguments.sweep, runs)
+    return with_incomplete(runs, lacking)
+
+
+def _print_sweep(store: "ResultStore", sweep: str) -> None:
+    runs = _runs_as_found(store, [sweep])
+    drivers = store.drivers()
+    beats = [beat for beat in store.heartbeats() if beat["sweep"] == sweep]
+    _print_plan(store, sweep, runs, drivers, beats)
     if not runs.empty:
         print_table(_progress(runs))
-    lines = [*_spent_and_chosen(store, arguments.sweep), *_evaluation_noise(store, arguments.sweep)]
-    for line in lines:
+        _print_best(store, sweep)
+    for line in [*_spent_and_chosen(store, sweep), *_evaluation_noise(store, sweep)]:
         print(_wrapped(line))
-    running = [beat for beat in store.heartbeats() if beat["sweep"] == arguments.sweep]
-    for beat in running:
-        progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
-        doing = "waiting at a rung" if beat.get("waiting") else "training"
-        say(f"{doing}: {beat['task']}, {progress}, on {beat['host']} at {beat['time']}")
+    for driver in drivers:
+        if driver.sweep == sweep:
+            held = len(driver.runs())
+            say(f"{driver.condition}: driver, process {driver.process} on {driver.host}, since "
+                f"{driver.since}, with {held} runs in hand")  # fmt: skip
+    for beat in beats:
+        say(_describe_trial(beat, {driver.token for driver in drivers}))
     columns = ["run_id", "task", "status", "steps", "error"]
     for statuses in (["diverged", "failed", _INCOMPLETE], ["stopped"]):
         ended = runs[runs["status"].isin(statuses)]
@@ -313,11 +401,76 @@ def print_sweep(arguments: argparse.Namespace) -> int:
     if not degenerate.empty:
         print(f"\n{len(degenerate):,} completed runs degenerated:")
         print_table(degenerate[columns].sort_values(["steps", "run_id"]))
-    return 0
 
 
-def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> None:
+def _print_best(store: "ResultStore", sweep: str) -> None:
+    """The best safe configuration of each method, task and policy, with the settings that vary:
+    by the field's rule, the sweep's own objective and its own limit."""
+    from safesweep.analysis.selection.choice import choose
+    from safesweep.analysis.selection.goal import goal_of_sweep
+
+    choice = choose(store, sweep=sweep)
+    own = goal_of_sweep(store, sweep)
+    limit = None if own is None else own.cost_limit
+    cost = "each task's own cost limit" if limit is None else f"a cost limit of {limit:g}"
+    print(f"\nbest safe configurations, by {RULE} ({choice.goal}; {cost}):")
+    varying = [str(name) for name in choice.chosen if str(name).startswith("hp_")]
+    rows, lines = [], []
+    for row in choice.chosen.to_dict("records"):
+        entry = {str(name): value for name, value in row.items()}
+        policy = entry.get("policy")
+        named = [entry["algorithm"], entry["task"]]
+        named += [] if is_missing(policy) or policy == entry["algorithm"] else [policy]
+        if not entry["safe"]:
+            lines.append(f"{' '.join(map(str, named))}: none; {entry['reason']}")
+            continue
+        settings = settings_line(entry, varying)
+        if settings:
+            lines.append(f"{entry['config_id']}: {settings}")
+        rows.append(
+            {
+                "best": " ".join(map(str, named)),
+                "config_id": entry["config_id"],
+                "reward": entry["normalized_reward"],
+                "cost": entry["normalized_cost"],
+                "seeds": entry["seeds"],
+            }
+        )
+    if rows:
+        import pandas
+
+        print_table(pandas.DataFrame(rows))
+    for line in dict.fromkeys(lines):
+        print(_wrapped(line))
+    if choice.chosen.empty:
+        print("none yet: there are no evaluations to choose from")
+
+
+def _describe_trial(beat: Mapping[str, Any], drivers: Collection[str]) -> str:
+    """What a trial does, in one line."""
+    from safesweep.trainables.store.heartbeats import condition
+
+    found = condition(beat, drivers)
+    doing = {"running": beat["phase"] or "training", "waiting": "waiting at a rung"}.get(
+        found, found
+    )
+    progress = f"step {beat['step']} of {beat['steps']}, {len(beat['run_ids'])} runs"
+    rate = f", {beat['rate']:.3g} steps/s" if beat["rate"] else ""
+    process = f", process {beat['process']}" if beat["process"] else ""
+    return (
+        f"{doing}: {beat['task']}, {progress}{rate}, on {beat['host']}{process} at {beat['time']}"
+    )
+
+
+def _print_plan(
+    store: "ResultStore",
+    sweep: str,
+    runs: "pandas.DataFrame",
+    drivers: Iterable["Holder"],
+    beats: Iterable[Mapping[str, Any]],
+) -> None:
     from safesweep.analysis.store.reader import hyperparameter_columns
+    from safesweep.trainables.store.leases import sweep_state
 
     plans = store.sweeps(sweep=sweep)
     if not plans.empty:
@@ -325,14 +478,15 @@ def _print_plan(store: "ResultStore", sweep: str, runs: "pandas.DataFrame") -> N
         statuses = dict(runs[["run_id", "status"]].itertuples(index=False, name=None))
         counts = _counts(list(plan["run_ids"]), statuses)
         ended = ", ".join(f"{counts[name]} {name}" for name in _STATUS_COLUMNS if counts[name])
-        print(f"{sweep}: {plan['status']}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
+        state = sweep_state(sweep, plan["status"], drivers, beats)
+        print(f"{sweep}: {state}, created {plan['created_at']:%Y-%m-%d %H:%M} UTC")
         print(f"{counts['runs']} runs: {ended or 'none planned yet'}")
         print()
         print(plan["spec"].rstrip())
         print()
     for column in hyperparameter_columns(runs):
         values = sorted(runs[column].dropna().unique(), key=lambda value: (str(type(value)), value))
-        shown = ", ".join(_plain(value) for value in values[:12])
+        shown = ", ".join(plain(value) for value in values[:12])
         more = f", ... ({len(values)} values)" if len(values) > 12 else ""
         print(f"{column}: {shown}{more}")
     if hyperparameter_columns(runs):
@@ -443,8 +597,8 @@ def _check_confirmation(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
         require_number(name, getattr(arguments, name), 1, 10_000, integer=True)
-    if arguments.sweep is None:
-        raise InvalidInput("confirm: fresh seeds can be trained for one sweep only; give --sweep")
+    if not arguments.sweeps:
+        raise InvalidInput("confirm: fresh seeds are trained as a sweep trains; give --sweep")
 
 
 def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespace) -> int:
@@ -454,6 +608,8 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
     from safesweep.analysis.intervals import mean_interval
     from safesweep.sweeps.confirmation import Terms, confirm_in_order, why_not_trainable
 
+    sweeps = arguments.sweeps
+
     terms = Terms(arguments.storage, arguments.episodes, 1, arguments.rule, arguments.address)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -461,7 +617,7 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
     for entry in choice.chosen.to_dict("records"):
         first = {str(name): value for name, value in entry.items()}
         group = f"{first['algorithm']} {first['task']} {first['policy']}"
-        problem = why_not_trainable(store, first, arguments.sweep)
+        problem = why_not_trainable(store, first, sweeps)
         if problem is not None:
             lines.append(f"{group}: cannot be confirmed: {problem}")
             confirmed = False
@@ -469,9 +625,8 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
         kept = None
         tried = 0
         for attempt in confirm_in_order(
-            store, terms, choice, first, arguments.sweep, arguments.confirm,
-            arguments.confirm_up_to,
-        ):  # fmt: skip
+            store, terms, choice, first, sweeps, arguments.confirm, arguments.confirm_up_to
+        ):
             tried += 1
             kept = attempt if attempt.kept else kept
             scores: dict[str, float] = {}
@@ -566,7 +721,7 @@ def choose(
 
     chosen = choice.choose(
         store,
-        sweep=arguments.sweep,
+        sweep=arguments.sweeps or None,
         algorithm=arguments.algorithm,
         task=arguments.task,
         rule=arguments.rule,
@@ -628,7 +783,7 @@ def _print_readable(choice: "Choice", arguments: argparse.Namespace) -> None:
     if shown["algorithm"].nunique() == 1:
         shown = shown.drop(columns="algorithm")
     varying = [str(name) for name in shown if str(name).startswith("hp_")]
-    settings = [_settings(chosen.iloc[row], varying) for row in range(len(chosen))]
+    settings = [settings_line(chosen.iloc[row], varying) for row in range(len(chosen))]
     shown = shown.drop(columns=varying).dropna(axis="columns", how="all")
     print(describe_step(arguments.step))
     if not choice.goal.usual:
@@ -653,17 +808,18 @@ def _wrapped(sentence: str) -> str:
     return textwrap.fill(sentence, 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _settings(row: Any, names: list[str]) -> str:
+def settings_line(row: "Mapping[str, Any] | pandas.Series[Any]", names: list[str]) -> str:
     """`name=value` of the hyperparameters that a chosen configuration has."""
     shown = []
     for name in names:
         value = row[name]
         if not is_missing(value):
-            shown.append(f"{name.removeprefix('hp_')}={_plain(value)}")
+            shown.append(f"{name.removeprefix('hp_')}={plain(value)}")
     return ", ".join(shown)
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value of a hyperparameter, for a reader."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

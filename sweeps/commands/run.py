@@ -3,21 +3,25 @@
 import argparse
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.commands.results import add_storage_option
+from safesweep.search_spaces.validation import InvalidInput, is_missing
+from safesweep.sweeps.commands.results import add_storage_option, plain
 from safesweep.sweeps.execution.interruption import exit_code
-from safesweep.sweeps.notification import tell_end
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
     import pandas
 
     from safesweep.sweeps.execution.scheduler import SweepPlan, SweepSummary
+    from safesweep.sweeps.planning.plan import MethodTaskPlan
+    from safesweep.sweeps.planning.trials import PlannedTrial
     from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
 UNKNOWN_DATASET = "unknown"
+MOST_SHOWN = 12
+"""Configurations that a plan lists for a reader."""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -52,7 +56,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--on-end",
         metavar="COMMAND_OR_URL",
         help="when the sweep has ended, however: run a command, which finds SAFESWEEP_SWEEP, "
-        "SAFESWEEP_STORAGE and SAFESWEEP_EXIT_CODE, or send these as JSON to a webhook",
+        "SAFESWEEP_STORAGE and SAFESWEEP_EXIT_CODE, or send these as JSON to a webhook (default: "
+        "on_end of the sweep file)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     add_format_option(parser)
@@ -78,13 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.dry_run:
         return _print_plan(spec, arguments)
-    code = 2
-    try:
-        code = _launch(spec, arguments)
-    finally:
-        if arguments.on_end:
-            tell_end(arguments.on_end, spec.name, arguments.storage, code)
-    return code
+    return _launch(spec, arguments)
 
 
 def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
@@ -101,6 +100,7 @@ def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
             arguments.num_cpus,
             arguments.num_gpus,
             fail_fast=arguments.fail_fast,
+            on_end=arguments.on_end,
         )
     except FirstFailure as failure:
         say(f"safesweep: {failure}")
@@ -143,9 +143,15 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     dataset_ids = {task: _local_dataset_id(task, spec.dataset_of(task)) for task in spec.tasks}
     plan = make_plan(spec, arguments.storage, dataset_ids)
     missing = [task for task, identifier in dataset_ids.items() if identifier == UNKNOWN_DATASET]
-    table, skipped, reasons = plan_table(plan)
+    planned = planned_trials(plan)
+    table, skipped, reasons = plan_table(plan, planned)
     table.loc[table["task"].isin(missing), "trial_id"] = None
-    print_table(table, arguments.format)
+    if arguments.format == "table":
+        print_table(table)
+        _print_configurations(plan)
+    else:
+        table["values"] = [_values_of(entry) for entry in planned]
+        print_table(table, arguments.format)
     steps = int(table["gradient_steps"].sum())
     for reason, trials in reasons.items():
         say(f"{spec.name}: trained from the start, not continued: {trials} trials ({reason})")
@@ -156,7 +162,8 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     shortfalls = [
         task_plan.shortfall for task_plan in plan.task_plans if task_plan.shortfall is not None
     ]
-    for line in [*episodes, *shortfalls, *describe_rungs(plan), *describe_rounds(plan)]:
+    times = _expected_time(plan, planned, arguments)
+    for line in [*episodes, *shortfalls, *describe_rungs(plan), *describe_rounds(plan), *times]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
         say(
@@ -236,7 +243,39 @@ def _local_dataset_id(task_name: str, source: str) -> str:
     return data.dataset_id
 
 
-def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]]:
+class Planned(NamedTuple):
+    """A trial that a plan hands out; `trial` is None for what an adaptive search will suggest.
+
+    Attributes:
+        configurations: how many it comprises.
+        gradient_steps: of its runs, at the most.
+    """
+
+    task_plan: "MethodTaskPlan"
+    trial: "PlannedTrial | None"
+    configurations: int
+    gradient_steps: int
+
+
+def planned_trials(plan: "SweepPlan") -> list[Planned]:
+    """Everything that a plan hands out; what it will do later once results are there comes as one
+    entry a method and task."""
+    spec, found = plan.spec, []
+    for task_plan in plan.task_plans:
+        while (trial := task_plan.next_trial()) is not None:
+            steps = len(trial.runs) * (spec.steps - trial.from_step)
+            found.append(Planned(task_plan, trial, len(trial.config_ids), steps))
+        later = task_plan.configurations - len(task_plan.suggested)
+        if plan.spec.budget_runs is not None:
+            later = task_plan.planned_runs - len(task_plan.run_ids)
+        if not task_plan.search.exhausted and later > 0:
+            found.append(Planned(task_plan, None, later, later * len(spec.seeds) * spec.steps))
+    return found
+
+
+def plan_table(
+    plan: "SweepPlan", planned: "Sequence[Planned]"
+) -> tuple["pandas.DataFrame", int, Counter[str]]:
     """One row per trial, how many of the runs the store holds, and why how many trials are trained
     anew though it holds shorter runs of theirs.
 
@@ -251,44 +290,25 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
 
     reasons: Counter[str] = Counter()
     spec = plan.spec
-    resources = {"cpu": spec.cpu, "gpu": spec.gpu}
     rows: list[dict[str, Any]] = []
-    for task_plan in plan.task_plans:
-        while (trial := task_plan.next_trial()) is not None:
-            if trial.continuation.reason:
-                reasons[trial.continuation.reason] += 1
-            rows.append(
-                {
-                    "trial_id": trial.trial_id,
-                    "algorithm": task_plan.algorithm,
-                    "task": task_plan.task,
-                    "trials": 1,
-                    "configurations": len(trial.config_ids),
-                    "seeds": len(trial.seeds),
-                    "runs": len(trial.runs),
-                    **resources,
-                    "from_step": trial.from_step,
-                    "gradient_steps": len(trial.runs) * (spec.steps - trial.from_step),
-                }
-            )
-        later = task_plan.configurations - len(task_plan.suggested)
-        if spec.budget_runs is not None:
-            later = task_plan.planned_runs - len(task_plan.run_ids)
-        if not task_plan.search.exhausted and later > 0:
-            rows.append(
-                {
-                    "trial_id": None,
-                    "algorithm": task_plan.algorithm,
-                    "task": task_plan.task,
-                    "trials": -(-later // spec.configs_per_trial),
-                    "configurations": later,
-                    "seeds": len(spec.seeds),
-                    "runs": later * len(spec.seeds),
-                    **resources,
-                    "from_step": 0,
-                    "gradient_steps": later * len(spec.seeds) * spec.steps,
-                }
-            )
+    for task_plan, trial, configurations, steps in planned:
+        if trial is not None and trial.continuation.reason:
+            reasons[trial.continuation.reason] += 1
+        rows.append(
+            {
+                "trial_id": None if trial is None else trial.trial_id,
+                "algorithm": task_plan.algorithm,
+                "task": task_plan.task,
+                "trials": 1 if trial is not None else -(-configurations // spec.configs_per_trial),
+                "configurations": configurations,
+                "seeds": len(spec.seeds) if trial is None else len(trial.seeds),
+                "runs": configurations * len(spec.seeds) if trial is None else len(trial.runs),
+                "cpu": spec.cpu,
+                "gpu": spec.gpu,
+                "from_step": 0 if trial is None else trial.from_step,
+                "gradient_steps": steps,
+            }
+        )
     columns = [
         "trial_id",
         "algorithm",
@@ -308,3 +328,89 @@ def plan_table(plan: "SweepPlan") -> tuple["pandas.DataFrame", int, Counter[str]
         share = expected_share(spec, max(task_plan.configurations for task_plan in plan.task_plans))
         table["expected_steps"] = (table["gradient_steps"] * share).round().astype("int64")
     return table, skipped, reasons
+
+
+def _settings_of(task_plan: "MethodTaskPlan", config: "Mapping[str, Any]") -> dict[str, Any]:
+    """The values of a configuration that the search varies."""
+    return dict(task_plan.search.space.active(config))
+
+
+def _values_of(planned: Planned) -> str | None:
+    """The values that vary, of each configuration of a trial; None where they are not chosen."""
+    if planned.trial is None:
+        return None
+    configs = {run.config_id: run.config for run in planned.trial.runs}
+    return "; ".join(
+        ", ".join(
+            f"{name}={plain(value)}" for name, value in _settings_of(planned.task_plan, c).items()
+        )
+        for c in configs.values()
+    )
+
+
+def _print_configurations(plan: "SweepPlan") -> None:
+    """The configurations of each method by the values that vary: the first of them, and how many
+    more there are."""
+    import pandas
+
+    for algorithm in plan.spec.algorithms:
+        found: dict[tuple[tuple[str, Any], ...], None] = {}
+        task_plans = [one for one in plan.task_plans if one.algorithm == algorithm]
+        for task_plan in task_plans:
+            for runs in task_plan.suggested:
+                found[tuple(_settings_of(task_plan, runs[0].config).items())] = None
+        later = max(one.configurations - len(one.suggested) for one in task_plans)
+        print(f"\nconfigurations of {algorithm}:")
+        # As objects, so that what does not take part in one is empty and not a number.
+        rows = pandas.DataFrame([dict(values) for values in found][:MOST_SHOWN], dtype=object)
+        print_table(rows.map(lambda value: "" if is_missing(value) else plain(value)))
+        if len(found) > MOST_SHOWN:
+            print(f"... and {len(found) - MOST_SHOWN:,} more (--format csv has all)")
+        if later > 0:
+            print(f"... and {later:,} that the search chooses by results")
+
+
+def _expected_time(
+    plan: "SweepPlan", planned: "Sequence[Planned]", arguments: argparse.Namespace
+) -> list[str]:
+    """How long it may take, in lines."""
+    from safesweep.sweeps.estimate import Work, describe_time
+    from safesweep.sweeps.execution.population_size import trials_at_a_time
+    from safesweep.sweeps.planning.early_stopping import expected_share
+    from safesweep.trainables.methods.configs import config_class_of
+    from safesweep.trainables.store.reader import StoreReader
+    from safesweep.trainables.training.devices import pick_device
+
+    spec = plan.spec
+    works: dict[tuple[Any, ...], Work] = {}
+    for task_plan, trial, configurations, steps in planned:
+        share = expected_share(spec, task_plan.configurations)
+        config = spec.resolve(task_plan.algorithm, {}) if trial is None else trial.runs[0].config
+        static = config_class_of(task_plan.algorithm).field_names("static")
+        sizes = {name: config[name] for name in static}
+        runs = configurations * len(spec.seeds) if trial is None else len(trial.runs)
+        population = min(runs, spec.configs_per_trial * len(spec.seeds))
+        key = (task_plan.algorithm, task_plan.task, population, *sizes.values())
+        known = works.get(key)
+        episodes = steps / spec.evaluate_every * spec.episodes_of(task_plan.task)
+        works[key] = Work(
+            task_plan.algorithm,
+            task_plan.task,
+            population,
+            sizes,
+            steps * share + (known.steps if known else 0.0),
+            episodes * share + (known.episodes if known else 0.0),
+        )
+    if not works:
+        return []
+    try:
+        store = StoreReader(arguments.storage)
+    except InvalidInput:  # There is none yet.
+        store = None
+    # Of another cluster nothing is known here.
+    at_a_time = 1
+    if arguments.address is None:
+        device = pick_device("auto") if spec.gpu and arguments.num_gpus != 0 else "cpu"
+        at_a_time = trials_at_a_time(spec, arguments.num_cpus, arguments.num_gpus, device)
+    trials = sum(1 if entry.trial else entry.configurations for entry in planned)
+    return describe_time(store, list(works.values()), min(at_a_time, trials))

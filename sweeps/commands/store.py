@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safesweep.search_spaces.validation import InvalidInput, listed, shown
-from safesweep.sweeps.commands.results import add_storage_option
+from safesweep.sweeps.commands.results import add_storage_option, add_sweeps
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 NOTES = 20
@@ -20,7 +20,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Others may read and write the store meanwhile: nobody sees a row twice, or "
         "misses one. Trials with a failed run are left alone, because they are tried again.",
     )
-    parser.add_argument("--sweep", help="only the runs that this sweep trained")
+    add_sweeps(parser, "only the runs that this sweep trained (repeatable)")
     add_storage_option(parser)
     add_format_option(parser)
     parser.set_defaults(handler=run_compaction)
@@ -100,7 +100,7 @@ def run_compaction(arguments: argparse.Namespace) -> int:
 
     from safesweep.trainables.store.compaction import compact
 
-    done = compact(arguments.storage, arguments.sweep)
+    done = compact(arguments.storage, arguments.sweeps or None)
     columns = ["table", "sweep", "parts_before", "parts_after", "rows"]
     if done or arguments.format != "table":
         rows = [[getattr(entry, name) for name in columns] for entry in done]

@@ -7,7 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.validation import Problem, one_line
-from safesweep.sweeps.commands.results import add_storage_option, open_store
+from safesweep.sweeps.commands.results import (
+    add_storage_option,
+    add_sweeps,
+    open_store,
+    require_one,
+)
 from safesweep.sweeps.output import say
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Shows how a sweep stands until it ends: a table that is drawn anew in a "
         "terminal, else a line a minute. It reads the store and nothing else.",
     )
-    parser.add_argument("sweep", help="name of the sweep")
+    add_sweeps(parser, "the sweep to follow")
     parser.add_argument("--once", action="store_true", help="show it once and end")
     add_storage_option(parser)
     parser.set_defaults(handler=watch)
@@ -40,13 +45,14 @@ def watch(arguments: argparse.Namespace) -> int:
         InvalidInput: no such store, or no such sweep in it, at the beginning. A store that goes
             away later is said, and waited for.
     """
+    sweep = require_one(arguments)
     if sys.stdout.isatty():
-        say(f"{arguments.sweep}: reading {arguments.storage}")
+        say(f"{sweep}: reading {arguments.storage}")
     from safesweep.sweeps.execution.watching import SweepWatch
 
-    watched = SweepWatch(open_store(arguments), arguments.sweep)
+    watched = SweepWatch(open_store(arguments), sweep)
     standing = watched.standing()
-    if arguments.once or standing.state != "running":
+    if arguments.once or not standing.is_live:
         _print_table(standing)
         return 0
     return follow(watched.standing, standing, INTERVAL_SECONDS)
@@ -61,15 +67,15 @@ def follow(look: "Callable[[], SweepStanding]", standing: "SweepStanding", inter
     if not console.is_terminal:
         said = time.monotonic()
         print(standing.line(), flush=True)
-        while standing.state == "running":
+        while standing.is_live:
             time.sleep(pause)
             standing, pause = _looked(look, standing, interval)
-            if time.monotonic() - said >= LINE_INTERVAL_SECONDS or standing.state != "running":
+            if time.monotonic() - said >= LINE_INTERVAL_SECONDS or not standing.is_live:
                 said = time.monotonic()
                 print(standing.line(), flush=True)
         return 0
     with Live(standing, console=console, auto_refresh=False, transient=True) as live:
-        while standing.state == "running":
+        while standing.is_live:
             time.sleep(pause)
             standing, pause = _looked(look, standing, interval)
             live.update(standing, refresh=True)

@@ -4,7 +4,9 @@
 |---|---|---|
 | `lost` | a worker or its node died | another takes over, up to a limit; then they are `failed` |
 | `memory` | a GPU or the host has no memory left | the halves of its population are trained |
+| `starved` | a worker was killed because its node had none | as `memory`; a single run as `lost` |
 | `store` | the disk is full, the object store is gone | the sweep stops; nothing is recorded |
+| `taken` | another driver has its runs, as this one was not heard of | what that makes is read |
 | `error` | an exception in code or data | not tried again in this launch: `failed` |
 
 A run that diverges has not failed: it is a result, with rows of its own.
@@ -14,6 +16,7 @@ import re
 import traceback
 from dataclasses import dataclass, field
 
+from safesweep.trainables.store.leases import LeaseLost
 from safesweep.trainables.store.writer import StoreProblem
 
 LONGEST_TRACEBACK = 64 * 2**10
@@ -59,6 +62,8 @@ def classify(problem: BaseException, output: str = "") -> Failure:
     whole = shortened_text("".join(traceback.format_exception(problem)), LONGEST_TRACEBACK)
     if isinstance(problem, StoreProblem):
         return Failure("store", str(problem), whole, output)
+    if isinstance(problem, LeaseLost):
+        return Failure("taken", str(problem))
     kind = "memory" if is_out_of_memory(problem) else "error"
     return Failure(kind, describe_error(problem), whole, output)
 

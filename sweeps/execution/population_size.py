@@ -36,7 +36,7 @@ def calibrate(
     from safesweep.trainables.training.devices import pick_device
 
     device = pick_device("auto") if spec.gpu and num_gpus != 0 else "cpu"
-    choices = _choices(spec, _concurrent(spec, num_cpus, num_gpus, device))
+    choices = _choices(spec, trials_at_a_time(spec, num_cpus, num_gpus, device))
     if choices == [1]:
         return _with(spec, 1), "configs_per_trial 1: more would leave processors without work"
     speeds = [_speeds(spec, name, datasets, choices, device) for name in spec.algorithms]
@@ -64,7 +64,7 @@ def _with(spec: SweepSpec, configs_per_trial: int) -> SweepSpec:
     return spec.model_copy(update={"population": configs_per_trial})
 
 
-def _concurrent(spec: SweepSpec, cpus: int | None, gpus: int | None, device: str) -> int:
+def trials_at_a_time(spec: SweepSpec, cpus: int | None, gpus: int | None, device: str) -> int:
     """Trials that run at a time on this machine."""
     fit = (usable_cpus() if cpus is None else cpus or 1) / spec.cpu
     if device == "cuda":

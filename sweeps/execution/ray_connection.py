@@ -14,18 +14,21 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from safesweep.search_spaces.validation import InvalidInput, one_line, shown
+from safesweep.search_spaces.validation import InvalidInput, Problem, one_line, shown
 from safesweep.sweeps.output import say
 
 AUTH_MODE, AUTH_TOKEN, AUTH_TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -34,6 +37,16 @@ _AUTH_VARIABLES = (AUTH_MODE, AUTH_TOKEN, AUTH_TOKEN_PATH)
 
 CONNECT_SECONDS = 15.0
 """How long to wait for a cluster that does not answer."""
+
+START_SECONDS = 180.0
+"""How long Ray that is started here may take."""
+
+HEAD_SECONDS, HEAD_INTERVAL_SECONDS = 20.0, 2.0
+"""How long the head of a cluster may not answer until it counts as lost (Ray itself ends the
+process, with a log of its own, after 60 s), and how often it is asked."""
+
+UNWIND_SECONDS = 20.0
+"""How long a driver whose cluster was lost may take to end; some calls of Ray's never return."""
 
 PROBE_SECONDS = 20.0
 """How long to wait for a process that imports Ray and asks one question."""
@@ -80,6 +93,97 @@ def require_possible(address: str | None, num_cpus: int | None, num_gpus: int | 
                 f"{name}: {count} is not allowed with the cluster at {wanted!r}{source}, whose "
                 "nodes say themselves what they have"
             )
+
+
+def require_loopback(seconds: float = 5.0) -> None:
+    """Before Ray is started here, whose processes wait for each other without an end where this
+    machine does not reach itself.
+
+    Raises:
+        InvalidInput: it does not, as in a network namespace whose loopback device is down.
+    """
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=seconds),
+        ):
+            pass
+    except OSError as problem:
+        raise InvalidInput(
+            f"Ray cannot be started here: this machine does not reach itself at 127.0.0.1 "
+            f"({problem.strerror or problem}); bring its loopback device up (`ip link set lo up`)"
+        ) from problem
+
+
+@contextlib.contextmanager
+def bounded(seconds: float, what: str) -> Iterator[None]:
+    """Within it the main thread may take so many seconds; others are not interrupted.
+
+    Raises:
+        TimeoutError: they are over; says what was waited for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def over(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{what} took more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    # Again after that, since Ray may keep the first one to itself.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class HeadLost(Problem):
+    """The head of the Ray cluster is gone; what had ended is in the store."""
+
+
+@contextlib.contextmanager
+def head_watched(address: str) -> Iterator[threading.Event]:
+    """Within it, the main thread is interrupted when the head of a cluster does not answer any
+    more; yields an event that says so.
+
+    Raises:
+        HeadLost: it was lost.
+    """
+    lost, over = threading.Event(), threading.Event()
+    problem = HeadLost(
+        f"address: the Ray cluster at {shown(address)} has not answered for {HEAD_SECONDS:g} s; "
+        "what had ended is in the store, and the same command resumes the sweep"
+    )
+
+    def watch() -> None:
+        heard = time.monotonic()
+        while not over.wait(HEAD_INTERVAL_SECONDS):
+            try:
+                _knock(address, HEAD_SECONDS)
+                heard = time.monotonic()
+            except OSError:
+                if time.monotonic() - heard < HEAD_SECONDS:
+                    continue
+                lost.set()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                if not over.wait(UNWIND_SECONDS):
+                    say(f"safesweep: {one_line(problem)}")
+                    os._exit(2)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield lost
+    except BaseException as raised:
+        # Ray's own errors may come before it counts as lost.
+        if not isinstance(raised, Problem) and (lost.is_set() or not _answers(address)):
+            lost.set()
+            raise problem from raised
+        raise
+    finally:
+        over.set()
 
 
 def find_cluster(address: str, seconds: float = CONNECT_SECONDS, nodes: int = 1) -> Cluster:
@@ -145,6 +249,15 @@ def _knock(address: str, seconds: float) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=seconds):
         pass
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens there now."""
+    try:
+        _knock(address, 1.0)
+    except OSError:
+        return False
+    return True
 
 
 def _ask(address: str) -> Cluster:

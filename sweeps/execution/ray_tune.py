@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,30 +25,32 @@ from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
-from safesweep.sweeps.execution.failures import Failure, classify, describe_error
-from safesweep.sweeps.execution.interruption import Terminated
+from safesweep.sweeps.execution.failures import Failure, FirstFailure, classify, describe_error
+from safesweep.sweeps.execution.interruption import Terminated, exit_code
+from safesweep.sweeps.execution.lost_workers import LostWorkers, every_loss_told
 from safesweep.sweeps.execution.population_size import as_begun, calibrate
 from safesweep.sweeps.execution.progress import DataProgress
 from safesweep.sweeps.execution.ray_connection import (
+    START_SECONDS,
     authentication,
+    bounded,
     find_cluster,
+    head_watched,
+    require_loopback,
     require_possible,
     session_folder,
     wanted_address,
 )
 from safesweep.sweeps.execution.scheduler import (
+    LOOK_SECONDS,
     PauseReport,
     SweepRun,
     SweepScheduler,
     SweepSummary,
     previous_spec,
-    require_not_running,
 )
-from safesweep.sweeps.execution.worker_output import (
-    output_of_lost_worker,
-    output_since,
-    output_so_far,
-)
+from safesweep.sweeps.execution.worker_output import output_since, output_so_far
+from safesweep.sweeps.notification import tell_end
 from safesweep.sweeps.output import say
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, SweepSpec
@@ -73,6 +76,9 @@ RAY_ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+ASK_SECONDS = 0.2
+"""How often to ask for a trial while none of this driver's runs."""
+
 OBJECT_STORE_SPARE_BYTES = 256 * 2**20
 # For sweeps whose data is not known when the session starts; Ray spills what does not fit.
 SESSION_STORE_BYTES = 2**30
@@ -88,8 +94,13 @@ def run_sweep(
     *,
     trainable: type[Any] | None = None,
     fail_fast: bool = False,
+    on_end: str | None = None,
 ) -> SweepSummary:
     """Run what a store still lacks of a sweep; running it again resumes it.
+
+    Runs that another driver trains at the same time are not trained again: the two share the work
+    (`trainables.store.leases`). An adaptive search, and one with early stopping, is run by one
+    driver; another waits until that has ended.
 
     Args:
         spec: a checked sweep, its content, a sweep file, or the name of one that ships.
@@ -101,28 +112,44 @@ def run_sweep(
         progress: whether to report on standard error.
         trainable: a Tune class with the config keys of `SafeRLTrainable`, to train with instead.
         fail_fast: whether to end at the first run that fails.
+        on_end: what is told how it ended, instead of the sweep file's own `on_end`: a command, or
+            the address of a webhook (`sweeps.notification.tell_end`). What fails there is said in
+            one line.
 
     Raises:
         FirstFailure: a run has failed, with `fail_fast`. What has ended is kept.
-        InvalidInput: bad specification or data, a store that cannot be written, a sweep that
-            another driver runs, or resources that the machine does not have. Nothing has been run
-            then.
+        InvalidInput: bad specification or data, a store that cannot be written, or resources that
+            the machine does not have. Nothing has been run then.
         StoreProblem: the store failed on the way. What is finished is kept; the same call resumes.
+        HeadLost: the head of the Ray cluster does not answer any more; likewise.
         KeyboardInterrupt: passed on after Ray has been stopped; the same call resumes.
     """
-
-    (summary,) = run_sweeps(
-        [spec],
-        storage,
-        address,
-        num_cpus,
-        num_gpus,
-        progress,
-        trainable=trainable,
-        fail_fast=fail_fast,
-    )
-    if isinstance(summary, InvalidInput):
-        raise summary
+    asked = _as_spec(spec)
+    code = 2
+    try:
+        (summary,) = run_sweeps(
+            [asked],
+            storage,
+            address,
+            num_cpus,
+            num_gpus,
+            progress,
+            trainable=trainable,
+            fail_fast=fail_fast,
+        )
+        if isinstance(summary, InvalidInput):
+            raise summary
+        code = summary.exit_code
+    except FirstFailure:
+        code = 1
+        raise
+    except KeyboardInterrupt as interrupt:
+        code = exit_code(interrupt)
+        raise
+    finally:
+        target = on_end or asked.on_end
+        if target:
+            tell_end(target, asked.name, storage, code)
     return summary
 
 
@@ -151,8 +178,6 @@ def run_sweeps(
     asked = [_with_episodes(_as_spec(spec), storage, progress) for spec in specs]
     spare = OBJECT_STORE_SPARE_BYTES if len(asked) == 1 else SESSION_STORE_BYTES
     require_possible(address, num_cpus, num_gpus)
-    for spec in asked if len(asked) == 1 else ():
-        require_not_running(storage, spec.name)
     # A log has its first line when there is something to tell; who sits before a terminal waits.
     for spec in asked if progress and sys.stderr.isatty() else ():
         methods, tasks = ", ".join(spec.algorithms), ", ".join(spec.tasks)
@@ -185,9 +210,13 @@ def run_sweeps(
             ]
             for queue in queues:
                 queue.advance()
-                if queue.open:
-                    start()
-                    _run_queue(queue, data, resources, trainable)
+                while not queue.over:
+                    if queue.open:
+                        start()
+                        _run_queue(queue, data, resources, trainable)
+                    else:
+                        time.sleep(LOOK_SECONDS)
+                    queue.advance()
     except BaseException:
         for queue in queues:
             queue.interrupt()
@@ -354,6 +383,7 @@ def _ray(
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     wanted, cluster = wanted_address(address), None
     if wanted is None:
+        require_loopback()
         options |= {
             "address": "local",
             "num_cpus": usable_cpus() if num_cpus is None else num_cpus,
@@ -375,15 +405,21 @@ def _ray(
     ).start()
     with authentication(cluster):
         try:
-            with _own_termination():
+            with _own_termination(), bounded(START_SECONDS, "this"):
                 ray.init(**options)
         except Exception as problem:  # whatever a machine may lack
+            with contextlib.suppress(Exception):
+                ray.shutdown()  # what it had started
             raise InvalidInput(f"{refused}: {describe_error(problem)}") from problem
-        try:
-            yield ray.cluster_resources()  # type: ignore[no-untyped-call]
-        finally:
-            with _own_termination():
-                ray.shutdown()
+        head = cluster.address if cluster else ray.get_runtime_context().gcs_address
+        with head_watched(head) as lost:
+            try:
+                yield ray.cluster_resources()  # type: ignore[no-untyped-call]
+            finally:
+                # Without its head, Ray would wait for it.
+                if not lost.is_set():
+                    with _own_termination():
+                        ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -426,9 +462,12 @@ def _run_queue(
         from safesweep.trainables.trainable import SafeRLTrainable
 
         trainable = SafeRLTrainable
+    lost = LostWorkers()
+    lost.look()
     with tempfile.TemporaryDirectory(prefix="safesweep-") as folder, queue.progress:
         while queue.open:
-            _fit(queue, data, request, max_concurrent(request, resources), folder, trainable)
+            concurrent = max_concurrent(request, resources)
+            _fit(queue, data, request, concurrent, folder, trainable, lost)
             queue.advance()
 
 
@@ -439,6 +478,7 @@ def _fit(
     concurrent: int,
     folder: str,
     trainable: type[Any],
+    lost: LostWorkers,
 ) -> None:
     """Run the trials of a queue through `tune.Tuner`."""
     from ray import tune
@@ -457,28 +497,28 @@ def _fit(
             name="sweep",
             storage_path=folder,
             verbose=0,
-            callbacks=[_failure_callback(searcher)],
-            stop=_stopper(queue),
+            callbacks=[_failure_callback(searcher, lost)],
+            stop=_stopper(queue, searcher),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             log_to_file=False,
         ),
     )
     # Tune prints a heading even when it is told to be silent; standard output is for tables.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), every_loss_told():
         tuner.fit()
     if queue.problem is not None:
         raise queue.problem
 
 
-def _failure_callback(searcher: Any) -> Any:
+def _failure_callback(searcher: Any, lost: LostWorkers) -> Any:
     """Ends trials that Tune gives up, with the reason: a searcher is not told any."""
     from ray import cloudpickle
     from ray.exceptions import RayActorError, RayTaskError
     from ray.tune import Callback
 
     class FailureCallback(Callback):
-        def __init__(self, searcher: Any) -> None:
-            self._searcher = searcher
+        def __init__(self, searcher: Any, lost: LostWorkers) -> None:
+            self._searcher, self._lost = searcher, lost
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             self._searcher.end(trial.trial_id, self._failure(trial))
@@ -492,9 +532,7 @@ def _failure_callback(searcher: Any) -> Any:
             except Exception as unreadable:  # whatever unpickling a foreign error raises
                 return replace(classify(unreadable), traceback=_error_text(trial))
             if isinstance(problem, RayActorError):
-                whole = str(problem)
-                output = output_of_lost_worker(whole)
-                return Failure("lost", describe_error(problem), whole, output)
+                return self._lost.failure(problem)
             if isinstance(problem, RayTaskError):
                 return replace(classify(problem.cause), traceback=problem.traceback_str)
             return classify(problem)
@@ -502,7 +540,7 @@ def _failure_callback(searcher: Any) -> Any:
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.
 
-    return FailureCallback(searcher)
+    return FailureCallback(searcher, lost)
 
 
 def _error_text(trial: Any) -> str:
@@ -513,19 +551,23 @@ def _error_text(trial: Any) -> str:
         return ""
 
 
-def _stopper(queue: SweepScheduler) -> Any:
+def _stopper(queue: SweepScheduler, searcher: Any) -> Any:
     """Ends all trials of Tune's once something went wrong that ends the sweep."""
     from ray.tune import Stopper
 
     class ProblemStopper(Stopper):
-        def __init__(self, queue: SweepScheduler) -> None:
-            self._queue = queue
+        def __init__(self, queue: SweepScheduler, searcher: Any) -> None:
+            self._queue, self._searcher = queue, searcher
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-            return False
+            """Whether another driver has the trial, as this one was stopped for long."""
+            with self._queue.problems_kept():
+                self._queue.check_leases()
+            return bool(self._searcher.was_taken(trial_id))
 
         def stop_all(self) -> bool:
-            self._queue.check_leases()
+            with self._queue.problems_kept():
+                self._queue.check_leases()
             return self._queue.problem is not None
 
         def __deepcopy__(self, memo: dict[int, Any]) -> "ProblemStopper":
@@ -534,7 +576,7 @@ def _stopper(queue: SweepScheduler) -> Any:
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Nobody unpickles it.
 
-    return ProblemStopper(queue)
+    return ProblemStopper(queue, searcher)
 
 
 def trial_resources(spec: SweepSpec, available: Mapping[str, float]) -> dict[str, float]:
@@ -633,9 +675,13 @@ def _scheduler_searcher(
                     found = self._queue.next_trial()
             if found is None:
                 over = self._queue.over or self._queue.problem is not None
+                if not over and not self._trials:
+                    # Only other drivers train; Tune would ask again at once.
+                    time.sleep(ASK_SECONDS)
                 return Searcher.FINISHED if over else None
             launch, trial = self._trials[trial_id] = found
-            wanted = trial.request(launch.spec, launch.writer.storage, self._request["gpu"])
+            lease = launch.lease.token if launch.lease is not None else None
+            wanted = trial.request(launch.spec, launch.writer.storage, self._request["gpu"], lease)
             config = {
                 **wanted.to_config(),
                 "trial_id": trial.trial_id,
@@ -660,6 +706,13 @@ def _scheduler_searcher(
             if last.get("paused"):
                 paused = PauseReport(int(last["step"]), last["evaluations"])
             self.end(trial_id, last.get("failure"), paused)
+
+        def was_taken(self, trial_id: str) -> bool:
+            """Whether another driver has taken a trial."""
+            launch, trial = self._trials.get(trial_id, (None, None))
+            if launch is None or trial is None or launch.lease is None:
+                return False
+            return trial.trial_id in launch.lease.lost
 
         def _tell_problems(self, launch: SweepRun, result: Mapping[str, Any]) -> None:
             """Say what went wrong beside the training, once a sweep."""

@@ -13,20 +13,24 @@ from typing import Any, NamedTuple, Protocol
 
 from safesweep.search_spaces.validation import InvalidInput, without_secrets
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
-from safesweep.sweeps.execution.lease import Lease, refusal
 from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
 from safesweep.sweeps.execution.spending import describe_choice, describe_spent
 from safesweep.sweeps.execution.standing import planned_path
 from safesweep.sweeps.planning import history
+from safesweep.sweeps.planning.continuation import NOTHING_SHORTER
 from safesweep.sweeps.planning.early_stopping import expected_share
 from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
 from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.sweeps.upkeep import finish_interrupted, forget_deletion
+from safesweep.trainables.store.leases import Holder, Lease, exclusive
 
 WORKER_LOSSES = 3
 ROW_INTERVAL_SECONDS = 1.0
 STUDY_INTERVAL_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+"""How often to look whether what other drivers hold is done, or free."""
 FAILURES_TOLD = 5
 """Failures that differ, of which a launch says how they came about."""
 
@@ -117,19 +121,6 @@ def previous_spec(storage: str, sweep: str) -> str | None:
     return previous.spec if previous else None
 
 
-def require_not_running(storage: str, sweep: str) -> None:
-    """Before anything is loaded or started; who runs a sweep is settled when it is launched.
-
-    Raises:
-        InvalidInput: another driver runs the sweep.
-        StoreProblem: the store cannot be read or written.
-    """
-    from safesweep.trainables.store.writer import ResultWriter, storage_location
-
-    if _exists(storage_location(storage)):
-        Lease(ResultWriter(storage, sweep)).require_free()
-
-
 def _exists(location: str) -> bool:
     from pyarrow import fs
 
@@ -154,9 +145,15 @@ class SweepRun:
         progress: Progress,
         fail_fast: bool = False,
         lease: Lease | None = None,
+        kept: history.StoreHistory | None = None,
     ) -> None:
         self.plan, self.spec, self.writer, self.progress = plan, plan.spec, writer, progress
         self._fail_fast, self.lease = fail_fast, lease
+        self._kept = kept or history.StoreHistory(writer.storage)
+        self._elsewhere: list[tuple[MethodTaskPlan, PlannedTrial]] = []
+        self._seen_elsewhere: set[str] = set()
+        self._holders_told: set[str] = set()
+        self._look_due = float("-inf")
         self._failures_told: set[str] = set()
         self.created_at = plan.previous.created_at if plan.previous else datetime.now(UTC)
         self.trials = 0
@@ -198,6 +195,7 @@ class SweepRun:
         """Say that it runs, in the store and in the progress."""
         self.writer.remove_stray_compacted()
         self.write_row("running", force=True)
+        forget_deletion(self.writer)
         self.write_planned()
         self.progress.add(self.tally)
 
@@ -205,12 +203,11 @@ class SweepRun:
         """Say in the store that it was broken off."""
         from safesweep.trainables.store.writer import StoreProblem
 
-        if self.lease is not None and self.lease.taken_by is not None:
-            return  # Another driver runs it.
         # A store that has failed may not take this row either.
         with contextlib.suppress(StoreProblem):
-            self.write_row("interrupted", force=True)
-            self.write_studies(force=True)
+            if self.lease is None or not self.lease.shares():  # Else another driver runs it.
+                self.write_row("interrupted", force=True)
+                self.write_studies(force=True)
         self.give_up_lease()
 
     def give_up_lease(self) -> None:
@@ -234,6 +231,7 @@ class SweepRun:
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"
         self.write_row(status, force=True)
+        forget_deletion(self.writer)
         self.write_studies(force=True)
         self._remove_stale_trials()
         self.give_up_lease()
@@ -251,10 +249,11 @@ class SweepRun:
 
     def next_trial(self) -> PlannedTrial | None:
         """The next population, methods and tasks taking turns; None when there is none (yet)."""
+        self._look_elsewhere()
         task_plans = self.plan.task_plans
         for turn in range(len(task_plans)):
             task_plan = task_plans[(self._next_task_plan + turn) % len(task_plans)]
-            trial = task_plan.next_trial()
+            trial = self._next_of(task_plan)
             if trial is not None:
                 self._next_task_plan = (self._next_task_plan + turn + 1) % len(task_plans)
                 self._task_plan_of[trial.trial_id] = task_plan
@@ -264,8 +263,96 @@ class SweepRun:
                 self._task_tallies[id(task_plan)].running += len(trial.runs)
                 self.write_row("running")
                 return trial
-        self.exhausted = all(task_plan.exhausted for task_plan in task_plans)
+        exhausted = [task_plan.exhausted for task_plan in task_plans]
+        self.exhausted = all(exhausted) and not self._elsewhere
         return None
+
+    def _next_of(self, task_plan: MethodTaskPlan) -> PlannedTrial | None:
+        """The next population of a method on a task of which no other driver has any run."""
+        while (trial := task_plan.next_trial()) is not None:
+            left = self._claimed(task_plan, trial)
+            if left is not None:
+                return left
+        return None
+
+    def _claimed(self, task_plan: MethodTaskPlan, trial: PlannedTrial) -> PlannedTrial | None:
+        """A trial, or what other drivers have left of it, held by this one; None where another
+        holds some of its runs, which is waited for, or has ended all of them."""
+        if self.lease is None:
+            return trial
+        run_ids = [run.run_id for run in trial.runs]
+        holders = self.lease.claim(trial.trial_id, run_ids)
+        if holders:
+            self._elsewhere.append((task_plan, trial))
+            self._tell_holders(holders)
+            return None
+        if not self.lease.news:
+            return trial
+        ended = self._ended_elsewhere(task_plan, run_ids)
+        if not ended:
+            return trial
+        self._record_elsewhere(task_plan, ended)
+        left = tuple(run for run in trial.runs if run.run_id not in ended)
+        self.lease.free(trial.trial_id)
+        if not left:
+            return None
+        stop = {run: reason for run, reason in trial.stop.items() if run not in ended}
+        rest = replace(trial, runs=left, stop=stop, continuation=NOTHING_SHORTER)
+        return self._claimed(task_plan, rest)
+
+    def _ended_elsewhere(
+        self, task_plan: MethodTaskPlan, run_ids: Sequence[str]
+    ) -> dict[str, history.RunOutcome]:
+        """Those of some runs that other drivers have ended since this sweep was planned."""
+        found = history.read_runs(self._kept, run_ids, self.spec.cost_limit, self.spec.rung_steps)
+        ended = {}
+        for run, outcome in found.items():
+            if outcome.status == "stopped":
+                # By the early stopping of another sweep, which says nothing of this one.
+                task_plan.stopped_before[run] = outcome
+            elif outcome.finished or run in self._seen_elsewhere:
+                ended[run] = outcome
+        return ended
+
+    def _record_elsewhere(
+        self, task_plan: MethodTaskPlan, ended: Mapping[str, history.RunOutcome]
+    ) -> None:
+        """Take in runs that other drivers have trained."""
+        task_plan.record(ended.values())
+        task_tally = self._task_tallies[id(task_plan)]
+        task_tally.statuses.update(outcome.status for outcome in ended.values())
+        task_tally.ended_steps += len(ended) * self.spec.steps
+        self.write_studies()
+        self._show(task_plan)
+        self.write_planned()
+        self.progress.update()
+
+    def _look_elsewhere(self) -> None:
+        """Put trials back that wait for other drivers, once none of them holds their runs."""
+        now = time.monotonic()
+        if not self._elsewhere or self.lease is None or now < self._look_due:
+            return
+        taken = self.lease.elsewhere()
+        self._look_due = time.monotonic() + LOOK_SECONDS
+        waiting, self._elsewhere = self._elsewhere, []
+        for task_plan, trial in waiting:
+            holders = {run.run_id: taken[run.run_id] for run in trial.runs if run.run_id in taken}
+            if holders:
+                self._elsewhere.append((task_plan, trial))
+                self._tell_holders(holders)
+            else:
+                task_plan.put_back([trial])
+
+    def _tell_holders(self, holders: Mapping[str, Holder]) -> None:
+        """Say once of every other driver that it is waited for."""
+        self._seen_elsewhere.update(holders)
+        for holder in holders.values():
+            if str(holder) not in self._holders_told:
+                self._holders_told.add(str(holder))
+                self.progress.note(
+                    f"{self.spec.name}: {holder} trains runs of this sweep; they are shared out, "
+                    "and each is trained once"
+                )
 
     def advanced(self, trial: PlannedTrial, step: int) -> None:
         """A running trial has reached `step`."""
@@ -286,17 +373,25 @@ class SweepRun:
 
         if failure is not None and failure.kind == "store":
             raise StoreProblem(failure.reason)
+        task_plan = self._task_plan_of[trial.trial_id]
+        if self._was_taken(trial, failure):
+            self._elsewhere.append((task_plan, trial))
+            self.exhausted = False
+            self._runs_no_more(trial, task_plan)
+            return
         if failure is not None and self._tried_again(trial, failure):
             return
-        task_plan = self._task_plan_of[trial.trial_id]
         results = self._results_of(trial, paused)
         lost = tuple(run for run in trial.runs if run.run_id not in results)
         if lost:
             failed = PlannedTrial(trial.algorithm, trial.task, lost, trial.memory_splits)
             self._task_plan_of[failed.trial_id] = task_plan
             reason = failure.reason if failure else "the trial ended without rows"
+            losses = self._losses[trial.trial_id]
             if failure is not None and failure.kind == "lost":
-                reason = f"its worker was lost {self._losses[trial.trial_id]} times"
+                reason = f"its worker was lost {losses} times"
+            elif failure is not None and failure.kind == "starved":
+                reason = f"{failure.reason}, {losses} times"
             failure = replace(failure or Failure("error", reason), reason=reason)
             self._write_failure(failed, failure)
             results |= history.read_trial(self.writer, failed.trial_id, self.spec.cost_limit)
@@ -312,6 +407,7 @@ class SweepRun:
         self.write_studies()
         self._show(task_plan)
         self.write_planned()
+        self._free(trial, paused is not None)
         if failure is not None and lost:
             self._tell(failed, failure)
         self.progress.update()
@@ -320,6 +416,30 @@ class SweepRun:
                 f"{self.spec.name}: run {lost[0].run_id} has failed: {reason}; the sweep ends here "
                 "(--fail-fast), and the same command goes on with what is missing"
             )
+
+    def _was_taken(self, trial: PlannedTrial, failure: Failure | None) -> bool:
+        """Whether another driver has taken a trial's runs, since this one was not heard of."""
+        if self.lease is None:
+            return False
+        if failure is not None and failure.kind == "taken":
+            self.lease.free(trial.trial_id)
+            return True
+        if trial.trial_id not in self.lease.lost:
+            return False
+        self._tell_holders({run.run_id: self.lease.lost[trial.trial_id] for run in trial.runs})
+        self.lease.free(trial.trial_id)
+        return True
+
+    def _free(self, trial: PlannedTrial, paused: bool) -> None:
+        """Let others have what has ended; runs that wait at a rung are held on to."""
+        if self.lease is None:
+            return
+        if paused:
+            going = trial.going
+            self.lease.claim(going.trial_id, [run.run_id for run in going.runs])
+            if going.trial_id == trial.trial_id:
+                return
+        self.lease.free(trial.trial_id)
 
     def _tell(self, trial: PlannedTrial, failure: Failure) -> None:
         """Say what a failure was, the first time that there is one of its kind."""
@@ -368,20 +488,24 @@ class SweepRun:
         from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
 
         task_plan, runs = self._task_plan_of[trial.trial_id], len(trial.runs)
-        if failure.kind == "lost":
-            self._losses[trial.trial_id] += 1
-            if self._losses[trial.trial_id] > WORKER_LOSSES:
-                return False
-            task_plan.put_back([trial])
-        elif failure.kind == "memory" and runs > 1:
+        if failure.kind in ("memory", "starved") and runs > 1:
             halves = trial.halves()
             task_plan.put_back(halves)
+            if self.lease is not None:
+                for half in halves:
+                    self.lease.claim(half.trial_id, [run.run_id for run in half.runs])
+                self.lease.free(trial.trial_id)
             self.writer.remove(checkpoint_path(trial.trial_id))
             self.writer.remove(heartbeat_path(trial.trial_id))
             self.progress.note(
                 f"{self.spec.name}: memory ran out with {runs} runs in a population; "
                 f"going on with {len(halves[0].runs)}"
             )
+        elif failure.kind in ("lost", "starved"):
+            self._losses[trial.trial_id] += 1
+            if self._losses[trial.trial_id] > WORKER_LOSSES:
+                return False
+            task_plan.put_back([trial])
         else:
             return False
         self.exhausted = False
@@ -407,7 +531,7 @@ class SweepRun:
             known = set(run_ids)
             run_ids += [run for run in self.plan.previous.run_ids if run not in known]
         if force or len(run_ids) != self._row_length:
-            self.writer.write_sweep(self.spec.to_yaml(), run_ids, status, self.created_at)
+            self.writer.write_sweep(self.spec.to_recorded_yaml(), run_ids, status, self.created_at)
             self._row_written, self._row_length = now, len(run_ids)
 
     def write_planned(self) -> None:
@@ -562,20 +686,27 @@ class SweepRun:
 
     def _remove_stale_trials(self) -> None:
         """Remove what trials left that were killed: files begun, and checkpoints and heartbeats
-        of this sweep's trials that are no longer planned."""
-        from safesweep.trainables.store.heartbeats import sweep_of
+        of this sweep's trials that are no longer planned. What is of other drivers that are alive
+        stays."""
+        from safesweep.trainables.store.heartbeats import parse_heartbeat, sweep_of
         from safesweep.trainables.store.writer import checkpoint_path, heartbeat_path
 
         self.writer.remove_partial()
         if not self.exhausted:
             return
-        self.writer.remove_orphans()
+        taken = self.lease.elsewhere() if self.lease is not None else {}
+        if not any(holder.sweep == self.spec.name for holder in taken.values()):
+            self.writer.remove_orphans()
         for name in self.writer.names("heartbeats"):
             trial_id = name.removesuffix(".json")
             content = self.writer.read_bytes(heartbeat_path(trial_id))
-            if content and sweep_of(content) == self.spec.name:
-                self.writer.remove(checkpoint_path(trial_id))
-                self.writer.remove(heartbeat_path(trial_id))
+            if not content or sweep_of(content) != self.spec.name:
+                continue
+            with contextlib.suppress(ValueError):
+                if not taken.keys().isdisjoint(parse_heartbeat(content)["run_ids"]):
+                    continue
+            self.writer.remove(checkpoint_path(trial_id))
+            self.writer.remove(heartbeat_path(trial_id))
 
 
 class SessionData(Protocol):
@@ -614,6 +745,8 @@ class SweepScheduler:
         self._storage, self._data, self._fail_fast = storage, data, fail_fast
         self._history = history.StoreHistory(storage)
         self._planned: dict[int, frozenset[str] | None] = {}
+        self._look_due: dict[int, float] = {}
+        self._holders_told: set[tuple[int, str]] = set()
 
     @property
     def over(self) -> bool:
@@ -645,12 +778,17 @@ class SweepScheduler:
             self.summaries[place] = self.open.pop(place).finish()
         for place, spec in list(self._waiting.items()):
             try:
+                if time.monotonic() < self._look_due.get(place, 0.0):
+                    continue
                 if self._has_to_wait(place, spec):
                     continue
-                launch = self._launch(spec)
+                launch = self._launch(place, spec)
             except InvalidInput as problem:
                 self.summaries[place] = problem
                 del self._waiting[place]
+                continue
+            if launch is None:
+                self._look_due[place] = time.monotonic() + LOOK_SECONDS
                 continue
             del self._waiting[place]
             if not launch.exhausted:
@@ -672,12 +810,20 @@ class SweepScheduler:
             launch.interrupt()
 
     def check_leases(self) -> None:
-        """End where another driver has taken a sweep over, which it does when this one has not been
-        heard of for long."""
+        """Where this driver was stopped for long, find out what others have taken meanwhile.
+
+        A sweep of its own that was taken ends.
+        """
         for launch in self.open.values():
-            holder = launch.lease.taken_by if launch.lease is not None else None
+            if launch.lease is None:
+                continue
+            launch.lease.confirm()
+            holder = launch.lease.lost.get(exclusive(launch.spec.name))
             if holder is not None:
-                self.problem = self.problem or InvalidInput(refusal(launch.spec.name, holder))
+                self.problem = self.problem or InvalidInput(
+                    f"sweep: {launch.spec.name!r} was taken over by {holder}, since this driver "
+                    "was not heard of for long"
+                )
 
     @contextlib.contextmanager
     def problems_kept(self) -> Iterator[None]:
@@ -687,7 +833,8 @@ class SweepScheduler:
         except Exception as problem:
             self.problem = self.problem or problem
 
-    def _launch(self, spec: SweepSpec) -> SweepRun:
+    def _launch(self, place: int, spec: SweepSpec) -> SweepRun | None:
+        """A sweep under way; None while another driver has it to itself."""
         from safesweep.trainables.store.writer import ResultWriter
         from safesweep.trainables.tasks.registry import get_task, simulator_versions
 
@@ -696,8 +843,20 @@ class SweepScheduler:
         # What another driver has trained until now is planned with.
         lease.acquire()
         try:
-            plan = make_plan(spec, writer.storage, self._data.dataset_ids(spec), self._history)
-            launch = SweepRun(plan, writer, self.progress, self._fail_fast, lease)
+            finished = finish_interrupted(writer.storage)
+            if finished is not None:
+                self.progress.note(f"{spec.name}: {finished}")
+            dataset_ids = self._data.dataset_ids(spec)
+            if not _foreseeable(make_task_plans(spec, dataset_ids.__getitem__)):
+                # Two drivers would be suggested different configurations.
+                taken = exclusive(spec.name)
+                holders = lease.claim(taken, [taken])
+                if holders:
+                    lease.release()
+                    self._tell_holder(place, spec, holders[taken])
+                    return None
+            plan = make_plan(spec, writer.storage, dataset_ids, self._history)
+            launch = SweepRun(plan, writer, self.progress, self._fail_fast, lease, self._history)
             if not launch.exhausted:
                 for task in spec.tasks:
                     simulator_versions(get_task(task))
@@ -705,6 +864,14 @@ class SweepScheduler:
             lease.release()
             raise
         return launch
+
+    def _tell_holder(self, place: int, spec: SweepSpec, holder: Holder) -> None:
+        if (place, holder.token) not in self._holders_told:
+            self._holders_told.add((place, holder.token))
+            self.progress.note(
+                f"{spec.name}: {holder} runs this sweep since {holder.since}, and what it suggests "
+                "next depends on results; waiting until that has ended"
+            )
 
     def _has_to_wait(self, place: int, spec: SweepSpec) -> bool:
         """Whether another sweep trains runs of this one, or may come to."""

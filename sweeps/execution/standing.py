@@ -56,13 +56,19 @@ class TaskStanding:
 
 @dataclass
 class SweepStanding:
-    """A sweep: `state` in words, such as `running`, and its tasks."""
+    """A sweep: `state` in words (`trainables.store.leases.sweep_state`, or a driver's own), and its
+    tasks."""
 
     sweep: str
     state: str
     tasks: list[TaskStanding]
     seconds_left: float | None = None
     remark: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody runs it."""
+        return self.state in ("running", "waiting", "stalled")
 
     @property
     def heading(self) -> str:

@@ -1,6 +1,5 @@
 """How a sweep stands, from its store alone: what `safesweep watch` shows, wherever it is run."""
 
-import contextlib
 import json
 import time
 from collections import Counter
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing
-from safesweep.sweeps.execution.lease import Holder, lease_path
 from safesweep.sweeps.execution.standing import SweepStanding, TaskStanding, planned_path
+from safesweep.trainables.store.heartbeats import condition
+from safesweep.trainables.store.leases import Holder, sweep_state
 
 if TYPE_CHECKING:
     import pandas
@@ -53,19 +53,22 @@ class SweepWatch:
         plan = self._plan()
         runs = self._runs(plan["run_ids"])
         beats = [beat for beat in self._store.heartbeats() if beat["sweep"] == self._sweep]
-        alive, remark = self._driver(plan["status"])
+        drivers = [driver for driver in self._store.drivers() if driver.sweep == self._sweep]
+        state = sweep_state(self._sweep, plan["status"], drivers, beats)
+        tokens = {driver.token for driver in drivers}
+        remark = _remark(state, drivers, Counter(condition(beat, tokens) for beat in beats))
         tasks = self._tasks(plan, runs, beats)
         steps = _steps_of(plan["spec"])
         for task in tasks:
             of_task = runs[(runs["algorithm"] == task.algorithm) & (runs["task"] == task.task)]
             own = [b for b in beats if (b["algorithm"], b["task"]) == (task.algorithm, task.task)]
             task.statuses = Counter(map(str, of_task["status"]))
-            if alive:
-                training = [beat for beat in own if not beat.get("waiting")]
+            if drivers:
+                training = [beat for beat in own if condition(beat, tokens) == "running"]
                 task.running = sum(len(beat["run_ids"]) for beat in training)
                 _measure(task, of_task, training, steps)
         if self._finds_best:
-            self._find_best(len(runs), at_once=not alive)
+            self._find_best(len(runs), at_once=not drivers)
         for task in tasks:
             task.best = self._best.get((task.algorithm, task.task), "")
         rate = sum(task.steps_per_second or 0.0 for task in tasks)
@@ -74,7 +77,6 @@ class SweepWatch:
             to_do = sum(task.planned - task.done for task in tasks) * steps
             under_way = sum(b["step"] * len(b["run_ids"]) for b in beats)
             left = max(0.0, to_do - under_way) / rate
-        state = plan["status"] if alive or plan["status"] != "running" else "interrupted"
         return SweepStanding(self._sweep, state, tasks, left, remark)
 
     def _plan(self) -> dict[str, Any]:
@@ -88,19 +90,6 @@ class SweepWatch:
     def _runs(self, run_ids: Iterable[str]) -> "pandas.DataFrame":
         runs = self._store.table_so_far("runs", _RUN_COLUMNS)
         return runs[runs["run_id"].isin(list(run_ids))].drop_duplicates("run_id", keep="last")
-
-    def _driver(self, status: str) -> tuple[bool, str]:
-        """Whether a driver runs the sweep, and what is to be said of it."""
-        content = self._store.file(lease_path(self._sweep))
-        holder = None
-        if content is not None:
-            with contextlib.suppress(ValueError, TypeError):
-                holder = Holder(**json.loads(content))
-        if holder is not None and not holder.is_dead and holder.seems_alive:
-            return True, f"run by process {holder.process} on {holder.host} since {holder.since}"
-        if status == "running":
-            return False, "nobody runs it: its driver has gone; the same command resumes it"
-        return False, ""
 
     def _tasks(
         self, plan: Mapping[str, Any], runs: "pandas.DataFrame", beats: list[dict[str, Any]]
@@ -153,6 +142,19 @@ class SweepWatch:
             self._best.setdefault((str(row["algorithm"]), str(row["task"])), text)
         self._best_runs = runs
         self._best_due = started + pause_after(time.process_time() - used)
+
+
+def _remark(state: str, drivers: Iterable[Holder], trials: Mapping[str, int]) -> str:
+    """Who runs a sweep, and what is to be said of its trials that do not run."""
+    parts = [
+        f"{'run' if driver.condition == 'running' else driver.condition} by process "
+        f"{driver.process} on {driver.host} since {driver.since}"
+        for driver in drivers
+    ]
+    parts += [f"{trials[name]} trials {name}" for name in ("stalled", "dead") if trials.get(name)]
+    if state == "dead":
+        return "nobody runs it: its driver has gone; the same command resumes it"
+    return "; ".join(parts) if drivers else ""
 
 
 def _measure(

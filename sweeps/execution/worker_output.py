@@ -5,14 +5,14 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 LONGEST_OUTPUT = 32 * 2**10
 """Bytes that are kept of each of a worker's two streams."""
 
 LOST_SECONDS = 15.0
-"""How long to wait for the files of a worker on another node."""
+"""How long to wait for another node's answer."""
 
 _STREAMS = {1: "standard output", 2: "standard error"}
 _RAYS_OWN = re.compile(r"^:(job_id|actor_name|task_name):.*\n?", re.MULTILINE)
@@ -39,17 +39,23 @@ def output_of_lost_worker(message: str) -> str:
     host = re.search(r"^\s*ip: (\S+)$", message, re.MULTILINE)
     if pid is None or host is None:
         return ""
+    session = os.path.basename(os.path.dirname(_logs_folder()))
+    found = on_node(host[1], _worker_files_of, session, int(pid[1]))
+    return found if isinstance(found, str) else ""
+
+
+def on_node(host: str, ask: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns on the node at an address of the cluster; None where that does not
+    answer, since it may be gone with its worker."""
     import ray
 
-    folder = _logs_folder()
-    if host[1] == ray.util.get_node_ip_address():  # type: ignore[no-untyped-call]
-        return worker_files(folder, int(pid[1]))
-    name = os.path.basename(os.path.dirname(folder))
-    read = ray.remote(num_cpus=0, resources={f"node:{host[1]}": 0.001})(_worker_files_of)
+    if host == ray.util.get_node_ip_address():  # type: ignore[no-untyped-call]
+        return ask(*arguments)
+    remote = ray.remote(num_cpus=0, resources={f"node:{host}": 0.001})(ask)
     try:
-        return str(ray.get(read.remote(name, int(pid[1])), timeout=LOST_SECONDS))
-    except Exception:  # The node may be gone with its worker.
-        return ""
+        return ray.get(remote.remote(*arguments), timeout=LOST_SECONDS)
+    except Exception:  # whatever Ray raises of a node that has died
+        return None
 
 
 def _worker_files_of(session: str, pid: int) -> str:

@@ -200,6 +200,25 @@ def read_store(
     return {**found, **_incomplete(found, kept.store.incomplete(thorough=True))}, configs
 
 
+def read_runs(
+    kept: StoreHistory,
+    run_ids: Collection[str],
+    cost_limit: float | None,
+    rungs: Collection[int] = (),
+) -> dict[str, RunOutcome]:
+    """Some runs, whichever sweep has trained them; of one that is there more than once, a row that
+    says that it is finished."""
+    # The evaluations of a run are there before its row.
+    runs = kept.runs()
+    runs = runs[runs["run_id"].isin(list(run_ids))]
+    if not len(runs):
+        return {}
+    runs = runs.iloc[runs["status"].isin(FINISHED).argsort(kind="stable")]
+    evaluations = kept.evaluations()
+    evaluations = evaluations[evaluations["run_id"].isin(list(run_ids))]
+    return outcomes(runs, evaluations, None, cost_limit, rungs)
+
+
 def _incomplete(
     found: Mapping[str, RunOutcome], lacking: "pandas.DataFrame"
 ) -> dict[str, RunOutcome]:

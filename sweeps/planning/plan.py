@@ -211,10 +211,10 @@ class MethodTaskPlan:
 
     def config_id(self, config: Config, steps: int | None = None) -> str:
         """Identity of a configuration of this method and task, or of one with another budget."""
-        from safesweep.trainables.methods.registry import ALGORITHMS
+        from safesweep.trainables.methods.configs import config_class_of
         from safesweep.trainables.tasks.registry import get_task
 
-        resolved = ALGORITHMS[self.algorithm].config_class.resolve(config)
+        resolved = config_class_of(self.algorithm).resolve(config)
         task = get_task(self.task)
         return identity.config_id(
             self.algorithm,
@@ -227,9 +227,9 @@ class MethodTaskPlan:
 
     @cached_property
     def _static_fields(self) -> list[str]:
-        from safesweep.trainables.methods.registry import ALGORITHMS
+        from safesweep.trainables.methods.configs import config_class_of
 
-        return ALGORITHMS[self.algorithm].config_class.field_names("static")
+        return config_class_of(self.algorithm).field_names("static")
 
     def _resolve(self, parameters: Mapping[str, Any]) -> Config:
         return self.spec.resolve(self.algorithm, parameters)

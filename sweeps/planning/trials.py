@@ -84,11 +84,14 @@ class PlannedTrial:
         """The seeds, each once."""
         return tuple(dict.fromkeys(run.seed for run in self.runs))
 
-    def request(self, spec: SweepSpec, storage: str, gpu: float) -> TrialRequest:
+    def request(
+        self, spec: SweepSpec, storage: str, gpu: float, lease: str | None = None
+    ) -> TrialRequest:
         """What a worker is asked to do.
 
         Args:
             gpu: the share of a GPU that it has; 0 where there is none.
+            lease: of the driver that asks.
         """
         shorter = self.continuation.trial
         return TrialRequest(
@@ -112,6 +115,7 @@ class PlannedTrial:
             stop_at=self.since,
             storage=storage,
             sweep=spec.name,
+            lease=lease,
             threads=spec.threads,
             gpu=gpu,
             plugins=plugin_sources(),

@@ -41,6 +41,9 @@ from safesweep.search_spaces.validation import (
 )
 from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch, pause_after
+from safesweep.trainables.store.heartbeats import condition
+from safesweep.trainables.store.labels import read_labels
+from safesweep.trainables.store.leases import sweep_state
 from safesweep.trainables.store.schema import TABLES
 
 FRESH_SECONDS = 2.0
@@ -132,7 +135,8 @@ class StorePages:
         if name not in self._watches:
             self._watches[name] = SweepWatch(self._store, name, find_best=False)
         standing = self._watches[name].standing()
-        beats = self._store.heartbeats() if standing.state == "running" else []
+        drivers = {driver.token for driver in self._store.drivers()}
+        beats = self._store.heartbeats() if standing.is_live else []
         counts = {
             status: sum(task.statuses[status] for task in standing.tasks) for status in STATUSES
         }
@@ -159,7 +163,8 @@ class StorePages:
                 {
                     **{name: beat[name] for name in ("algorithm", "task", "step", "steps", "host")},
                     "runs": len(beat["run_ids"]),
-                    "waiting": bool(beat.get("waiting")),
+                    "rate": beat["rate"],
+                    "condition": condition(beat, drivers),
                 }
                 for beat in beats
                 if beat["sweep"] == name
@@ -189,6 +194,11 @@ class StorePages:
         statuses = dict(zip(states["run_id"], states["status"], strict=True))
         sweeps = []
         plans = self._store.sweeps().sort_values("created_at", ascending=False)
+        drivers = self._store.drivers()
+        beats = self._store.heartbeats() if drivers else []
+        labels = read_labels(self._store)
+        archived = [name for name, own in labels.items() if own.archived]
+        plans = plans[~plans["sweep"].isin(archived)]
         for plan in plans.to_dict("records"):
             counts = dict.fromkeys(STATUSES, 0)
             for run_id in plan["run_ids"]:
@@ -198,7 +208,7 @@ class StorePages:
             sweeps.append(
                 {
                     "sweep": str(plan["sweep"]),
-                    "status": str(plan["status"]),
+                    "status": sweep_state(str(plan["sweep"]), str(plan["status"]), drivers, beats),
                     "created": f"{plan['created_at']:%Y-%m-%d %H:%M} UTC",
                     "runs": len(plan["run_ids"]),
                     "counts": counts,

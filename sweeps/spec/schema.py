@@ -21,9 +21,10 @@ def sweep_file_schema() -> JsonSchema:
     What depends on several values, such as an evaluation within the steps of a run, and whether
     there is such a dataset, only `SweepSpec` knows.
     """
-    from safesweep.trainables.methods.registry import ALGORITHMS
+    from safesweep.trainables.methods.configs import described_methods
     from safesweep.trainables.tasks.registry import TASKS
 
+    methods = described_methods()
     schema = SweepSpec.model_json_schema()
     _tidy(schema)
     schema |= {"title": "safesweep", "description": "A sweep: what is trained, on what, and how."}
@@ -33,7 +34,7 @@ def sweep_file_schema() -> JsonSchema:
     task = {"$ref": "#/$defs/task"}
     sources = [{"enum": list(DATASET_SOURCES)}, {"type": "string"}]
     by_task = {"propertyNames": task, "additionalProperties": {"anyOf": sources}}
-    properties["algorithm"]["anyOf"] = _one_or_more({"enum": list(ALGORITHMS)})
+    properties["algorithm"]["anyOf"] = _one_or_more({"enum": list(methods)})
     properties["tasks"]["anyOf"] = _one_or_more(task)
     properties["dataset"]["anyOf"] = [*sources, {"type": "object", **by_task}]
     listed, by_need = properties["seeds"].pop("oneOf")
@@ -46,11 +47,17 @@ def sweep_file_schema() -> JsonSchema:
     properties["methods"] = {
         "description": properties["methods"]["description"],
         "type": "object",
-        "properties": {name: _own_settings(own, name) for name in ALGORITHMS},
+        "properties": {name: _own_settings(own, name) for name in methods},
         "additionalProperties": False,
     }
-    schema["allOf"] = []
-    for name, method in ALGORITHMS.items():
+    properties["include"] = {
+        "description": "Sweep files that this one builds on; it goes before them, key by key.",
+        "anyOf": _one_or_more({"type": "string"}),
+    }
+    # What is missing here may stand in an included file.
+    required = schema.pop("required")
+    schema["allOf"] = [{"if": {"required": ["include"]}, "else": {"required": required}}]
+    for name, method in methods.items():
         fields = method.config_class.describe()
         definitions[f"{name}.values"] = _by_name(fields, _value)
         definitions[f"{name}.space"] = _by_name(fields, _entry)
@@ -159,6 +166,8 @@ def _entry(field: Mapping[str, Any]) -> JsonSchema:
     choices = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
     if value["type"] not in ("integer", "number"):
         return {**choices, **about}
-    ends = {"low": value, "high": value, "log": {"type": "boolean", "default": False}}
+    log = {"type": "boolean", "default": False}
+    step = {"type": value["type"], "exclusiveMinimum": 0}
+    ends = {"low": value, "high": value, "log": log, "step": step}
     numbers = {"required": ["low", "high"], "properties": ends, "additionalProperties": False}
     return {"anyOf": [choices, {"type": "object", **numbers}], **about}

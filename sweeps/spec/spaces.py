@@ -17,9 +17,10 @@ from safesweep.search_spaces.validation import (
 )
 
 if TYPE_CHECKING:
-    from safesweep.trainables.methods.method import Method, MethodConfig
+    from safesweep.trainables.methods.config import MethodConfig
+    from safesweep.trainables.methods.method import Method
 
-RANGE_KEYS = ("low", "high", "log")
+RANGE_KEYS = ("low", "high", "log", "step")
 
 
 def method_class(algorithm: str) -> "type[Method]":
@@ -46,7 +47,9 @@ class MethodSpace:
     @property
     def config_class(self) -> "type[MethodConfig]":
         """The method's configuration."""
-        return method_class(self.algorithm).config_class
+        from safesweep.trainables.methods.configs import config_class_of
+
+        return config_class_of(self.algorithm)
 
     def resolve(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The full configuration of `parameters` (canonical names) over the fixed values.
@@ -245,7 +248,7 @@ def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyper
     if not isinstance(content, Mapping):
         raise InvalidInput(
             f"{given}: {shown(content)} is not allowed; it must be a list of choices or "
-            "{low, high, log} (one single value belongs under fixed)"
+            "{low, high, log, step} (one single value belongs under fixed)"
         )
     if faults := key_problems(given, content, RANGE_KEYS, RANGE_KEYS[:2]):
         raise InvalidInput(*faults)
@@ -258,5 +261,8 @@ def _space_entry(given: str, content: object, field: Mapping[str, Any]) -> Hyper
     log = content.get("log", False)
     if not isinstance(log, bool):
         raise InvalidInput(f"{given}.log: {shown(log)} is not allowed; it must be true or false")
-    entry = Hyperparameter(given, low=low, high=high, log=log, integer=kind == "int")
+    step = content.get("step")
+    if step is not None:
+        step = require_number(f"{given}.step", step, integer=kind == "int")
+    entry = Hyperparameter(given, low=low, high=high, log=log, integer=kind == "int", step=step)
     return replace(entry, name=name)

@@ -232,8 +232,8 @@ class SweepSpec(Section, validate_default=True):
     methods: Annotated[dict[str, MethodOptions], _or_empty(dict[str, MethodOptions])] = {}
     """Of several methods: {method: {fixed, space}}, what each has of its own."""
     space: dict[str, Any] | None = None
-    """Hyperparameters that vary: a list of choices, or {low, high, log} (default: the space that is
-    registered for the method)."""
+    """Hyperparameters that vary: a list of choices, or {low, high, log, step} (default: the space
+    that is registered for the method)."""
     evaluate: Annotated[EvaluateOptions, _or_empty(EvaluateOptions)] = EvaluateOptions()
     """When policies are evaluated, and for how long."""
     objective: Annotated[ObjectiveOptions, _or_empty(ObjectiveOptions)] = ObjectiveOptions()
@@ -246,6 +246,18 @@ class SweepSpec(Section, validate_default=True):
     """Gives configurations up before their last step."""
     compile: Annotated[bool, Field(strict=True)] | Literal["auto"] = False
     """Compile gradient steps; auto: of long runs, which repay it."""
+    on_end: (
+        Annotated[
+            str,
+            Field(
+                strict=True,
+                min_length=1,
+                description="a command, or the http or https address of a webhook",
+            ),
+        ]
+        | None
+    ) = None
+    """When the sweep has ended, however: a command to run, or a webhook to call (--on-end)."""
 
     @field_validator("plugins", mode="before", json_schema_input_type=str | list[str] | None)
     @classmethod
@@ -259,9 +271,13 @@ class SweepSpec(Section, validate_default=True):
     @field_validator("algorithms", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _known_algorithms(cls, value: object) -> tuple[str, ...]:
-        from safesweep.trainables.methods.registry import find_method
+        from safesweep.trainables.methods.configs import config_class_of
 
-        return _each("algorithm", value, lambda name: find_method(name).name)
+        def known(name: str) -> str:
+            config_class_of(name)
+            return name
+
+        return _each("algorithm", value, known)
 
     @field_validator("tasks", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -498,13 +514,13 @@ class SweepSpec(Section, validate_default=True):
         Raises:
             InvalidInput: no such file, or bad content.
         """
-        return cls.from_yaml(yaml_file.read_text(source), overrides, str(source))
+        return cls.from_mapping(yaml_file.read(source, overrides))
 
     def to_mapping(self) -> dict[str, Any]:
         """The complete sweep file, defaults included; `from_mapping` reads it back."""
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
-        optional = ("settings", "space", "early_stopping", "budget")
+        optional = ("settings", "space", "early_stopping", "budget", "on_end")
         unsaid = [key for key in optional if content[key] is None]
         if self.budget is not None:
             unsaid.append("seeds")
@@ -519,8 +535,13 @@ class SweepSpec(Section, validate_default=True):
 
     def to_yaml(self) -> str:
         """`to_mapping` as YAML text."""
-        text: str = yaml.safe_dump(self.to_mapping(), sort_keys=False, default_flow_style=None)
-        return text
+        return _as_yaml(self.to_mapping())
+
+    def to_recorded_yaml(self) -> str:
+        """What a store keeps of it: all but `on_end`, which is of no run and may hold a secret."""
+        content = self.to_mapping()
+        content.pop("on_end", None)
+        return _as_yaml(content)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -699,6 +720,11 @@ def _search_of_budget(
         )
     problems.check()
     return search.model_copy(update={"method": "gp", "points": search.points or None})
+
+
+def _as_yaml(content: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None)
+    return text
 
 
 def _method_space(

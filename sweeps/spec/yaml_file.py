@@ -15,8 +15,12 @@ from safesweep.search_spaces.validation import (
     Problems,
     did_you_mean,
     kind_of_yaml,
+    quotes_hint,
     shown,
 )
+
+INCLUDE = "include"
+"""The key of a sweep file that names others, which it builds on."""
 
 
 def shipped_specs() -> list[str]:
@@ -52,20 +56,93 @@ def read_text(source: str | Path) -> str:
         raise InvalidInput(f"spec: cannot read {shown(str(source))}: {reason}") from None
 
 
-def parse(text: str, overrides: Iterable[str], origin: str) -> dict[str, Any]:
-    """The content of a sweep file after its `key=value` overrides (dotted keys).
+def read(source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The content of a sweep file, given its path, or of one that ships, given its name; see
+    `parse`.
+
+    Raises:
+        InvalidInput: there is no such file, or as `parse`.
+    """
+    path = Path(source) if os.path.isfile(source) else None
+    return parse(read_text(source), overrides, str(source), path)
+
+
+def parse(
+    text: str, overrides: Iterable[str], origin: str, path: Path | None = None
+) -> dict[str, Any]:
+    """The content of a sweep file with what it includes, after its `key=value` overrides (dotted
+    keys).
+
+    `include` names a file, or several, of which later ones go before earlier ones, and the file
+    itself before all of them. Sections are merged key by key; anything else, lists among it, takes
+    the place of what was there, and null that of nothing.
 
     Args:
         origin: what messages call the file.
+        path: where it lies; files that it includes are looked for beside it, or else where the
+            process is.
 
     Raises:
-        InvalidInput: not YAML, not a mapping, or a bad override.
+        InvalidInput: not YAML, not a mapping, a bad override, or a file that cannot be included.
     """
+    content = _with_included(_mapping(text, origin), origin, path, ())
+    _apply_overrides(content, overrides)
+    if INCLUDE in content:
+        raise InvalidInput(f"-o {INCLUDE}: only a sweep file includes others; -o sets other keys")
+    return content
+
+
+def _mapping(text: str, origin: str) -> dict[str, Any]:
     content = _parse_yaml(text, origin)
     if not isinstance(content, dict):
         raise InvalidInput(f"{origin}: must hold keys and values, not {kind_of_yaml(content)}")
-    _apply_overrides(content, overrides)
     return content
+
+
+def _with_included(
+    content: dict[str, Any], origin: str, path: Path | None, chain: tuple[str, ...]
+) -> dict[str, Any]:
+    """A file's content over that of the files that it includes.
+
+    Args:
+        chain: the files by which this one was come to.
+    """
+    if INCLUDE not in content:
+        return content
+    named = content.pop(INCLUDE)
+    names = named if isinstance(named, list) else [named]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InvalidInput(
+            f"{INCLUDE}: {shown(named)} is not allowed; it must be a file or a list of files"
+            f"{quotes_hint(named)}"
+        )
+    chain = (*chain, str(path.resolve()) if path else origin)
+    below: dict[str, Any] = {}
+    for name in names:
+        beside = Path(name) if path is None else path.parent / Path(name).expanduser()
+        found = beside if os.path.isfile(beside) else None
+        if found is None and name not in shipped_specs():
+            raise InvalidInput(
+                f"{INCLUDE}: there is no file {str(beside)!r}, which {origin} includes"
+            )
+        place = name if found is None else str(found.resolve())
+        if place in chain:
+            way = " -> ".join([*chain[chain.index(place) :], place])
+            raise InvalidInput(f"{INCLUDE}: files include each other in a circle ({way})")
+        inner_origin = name if found is None else str(found)
+        inner = _mapping(read_text(name if found is None else found), inner_origin)
+        below = _merged(below, _with_included(inner, inner_origin, found, chain))
+    return _merged(below, content)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings, of which the second goes before the first, key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[key] = _merged(under, value) if both and under is not None else value
+    return merged
 
 
 class _Loader(yaml.SafeLoader):

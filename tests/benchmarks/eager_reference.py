@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from safesweep.trainables.components import (
+    action_vae,
     behaviour_flow,
     cost_feasibility,
     critics,
@@ -34,8 +35,26 @@ from safesweep.trainables.components import (
 )
 from safesweep.trainables.components import coupling_flow as flows
 from safesweep.trainables.components.networks import _NORM_KEYS
+from safesweep.trainables.methods import (
+    bcql,
+    bearl,
+    caps,
+    cdt,
+    coptidice,
+    cpq,
+    fisor,
+    flp,
+    flrp,
+    fql,
+    ifql,
+    iql,
+    lagrangian_critics,
+    lspc,
+    r2pac,
+    rebrac,
+    safefql,
+)
 from safesweep.trainables.methods import behavior_cloning as bc
-from safesweep.trainables.methods import caps, cdt, fisor, flp, flrp, lspc, r2pac, safefql
 from safesweep.trainables.methods.method import (
     Batch,
     Optimization,
@@ -46,8 +65,9 @@ from safesweep.trainables.methods.method import (
 from safesweep.trainables.training.population import Population
 
 MODULES = (
-    behaviour_flow, cost_feasibility, critics, cvae, diffusion, flow_autoencoder, flow_matching,
-    flows, latent_refiner, networks, transformer, bc, caps, cdt, fisor, flp, flrp, lspc, r2pac,
+    action_vae, behaviour_flow, cost_feasibility, critics, cvae, diffusion, flow_autoencoder,
+    flow_matching, flows, latent_refiner, networks, transformer, bc, bcql, bearl, caps, cdt,
+    coptidice, cpq, fisor, flp, flrp, fql, ifql, iql, lagrangian_critics, lspc, r2pac, rebrac,
     safefql,
 )  # fmt: skip
 

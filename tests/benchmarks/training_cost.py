@@ -28,8 +28,8 @@ from tests.benchmarks.measurement import (
 )
 
 # What other benchmarks measure speed with: the sizes alone, the rest every method's default. Where
-# the paper prints no size: LSPC and behaviour cloning OSRL's two layers of 256, FLP and SafeFQL
-# FQL's four of 512.
+# the paper prints no size: LSPC, behaviour cloning and OSRL's own methods OSRL's two layers of 256,
+# FLP and SafeFQL FQL's four of 512.
 PAPER_SIZES: dict[str, dict[str, Any]] = {
     "flrp": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512, "refinement_steps": 3},
     "lspc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024, "latent_dim": 32},
@@ -39,10 +39,18 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     },
     "flp": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
     "safefql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "cpq": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
+    "bcql": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
+    "bearl": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
+    "coptidice": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
     "bc": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 512},
     "fisor": {"hidden_dim": 256, "hidden_layers": 2, "batch_size": 1024},
     "caps": {"hidden_dim": 512, "hidden_layers": 2, "batch_size": 512},
     "cdt": {"hidden_dim": 128, "hidden_layers": 3, "batch_size": 2048},
+    "fql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "ifql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "iql": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
+    "rebrac": {"hidden_dim": 512, "hidden_layers": 4, "batch_size": 256},
 }  # fmt: skip
 TASK = "OfflineCarGoal2Gymnasium-v0"
 DATA = (20_000, 1_000)

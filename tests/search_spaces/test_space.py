@@ -106,3 +106,60 @@ def test_grid_refuses_a_range() -> None:
     space = SearchSpace("example", [Hyperparameter("rate", low=0.1, high=1.0, log=True)])
     with pytest.raises(InvalidInput, match=r"rate: a grid needs a list .* \[0.1, 1\] log"):
         list(space.grid())
+
+
+def stepped(low: float, high: float, step: float, integer: bool = False) -> Hyperparameter:
+    return Hyperparameter("x", low=low, high=high, step=step, integer=integer)
+
+
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        (stepped(0.1, 0.5, 0.1), (0.1, 0.2, 0.3, 0.4, 0.5)),
+        (stepped(0.0, 1.0, 0.3), (0.0, 0.3, 0.6, 0.9)),
+        (stepped(-1.0, 1.0, 0.5), (-1.0, -0.5, 0.0, 0.5, 1.0)),
+        (stepped(2, 9, 3, integer=True), (2, 5, 8)),
+    ],
+)
+def test_a_step_divides_a_range(entry: Hyperparameter, values: tuple[float, ...]) -> None:
+    assert entry.values == values
+    assert [type(value) for value in entry.values] == [type(value) for value in values]
+    assert entry.bounds == (values[0], values[-1])
+    assert all(entry.contains(value) for value in values)
+    assert not entry.contains(values[0] + 0.01) and not entry.contains(True)
+    space = SearchSpace("example", [entry, Hyperparameter("y", choices=("p", "q"))])
+    assert space.finite
+    assert [point["x"] for point in space.grid()] == [v for v in values for _ in range(2)]
+
+
+@given(st.integers(-500, 500), st.integers(1, 300), st.integers(1, 100))
+def test_what_is_suggested_of_steps_is_one_of_them(low: int, step: int, count: int) -> None:
+    # In hundredths, which floats do not hold exactly.
+    entry = stepped(low / 100, (low + step * count) / 100, step / 100)
+    assert entry.values[-1] == (low + step * count) / 100
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=low % 7)).ask()
+    assert entry.contains(entry.suggest(trial))
+    for value in (entry.values[0], entry.values[count // 2], entry.values[-1]):
+        assert entry.suggest(optuna.trial.FixedTrial({"x": value})) == value
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step": 0.0}, "x.step: 0 is not allowed; it must be > 0"),
+        ({"step": -0.1}, "x.step: -0.1 is not allowed; it must be > 0"),
+        ({"step": 2.0}, "x.step: 2 is not allowed; from 0.1 to 1 it must be at most 0.9"),
+        ({"step": 1e-9}, "it gives more than 100,000 values"),
+        ({"step": 0.1, "log": True}, "x.step: a log range has none"),
+        ({"step": float("nan")}, "x.step: nan is not allowed; it must be a number"),
+        (
+            {"step": 0.5, "integer": True, "low": 0},
+            "x.step: 0.5 is not allowed; it must be a whole",
+        ),
+    ],
+)
+def test_bad_steps(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Hyperparameter("x", **{"low": 0.1, "high": 1.0, **options})  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="either choices or a range"):
+        Hyperparameter("x", choices=(1, 2), step=1)

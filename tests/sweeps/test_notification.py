@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from safesweep.sweeps.cli import main
-from safesweep.sweeps.commands import run
+from safesweep.sweeps.execution import ray_tune
+from safesweep.sweeps.execution.failures import FirstFailure
+from safesweep.sweeps.execution.interruption import Terminated
+from safesweep.sweeps.execution.scheduler import SweepSummary
 from safesweep.sweeps.notification import tell_end
 from safesweep.trainables.store.writer import StoreProblem
 
@@ -50,23 +53,52 @@ def test_nobody_at_the_webhook_is_one_line(capfd: pytest.CaptureFixture[str]) ->
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
+def test_what_cannot_be_started_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for command in ("nothing-of-that-name", "a\0b", "x" * 3_000_000):
+        assert not tell_end(command, "s", "store", 0)
+        said = [line for line in capfd.readouterr().err.splitlines() if "on-end" in line]
+        assert len(said) == 1 and said[0].startswith("s: on-end: the command ")
+
+
+SPEC = """
+name: demo
+algorithm: bc
+tasks: [BoatNavigation-v0]
+steps: 4
+space: {learning_rate: [0.001]}
+"""
+
+
+@pytest.mark.parametrize("in_file", [False, True])
 def test_a_command_is_run_however_the_sweep_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    in_file: bool,
 ) -> None:
-    note = tmp_path / "note"
+    note, path = tmp_path / "note", tmp_path / "sweep.yaml"
     command = f"echo $SAFESWEEP_SWEEP $SAFESWEEP_EXIT_CODE > {note}; exit 3"
-    words = ["run", "demo", "--storage", str(tmp_path / "store"), "--on-end", command]
-    monkeypatch.setattr(run, "_launch", lambda spec, arguments: 1)
+    path.write_text(SPEC + (f"on_end: '{command}'\n" if in_file else "on_end: echo\n"))
+    words = ["run", str(path), "--storage", str(tmp_path / "store")]
+    words += [] if in_file else ["--on-end", command]
+    ended = SweepSummary("demo", "store", 1, 0, 0, 1, 0, 1, 1.0)
+    monkeypatch.setattr(ray_tune, "run_sweeps", lambda *given, **named: [ended])
     assert main(words) == 1
     assert note.read_text().split() == ["demo", "1"]
     assert "on-end: the command ended with exit code 3" in capfd.readouterr().err
 
-    def fail(spec: object, arguments: object) -> int:
-        raise StoreProblem("storage: is gone")
+    problems: list[tuple[BaseException, int]] = [
+        (StoreProblem("storage: is gone"), 2), (KeyboardInterrupt(), 130), (Terminated(), 143),
+        (FirstFailure("a run has failed"), 1),
+    ]  # fmt: skip
+    for problem, code in problems:
 
-    monkeypatch.setattr(run, "_launch", fail)
-    assert main(words) == 2
-    assert note.read_text().split() == ["demo", "2"]
+        def fail(*given: object, problem: BaseException = problem, **named: object) -> None:
+            raise problem
+
+        monkeypatch.setattr(ray_tune, "run_sweeps", fail)
+        assert main(words) == code
+        assert note.read_text().split() == ["demo", str(code)]
     note.unlink()
     assert main([*words, "--dry-run"]) == 0
     assert not note.exists()

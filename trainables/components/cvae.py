@@ -1,4 +1,5 @@
-"""Conditional variational autoencoder over actions (LSPC eq. 7, section 3.1), for one run."""
+"""Conditional variational autoencoder over actions (LSPC eq. 7, section 3.1; BCQ, Fujimoto et al.,
+2019), for one run."""
 
 import torch
 from torch import Tensor
@@ -38,10 +39,11 @@ def encode(
     observations: Tensor,
     actions: Tensor,
     activation: Activation = functional.relu,
+    log_std_range: tuple[float, float] = ENCODER_LOG_STD_RANGE,
 ) -> tuple[Tensor, Tensor]:
     """q(z | s, a): mean and log standard deviation [B, d]."""
     pair = torch.cat((observations, actions), dim=-1)
-    return gaussian(encoder, pair, ENCODER_LOG_STD_RANGE, activation)
+    return gaussian(encoder, pair, log_std_range, activation)
 
 
 def reparameterize(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
@@ -61,4 +63,14 @@ def decode(
     activation: Activation = functional.relu,
 ) -> Tensor:
     """Mean action of p(a | s, z), within [-1, 1]: [B, o], [B, d] -> [B, a]."""
-    return torch.tanh(mlp(decoder, torch.cat((observations, latent), dim=-1), activation))
+    return torch.tanh(decoder_output(decoder, observations, latent, activation))
+
+
+def decoder_output(
+    decoder: Layers,
+    observations: Tensor,
+    latent: Tensor,
+    activation: Activation = functional.relu,
+) -> Tensor:
+    """What the mean action is the hyperbolic tangent of: [B, o], [B, d] -> [B, a]."""
+    return mlp(decoder, torch.cat((observations, latent), dim=-1), activation)

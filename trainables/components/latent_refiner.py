@@ -5,16 +5,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import permutations
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from safesweep.trainables.components.choices import EXPERTS
 from safesweep.trainables.components.networks import Parameters, detach, mlp
-
-EXPERTS = ("safety", "reward", "shared")
-REFINEMENT_ORDERS = (*("-".join(order) for order in permutations(EXPERTS)), "random", "none")
 
 Schedule = tuple[tuple[str, ...], ...]
 

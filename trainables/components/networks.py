@@ -27,9 +27,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": torch.tanh,
     "silu": functional.silu,
 }
-NORMS = ("none", "before_activation", "after_activation")
-"""Where a hidden layer may be normalised: Ba et al. (2016) do it before the activation, the code of
-FQL after it."""
 _NORM_KEYS = {
     "before_activation": ("scale", "shift"),
     "after_activation": ("scale_after", "shift_after"),
@@ -46,7 +43,8 @@ def init_mlp(
     """Parameters of a perceptron with layer `sizes`; uniform in +-1/sqrt(fan in) as torch's Linear.
 
     `final_scale` shrinks the last layer: 0 gives a network that starts at zero. `layer_norm` is one
-    of NORMS; what a layer holds tells `mlp` whether and where it is normalised.
+    of `components.choices.NORMS`; what a layer holds tells `mlp` whether and where it is
+    normalised.
     """
     stack = () if ensemble is None else (ensemble,)
     layers = []

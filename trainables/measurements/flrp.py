@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safesweep.trainables.components.choices import EXPERTS
 from safesweep.trainables.components.critics import evaluate_ensemble
 from safesweep.trainables.components.flow_autoencoder import decode_base
-from safesweep.trainables.components.latent_refiner import EXPERTS, expert_move, expert_network
+from safesweep.trainables.components.latent_refiner import expert_move, expert_network
 from safesweep.trainables.components.networks import gaussian_log_density
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.measurements.measuring import (

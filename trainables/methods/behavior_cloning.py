@@ -1,51 +1,34 @@
 """Behaviour cloning, the baseline of every paper: regression of the data's actions.
 
-With `data: safe` it is BC-Safe, which clones only the episodes that keep the cost limit.
+With `data: safe` it is BC-Safe, which clones only the episodes that keep the cost limit. OSRL has
+further choices of episodes, and a policy that is told what an episode may cost (`multi_task`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.components.networks import Layers, mlp
+from safesweep.trainables.components.return_augmentation import pareto_front
+from safesweep.trainables.methods.behavior_cloning_config import (
+    BY_LIMIT,
+    BehaviorCloningConfig,
+)
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
     Losses,
     Method,
-    MethodConfig,
     Phase,
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-
-
-@dataclass(frozen=True)
-class BehaviorCloningConfig(MethodConfig):
-    """Hyperparameters of behaviour cloning; the defaults are OSRL's."""
-
-    batch_size: int = static(512, "transitions in a minibatch", source="OSRL", low=1, high=65536)
-    learning_rate: float = batched(1e-3, "Adam's step size", source="OSRL", low=1e-8, high=1.0)
-    discount: float = static(
-        1.0, "discount of the episode costs that `data: safe` looks at", source="OSRL",
-        alias="gamma", low=0.0, high=1.0,
-    )  # fmt: skip
-    data: str = static(
-        "all", "every episode, or those whose cost is within the limit", source="OSRL",
-        choices=("all", "safe"),
-    )  # fmt: skip
-
-    @property
-    def trains_to_cost_limit(self) -> bool:
-        return self.data == "safe"
 
 
 class BehaviorCloning(Method):
@@ -53,36 +36,62 @@ class BehaviorCloning(Method):
 
     name = "bc"
     config_class = BehaviorCloningConfig
-    policies = ("bc",)
-    conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"discount": {"data": "safe"}}
+    policies = BehaviorCloningConfig.policies
+    conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "discount": {"data": "safe"},
+        "frontier_degree": {"data": "frontier"},
+        "frontier_range": {"data": "frontier"},
+    }
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("train", 1.0, ("policy",)),)
 
+    @property
+    def told(self) -> bool:
+        """Whether the policy is told what an episode may cost."""
+        return bool(self.static.data == "multi_task")
+
     def prepare(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The pairs to clone.
 
         Raises:
-            InvalidInput: `data` is safe and no episode is.
+            InvalidInput: `data` leaves no episode.
         """
         columns = {name: data[name] for name in ("observations", "actions")}
-        if self.static.data == "all":
+        chosen = self.static.data
+        if chosen == "all":
             return columns
-        costs, episodes = episode_costs(
-            data["costs"], torch.maximum(data["terminals"], data["timeouts"]), self.static.discount
-        )
-        safe = costs <= self.spec.cost_limit
-        if not bool(safe.any()):
-            raise InvalidInput(
-                f"data: 'safe' leaves nothing to clone; the lowest-cost of {len(costs)} episodes "
-                f"costs {float(costs.min()):g}, above the limit {self.spec.cost_limit:g}"
+        done = torch.maximum(data["terminals"], data["timeouts"])
+        costs, episodes = episode_costs(data["costs"], done, self.static.discount)
+        if self.told:
+            cost = costs[episodes].float().unsqueeze(-1) / self.cost_unit
+            return {**columns, "observations": torch.cat((columns["observations"], cost), dim=-1)}
+        if chosen == "frontier":
+            returns, _ = episode_costs(data["rewards"], done, self.static.discount)
+            kept = near_frontier(
+                returns, costs, self.static.frontier_degree, self.static.frontier_range
             )
-        return {name: column[safe[episodes]] for name, column in columns.items()}
+        else:
+            low, high = (self.spec.cost_limit * times for times in BY_LIMIT[chosen])
+            kept = (costs >= low if chosen == "risky" else costs > low) & (costs <= high)
+        if not bool(kept.any()):
+            limit = f"the limit {self.spec.cost_limit:g}"
+            beside = f"above {limit}" if chosen == "safe" else f"beside {limit}"
+            raise InvalidInput(
+                f"data: {chosen!r} leaves nothing to clone; the lowest-cost of {len(costs)} "
+                f"episodes costs {float(costs.min()):g}, {beside}"
+            )
+        return {name: column[kept[episodes]] for name, column in columns.items()}
+
+    @property
+    def cost_unit(self) -> float:
+        """What a policy that is told costs is told them in: the task's largest limit."""
+        return max((*self.spec.cost_limits, 0.0)) or self.spec.cost_limit or 1.0
 
     def init(self, generator: torch.Generator) -> State:
-        policy = self.mlp(generator, self.spec.observation_dim, self.spec.action_dim)
-        return {"params": {"policy": policy}}
+        inputs = self.spec.observation_dim + int(self.told)
+        return {"params": {"policy": self.mlp(generator, inputs, self.spec.action_dim)}}
 
     @property
     def losses(self) -> Losses:
@@ -96,6 +105,9 @@ class BehaviorCloning(Method):
     def act(
         self, policy: str, state: State, observations: Tensor, hp: Hyperparameters, noise: Batch
     ) -> Tensor:
+        if self.told:
+            limit = torch.full_like(observations[..., :1], self.cost_limit_of(policy))
+            observations = torch.cat((observations, limit / self.cost_unit), dim=-1)
         return predict(state["params"]["policy"], observations)
 
 
@@ -121,3 +133,17 @@ def episode_costs(costs: Tensor, done: Tensor, discount: float) -> tuple[Tensor,
     discounts = torch.tensor(discount, dtype=torch.float64) ** (steps - starts[episodes])
     totals = torch.zeros(int(episodes[-1]) + 1, dtype=torch.float64)
     return totals.index_add(0, episodes, costs.double() * discounts), episodes
+
+
+def near_frontier(returns: Tensor, costs: Tensor, degree: int, share: float) -> Tensor:
+    """The episodes [N] whose return differs from the frontier's at their cost by at most `share` of
+    the range of returns: a polynomial through those that no other one beats."""
+    best = pareto_front(returns.numpy(), costs.numpy())
+    degree = min(degree, len(best) - 1)
+    cheapest, dearest = float(costs.min()), float(costs.max())
+    frontier = np.polynomial.Polynomial.fit(
+        costs[best].numpy(), returns[best].numpy(), degree,
+        domain=[cheapest, max(dearest, cheapest + 1)],
+    )  # fmt: skip
+    distance = (returns - torch.as_tensor(frontier(costs.numpy()))).abs()
+    return distance <= share * (returns.max() - returns.min())

@@ -1,11 +1,12 @@
-"""Options that several methods have, under the same names: what is learned from, and networks."""
+"""Options that several methods have, under the same names: what is learned from,
+networks, and signals of safety."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safesweep.trainables.components.networks import ACTIVATIONS, NORMS
-from safesweep.trainables.methods.method import MethodConfig, static
+from safesweep.trainables.components.choices import ACTIVATION_NAMES, NORMS
+from safesweep.trainables.methods.config import MethodConfig, batched, static
 
 AS_OTHERS = "same"
 NETWORK_CONDITIONS: Mapping[str, Mapping[str, Any]] = {
@@ -39,7 +40,7 @@ class NetworkConfig(MethodConfig):
     """Hyperparameters of networks beyond width and depth; critics may have their own."""
 
     activation: str = static(
-        "relu", "activation of hidden layers", source="common", choices=tuple(ACTIVATIONS)
+        "relu", "activation of hidden layers", source="common", choices=ACTIVATION_NAMES
     )
     layer_norm: str = static(
         "none", "where the critics' hidden layers are normalised", source="public code of FQL",
@@ -55,5 +56,27 @@ class NetworkConfig(MethodConfig):
     )  # fmt: skip
     critic_activation: str = static(
         AS_OTHERS, "activation of critics; same: as in other networks",
-        source="public code of SafeFQL", choices=(AS_OTHERS, *ACTIVATIONS),
+        source="public code of SafeFQL", choices=(AS_OTHERS, *ACTIVATION_NAMES),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SafetySignalConfig(ValueConfig):
+    """Hyperparameters of a method whose critics look at h(s), positive where it is unsafe."""
+
+    safety_signal: str = static(
+        "sparse", "h(s) from the costs, or the dataset's exact margin", source="ours",
+        choices=("sparse", "exact"),
+    )  # fmt: skip
+    violation_signal: float = batched(
+        25.0, "h(s) where the cost is positive", source="public code of FISOR and SafeFQL",
+        low=1e-3, high=1e3,
+    )  # fmt: skip
+    safe_signal: float = batched(
+        -1.0, "h(s) where the cost is zero", source="public code of FISOR and SafeFQL",
+        low=-1e3, high=-1e-3,
+    )  # fmt: skip
+    safety_margin: float = batched(
+        0.0, "added to h(s): how far a safe state's value must stay below 0", source="ours",
+        low=0.0, high=1e3,
     )  # fmt: skip

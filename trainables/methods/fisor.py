@@ -49,6 +49,7 @@ from safesweep.trainables.components.flow_matching import (
     init_velocity_field,
 )
 from safesweep.trainables.components.schedules import cosine
+from safesweep.trainables.methods.common_options import SafetySignalConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -66,7 +67,7 @@ from safesweep.trainables.methods.method import (
     jointly,
     static,
 )
-from safesweep.trainables.methods.safety_signals import SafetySignalConfig, safety_signal
+from safesweep.trainables.methods.safety_signals import safety_signal
 
 JUDGED_AT_ONCE = 16_384
 

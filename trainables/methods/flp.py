@@ -88,7 +88,7 @@ class FLP(Method):
 
     name = "flp"
     config_class = FLPConfig
-    policies = ("flp",)
+    policies = FLPConfig.policies
     sensitive_settings: ClassVar[Mapping[str, Any]] = {"latent_bound": 0.5, "learning_rate": 3e-3}
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **NETWORK_CONDITIONS,

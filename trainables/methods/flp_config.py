@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
-from safesweep.trainables.methods.method import batched, static
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)
 class FLPConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of FLP. "ours" marks what the paper does not print."""
 
+    summary = "Flow latent policy (algorithm 1), with an optional cost constraint."
+    policies = ("flp",)
     phase_shares = ("flow_share",)  # An online phase is more than a share: it is another run.
 
     target_update_rate: float = batched(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from safesweep.trainables.components.choices import REFINED_POLICIES
 from safesweep.trainables.components.cost_feasibility import (
     COST_NETWORKS,
     cost_feasibility,
@@ -59,8 +60,6 @@ BASE_NETWORKS = (
     "prior", "posterior", "decoder", "decoder_log_std",
 )  # fmt: skip
 DECODER_ALTERNATIONS = 5
-ACTING_STEPS = {"unrefined": 0, "refined_1": 1, "refined_2": 2, "refined_5": 5, "refined_10": 10}
-"""Policies of a trained run beside "flrp", by how many steps they refine (figures 3 and 4)."""
 
 
 class FLRP(Method):
@@ -68,8 +67,8 @@ class FLRP(Method):
 
     name = "flrp"
     config_class = FLRPConfig
-    policies = ("flrp",)
-    further_policies = tuple(ACTING_STEPS)
+    policies = FLRPConfig.policies
+    further_policies = FLRPConfig.further_policies
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "entropy_floor": 2.0,
         "violation_signal": 0.5,
@@ -90,7 +89,7 @@ class FLRP(Method):
             self.static.refiner,
             self.static.refinement_order,
             self.static.refinement_steps,
-            longest=max(self.static.refinement_steps, *ACTING_STEPS.values()),
+            longest=max(self.static.refinement_steps, *REFINED_POLICIES.values()),
             at_each_step=self.static.refiner_losses == "each_step",
         )
 
@@ -98,7 +97,7 @@ class FLRP(Method):
         """How many steps a policy refines; a run that has no trained experts takes none."""
         if not self.refiner.schedule:
             return 0
-        steps: int = ACTING_STEPS.get(policy, self.static.refinement_steps)
+        steps: int = REFINED_POLICIES.get(policy, self.static.refinement_steps)
         return steps
 
     @property

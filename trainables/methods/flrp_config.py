@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.components.latent_refiner import REFINEMENT_ORDERS
-from safesweep.trainables.methods.method import batched, static
-from safesweep.trainables.methods.safety_signals import SafetySignalConfig
+from safesweep.trainables.components.choices import REFINED_POLICIES, REFINEMENT_ORDERS
+from safesweep.trainables.methods.common_options import SafetySignalConfig
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class FLRPConfig(SafetySignalConfig):
     refine.
     """
 
+    summary = "Flow-guided latent refiner policies (FLRP sections 3.1 to 3.4, algorithm 1)."
+    policies = ("flrp",)
+    further_policies = tuple(REFINED_POLICIES)
     phase_shares = ("pretrain_share",)
 
     batch_size: int = static(512, "transitions in a minibatch", source="table 5", low=1, high=65536)

@@ -58,7 +58,7 @@ class LSPC(Method):
 
     name = "lspc"
     config_class = LSPCConfig
-    policies = ("lspc_o", "lspc_s", "cvae")
+    policies = LSPCConfig.policies
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **NETWORK_CONDITIONS,
         "cost_threshold": {"safety_mask": True, "cost_threshold": 0.5},

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
-from safesweep.trainables.methods.method import batched, static
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,9 @@ class LSPCConfig(ValueConfig, NetworkConfig):
     public code ends the episode there). On the Bullet tasks but AntRun the paper takes epsilon 0.6
     for LSPC-O, and the public code for LSPC-S as well (`trainables.methods.paper_settings`).
     """
+
+    summary = "Latent safety-prioritized constraints (LSPC sections 2.3, 3 and A.3, algorithm 2)."
+    policies = ("lspc_o", "lspc_s", "cvae")
 
     batch_size: int = static(
         1024, "transitions in a minibatch", source="table 2", low=1, high=65536

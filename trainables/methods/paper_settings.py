@@ -202,6 +202,31 @@ _CDT = (
         for key, values in _CDT_BY_TASK.items()
     ),
 )  # fmt: skip
+_FQL_COMPARISON = (
+    Rows(
+        {
+            "hidden_dim": 512, "hidden_layers": 4, "activation": "gelu",
+            "layer_norm": "after_activation", "batch_size": 256, "learning_rate": 3e-4,
+            "target_update_rate": 0.005, "discount": 0.99,
+        },
+        "public code of FQL",
+    ),
+    Rows(
+        {"discount": 0.995}, "public code of FQL, by environment",
+        prefixes=("antmaze-giant", "humanoid", "antsoccer"),
+    ),
+)  # fmt: skip
+_FQL = (
+    *_FQL_COMPARISON,
+    Rows({"behavior_weight": 10.0, "flow_steps": 10, "critic_aggregation": "mean"}, "public code"),
+    *(
+        Rows({"behavior_weight": weight}, "public code, by environment", prefixes=prefixes)
+        for weight, prefixes in (
+            (30.0, ("humanoid",)), (300.0, ("cube", "scene")), (1000.0, ("puzzle",)),
+        )
+    ),
+    Rows({"critic_aggregation": "minimum"}, "public code, by environment", prefixes=("antmaze",)),
+)  # fmt: skip
 
 PAPER: Mapping[str, Sequence[Rows]] = {
     "flrp": (
@@ -268,6 +293,21 @@ PAPER: Mapping[str, Sequence[Rows]] = {
     "fisor": _FISOR,
     "caps": _CAPS,
     "cdt": _CDT,
+    "fql": _FQL,
+    "ifql": (
+        *_FQL_COMPARISON,
+        Rows({"expectile": 0.9, "candidates": 32, "flow_steps": 10}, "public code of FQL"),
+    ),
+    "iql": (
+        *_FQL_COMPARISON, Rows({"expectile": 0.9, "extraction_weight": 10.0}, "public code of FQL"),
+    ),
+    "rebrac": (
+        *_FQL_COMPARISON,
+        Rows(
+            {"actor_weight": 0.01, "critic_weight": 0.01}, "public code of FQL, HumanoidMaze",
+            prefixes=("humanoid",),
+        ),
+    ),
 }  # fmt: skip
 
 PUBLIC: Mapping[str, Sequence[Rows]] = {
@@ -300,6 +340,7 @@ PUBLIC: Mapping[str, Sequence[Rows]] = {
     "fisor": (*_FISOR, Rows({"done_signal": "terminals_and_timeouts"}, "public code")),
     "caps": (*_CAPS, Rows({"deviations": "published"}, "public code")),
     "cdt": (*_CDT, Rows({"entropy_target": "published"}, "public code")),
+    "rebrac": (*PAPER["rebrac"], Rows({"next_actions": "published"}, "public code of FQL")),
 }  # fmt: skip
 _TABLES = {"paper": PAPER, "public": PUBLIC}
 
@@ -319,6 +360,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     # On MetaDrive both take twice as many.
     "caps": Protocol(100_000, 3, 20, source="table 14"),
     "cdt": Protocol(100_000, 3, 20, source="OSRL"),
+    **dict.fromkeys(
+        ("fql", "ifql", "iql", "rebrac"), Protocol(1_000_000, 8, 50, 3, "public code of FQL")
+    ),
 }
 """By method; `PROTOCOLS[paper]` is that of the method which the paper is about."""
 

@@ -101,7 +101,7 @@ class R2PAC(Method):
 
     name = "r2pac"
     config_class = R2PACConfig
-    policies = ("r2pac",)
+    policies = R2PACConfig.policies
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "actor": "awr_flow",
         "learning_rate": 1e-3,

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from safesweep.trainables.components.networks import ACTIVATIONS
+from safesweep.trainables.components.choices import ACTIVATION_NAMES
 from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
-from safesweep.trainables.methods.method import batched, static
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)
 class R2PACConfig(ValueConfig, NetworkConfig):
     """Hyperparameters of R2PAC. "ours" marks what the paper does not print."""
 
+    summary = "Region-based reward penalty over action chunks (R2PAC section 4, algorithms 1 to 3)."
+    policies = ("r2pac",)
     phase_shares = ("critic_share",)
 
     hidden_dim: int = static(512, "units of a hidden layer", source="table 4", low=1, high=8192)
@@ -18,7 +20,7 @@ class R2PACConfig(ValueConfig, NetworkConfig):
         4, "hidden layers of critics and flow", source="table 4", low=1, high=16
     )
     activation: str = static(
-        "gelu", "activation of hidden layers", source="table 4", choices=tuple(ACTIVATIONS)
+        "gelu", "activation of hidden layers", source="table 4", choices=ACTIVATION_NAMES
     )
     batch_size: int = static(1024, "chunks in a minibatch", source="table 4", low=1, high=65536)
     chunk_length: int = static(

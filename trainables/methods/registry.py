@@ -7,15 +7,23 @@ from typing import Any
 
 from safesweep.search_spaces.plugins import Entries, extended_by_plugins, load_installed_plugins
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
+from safesweep.trainables.methods.bcql import BCQL
+from safesweep.trainables.methods.bearl import BEARL
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.caps import CAPS
 from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.coptidice import COptiDICE
+from safesweep.trainables.methods.cpq import CPQ
 from safesweep.trainables.methods.fisor import FISOR
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.flrp import FLRP
+from safesweep.trainables.methods.fql import FQL
+from safesweep.trainables.methods.ifql import IFQL
+from safesweep.trainables.methods.iql import IQL
 from safesweep.trainables.methods.lspc import LSPC
 from safesweep.trainables.methods.method import Method
 from safesweep.trainables.methods.r2pac import R2PAC
+from safesweep.trainables.methods.rebrac import ReBRAC
 from safesweep.trainables.methods.safefql import SafeFQL
 
 ALGORITHMS: dict[str, type[Method]] = {
@@ -24,10 +32,18 @@ ALGORITHMS: dict[str, type[Method]] = {
     "r2pac": R2PAC,
     "flp": FLP,
     "safefql": SafeFQL,
+    "cpq": CPQ,
+    "bcql": BCQL,
+    "bearl": BEARL,
+    "coptidice": COptiDICE,
     "bc": BehaviorCloning,
     "fisor": FISOR,
     "caps": CAPS,
     "cdt": CDT,
+    "fql": FQL,
+    "ifql": IFQL,
+    "iql": IQL,
+    "rebrac": ReBRAC,
 }
 
 PRINTED_ONLY: dict[str, str] = {

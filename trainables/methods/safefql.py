@@ -94,7 +94,7 @@ class SafeFQL(Method):
 
     name = "safefql"
     config_class = SafeFQLConfig
-    policies = ("safefql",)
+    policies = SafeFQLConfig.policies
     # Safety values around zero, and a threshold that is found on few episodes and is not zero.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "violation_signal": 0.05,

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
-from safesweep.trainables.methods.common_options import NetworkConfig
-from safesweep.trainables.methods.method import batched, static
-from safesweep.trainables.methods.safety_signals import SafetySignalConfig
+from safesweep.trainables.methods.common_options import NetworkConfig, SafetySignalConfig
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)
 class SafeFQLConfig(SafetySignalConfig, NetworkConfig):
     """Hyperparameters of SafeFQL. The text at hand prints no value of any."""
 
+    summary = (
+        "Safe flow Q-learning: reachability critics, one-step flow actor, conformal threshold."
+    )
+    policies = ("safefql",)
     phase_shares = ("critic_share",)
 
     expectile: float = batched(

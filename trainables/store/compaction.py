@@ -125,14 +125,14 @@ class _Merge:
 
 def compact(
     storage: str,
-    sweep: str | None = None,
+    sweep: str | Sequence[str] | None = None,
     grace_seconds: float | None = None,
 ) -> list[Compaction]:
     """Merge the small parts of a store on a local disk; others may read and write meanwhile.
 
     Args:
         storage: folder of the store.
-        sweep: only this partition.
+        sweep: only this partition, or these.
         grace_seconds: how long the replaced folders outlive their replacement; GRACE_SECONDS
             when None.
 
@@ -146,8 +146,8 @@ def compact(
     root = _local_root(storage)
     sweeps = sorted({path.name[6:] for path in root.glob("runs/sweep=*")})
     if sweep is not None:
-        require_choice("sweep", sweep, sweeps)
-        sweeps = [sweep]
+        wanted = [sweep] if isinstance(sweep, str) else list(dict.fromkeys(sweep))
+        sweeps = [require_choice("sweep", name, sweeps) for name in wanted]
     with _only_compaction(root, storage), store_problems(storage, "compacted"):
         staging_root = root / PARTIAL_FOLDER
         for stale in staging_root.glob(f"{_STAGING_PREFIX}*"):

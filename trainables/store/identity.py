@@ -38,6 +38,7 @@ _NETWORKS = {
     "critic_activation": "same",
 }
 ADDED_LATER_TO: dict[str, dict[str, object]] = {
+    "bc": {"frontier_degree": 2, "frontier_range": 0.2},
     "flrp": {**_VALUES, "safety_margin": 0.0},
     "lspc": {**_NETWORKS, "reward_scale": 1.0, "clamp_in_regression": False},
     "r2pac": {

@@ -10,7 +10,7 @@ import re
 import time
 import zlib
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -36,6 +36,8 @@ from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLU
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
 from safesweep.trainables.store.heartbeats import LONGEST_BYTES, parse_heartbeat
+from safesweep.trainables.store.leases import FOLDER as LEASE_FOLDER
+from safesweep.trainables.store.leases import Holder, parse_lease
 from safesweep.trainables.store.older_names import (
     RENAMED_COLUMNS,
     TABLES_WITH_OLDER_NAMES,
@@ -168,6 +170,13 @@ class StoreReader:
         """One row per sweep: its YAML text and the `run_ids` that it comprises."""
         return self._frame("sweeps", filters, columns)
 
+    def labels(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
+        """One row per sweep of which something was noted down: tags, note, whether it is archived.
+
+        `deleted`: the sweep is no more, and what is left in its folder other sweeps ask for.
+        """
+        return self._frame("labels", filters, columns)
+
     def confirmations(
         self, columns: Sequence[str] | None = None, **filters: object
     ) -> pandas.DataFrame:
@@ -192,6 +201,20 @@ class StoreReader:
         A configuration that was trained in several trials stands there as often.
         """
         return self._frame("hyperparameters", filters, columns)
+
+    def places_of_runs(self) -> pandas.DataFrame:
+        """`run_id, trial_id, sweep` of every run, and `compacted`: whether the part that holds it
+        may hold several trials."""
+        return self._while_parts_move(self._places)
+
+    def _places(self) -> pandas.DataFrame:
+        parts = self._parts("runs")
+        columns = ["run_id", "trial_id", "sweep", *(["__filename"] if parts else [])]
+        places = self._dataset("runs", parts).to_table(columns=columns).to_pandas()
+        paths = places.pop("__filename") if parts else pandas.Series(dtype=object)
+        merged = {part.path: part.compacted for part in parts}
+        found: pandas.DataFrame = places.assign(compacted=paths.map(merged).astype(bool))
+        return found
 
     def table_so_far(self, table: str, columns: Sequence[str]) -> pandas.DataFrame:
         """These columns of all rows of a table, as now; parts that this reader has answered with
@@ -262,7 +285,8 @@ class StoreReader:
 
     def heartbeats(self) -> list[dict[str, Any]]:
         """What the trials that are training now last said: `trial_id, sweep, algorithm, task,
-        run_ids, step, steps, seconds, host, process, time`.
+        run_ids, step, steps, seconds, host, process, time, phase, rate` and others
+        (`trainables.store.heartbeats`).
 
         What is no such record is left out, with a warning: it stops no command.
         """
@@ -280,6 +304,25 @@ class StoreReader:
                 except ValueError as problem:
                     _log.warning("storage: left out %s, no heartbeat (%s)", info.path, problem)
         return sorted(beats, key=lambda beat: str(beat["trial_id"]))
+
+    def drivers(self) -> list[Holder]:
+        """The drivers that run sweeps of this store now, or are stopped on this machine; the others
+        of which nothing was heard lately, by this machine's clock, are taken for dead."""
+        selector = fs.FileSelector(f"{self._root}/{LEASE_FOLDER}", allow_not_found=True)
+        found = []
+        with store_problems(self._location, "read"):
+            for info in self._filesystem.get_file_info(selector):
+                if not info.base_name.endswith(".json") or info.base_name.startswith("."):
+                    continue
+                with (
+                    contextlib.suppress(FileNotFoundError),  # it has just ended
+                    self._filesystem.open_input_stream(info.path) as stream,
+                ):
+                    found.append(parse_lease(stream.read()))
+        return sorted(
+            (holder for holder in found if holder is not None and holder.condition != "dead"),
+            key=lambda holder: (holder.since, holder.token),
+        )
 
     def has_file(self, relative: str) -> bool:
         """Whether there is a file `<store>/<relative>`."""
@@ -390,7 +433,7 @@ class StoreReader:
             if wanted is None:
                 continue
             require_choice("filter", column, known)
-            if column == "sweep" and table != "sweeps":
+            if column == "sweep" and table not in ("sweeps", "labels"):
                 term = self._membership(wanted)
             elif column in types or column in renamed:
                 later[column] = wanted
@@ -478,7 +521,7 @@ class StoreReader:
         """The runs that the sweeps comprise; and the sweeps without a plan: their own folders."""
         plans = self._dataset("sweeps").to_table(columns=["sweep", "run_ids"]).to_pandas()
         members = dict(zip(plans["sweep"], plans["run_ids"], strict=True))
-        partitions = {part.sweep for part in self._parts("runs")}
+        partitions = self._unplanned(members)
         run_ids: list[str] = []
         unplanned: list[str] = []
         for name in map(str, as_list(wanted)):
@@ -489,6 +532,27 @@ class StoreReader:
             else:
                 raise _unknown_sweep(name, self.uri, {*members, *partitions})
         return run_ids, unplanned
+
+    def _unplanned(self, planned: Collection[str]) -> set[str]:
+        """The sweeps without a plan that have runs in a folder of their own, but for those that
+        were deleted: what is left of these belongs to others."""
+        found = {part.sweep for part in self._parts("runs")}.difference(planned)
+        if found:
+            labels = self._dataset("labels").to_table(columns=["sweep", "deleted"]).to_pandas()
+            found -= set(labels.loc[labels["deleted"].fillna(False).astype(bool), "sweep"])
+        return found
+
+    def require_sweeps(self, names: Iterable[str]) -> None:
+        """Raise an InvalidInput that names the first of some sweeps that the store does not know.
+
+        Nothing is read of what they comprise.
+        """
+        self._while_parts_move(lambda: self._members(names))
+
+    def unplanned_sweeps(self) -> list[str]:
+        """Sweeps whose plan was lost: runs of theirs are there, and no row of `sweeps`."""
+        planned = set(self.sweeps(["sweep"])["sweep"])
+        return sorted(self._while_parts_move(lambda: self._unplanned(planned)))
 
     def _parts(self, table: str) -> list[Part]:
         """Whole parts of a table, in a fixed order; what lies in dot-folders is not one."""

@@ -7,7 +7,7 @@ method to method, are rows of a table of their own. What reads through `safeswee
 them as typed columns `hp_<name>` of `runs` nevertheless.
 """
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Recorded in the metadata of every part, under `VERSION_KEY`. Parts of every version are read
 together, by the names of their columns: one that a part lacks is null there.
 
@@ -22,6 +22,7 @@ together, by the names of their columns: one that a part lacks is null there.
    Adds measurements, which were text files (`points/<name>.csv`) before.
 5: runs.memory_splits was runs.halvings, and the metric true_infeasible_recall was
    true_doomed_recognised (`trainables.store.older_names`).
+6: adds labels: what users note down of their sweeps.
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -112,6 +113,12 @@ TABLES: dict[str, dict[str, str]] = {
         "created_at": "timestamp[us, tz=UTC]",
         "code_version": "string",
         "run_ids": "list<string>",
+    },
+    "labels": {
+        "tags": "list<string>",
+        "note": "string",
+        "archived": "bool",
+        "deleted": "bool",
     },
     "confirmations": {
         "confirmation_id": "string",

@@ -172,12 +172,16 @@ class ResultWriter:
             found = self.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == fs.FileType.File)
 
-    def remove(self, relative: str) -> None:
-        """Remove a file if it is there."""
+    def remove(self, relative: str) -> bool:
+        """Remove a file if it is there; whether it was."""
         path = f"{self.root}/{relative}"
-        with store_problems(self.storage, "written"):
-            if self.filesystem.get_file_info(path).type == fs.FileType.File:
+        # Another process may remove it at the same moment.
+        there = False
+        with store_problems(self.storage, "written"), contextlib.suppress(FileNotFoundError):
+            there = bool(self.filesystem.get_file_info(path).type == fs.FileType.File)
+            if there:
                 self.filesystem.delete_file(path)
+        return there
 
     def remove_partial(self) -> None:
         """Remove what writers that were killed had begun to write in a local store.
@@ -283,7 +287,8 @@ class ResultWriter:
                 self.remove(log_path(trial))
 
     def remove_runs(self, trial_id: str, run_ids: Iterable[str]) -> None:
-        """Remove the rows of some runs from a trial's parts, from `runs` first."""
+        """Remove the rows of some runs from a trial's parts, from `runs` first; with them go those
+        of which its part of `runs` does not speak, as an interrupted removal leaves them."""
         removed = pa.array(sorted(run_ids), pa.string())
         with self._placing():
             kept: dict[str, pa.Table] = {}
@@ -297,7 +302,12 @@ class ResultWriter:
                     ids = runs["config_id"] if runs is not None else pa.array([], pa.string())
                     rest = part.filter(pc.is_in(part["config_id"], value_set=_values(ids)))
                 else:
-                    rest = part.filter(pc.invert(pc.is_in(part["run_id"], value_set=removed)))
+                    gone = pc.is_in(part["run_id"], value_set=removed)
+                    if "runs" in kept:
+                        there = _values(kept["runs"]["run_id"])
+                        known = pc.is_in(part["run_id"], value_set=there)
+                        gone = pc.or_(gone, pc.invert(known))
+                    rest = part.filter(pc.invert(gone))
                 kept[table] = rest
                 if table != "runs" and rest.num_rows:
                     contents[table] = _parquet(rest)
@@ -307,13 +317,13 @@ class ResultWriter:
                     contents["runs"] = _parquet(rest.replace_schema_metadata(said))
                 self._place(table, trial_id, contents.get(table))
 
-    def remove_compacted(self, trial_ids: Iterable[str] = ()) -> None:
-        """Remove trials from the parts that hold several, from `runs` first, so that their rows can
-        be written again (`write_trial`).
+    def remove_compacted(self, trial_ids: Iterable[str] = (), run_ids: Iterable[str] = ()) -> None:
+        """Remove trials, and single runs of others, from the parts that hold several trials, from
+        `runs` first, so that the trials' rows can be written again (`write_trial`).
 
         With them goes what `runs` does not speak of, and what is damaged beyond reading.
         """
-        removed = _values(trial_ids)
+        removed, removed_runs = _values(trial_ids), _values(run_ids)
         if not self.local:
             return
         with self._placing():
@@ -328,7 +338,11 @@ class ResultWriter:
                         self.remove(f"{folder}/{name}")
                         continue
                     if table == "runs":
-                        rest = part.filter(pc.invert(pc.is_in(part["trial_id"], value_set=removed)))
+                        gone = pc.or_(
+                            pc.is_in(part["trial_id"], value_set=removed),
+                            pc.is_in(part["run_id"], value_set=removed_runs),
+                        )
+                        rest = part.filter(pc.invert(gone))
                         for column, values in kept.items():
                             values.update(rest[column].to_pylist())
                     else:
@@ -338,7 +352,7 @@ class ResultWriter:
                     left = sorted(kept["trial_id"].intersection(trials))
                     if not rest.num_rows:
                         self.remove(f"{folder}/{name}")
-                    elif len(left) < len(trials):
+                    elif len(left) < len(trials) or rest.num_rows < part.num_rows:
                         said = {**part.schema.metadata, TRIALS_KEY.encode(): json.dumps(left)}
                         self._put(f"{folder}/{name}", _parquet(rest.replace_schema_metadata(said)))
 
@@ -395,6 +409,47 @@ class ResultWriter:
         }
         with self._placing():
             self._write_part("sweeps", "plan", [row])
+
+    def write_labels(
+        self, tags: Sequence[str], note: str | None, archived: bool, deleted: bool
+    ) -> None:
+        """Write what is noted down of the sweep; see `trainables.store.labels`."""
+        row = {"tags": list(tags), "note": note, "archived": archived, "deleted": deleted}
+        with self._placing():
+            self._write_part("labels", "labels", [row])
+
+    def remove_table(self, table: str) -> None:
+        """Remove all of the sweep's parts of a table, and whatever else lies in their folder."""
+        folder = f"{table}/sweep={self.sweep}"
+        with self._placing():
+            for name in self.names(folder):
+                self.remove(f"{folder}/{name}")
+
+    def remove_rows(self, table: str, run_ids: Iterable[str]) -> None:
+        """Remove the rows of all other runs from the sweep's parts of a table, which are none of a
+        trial's: what is damaged goes with them.
+
+        Args:
+            run_ids: the runs whose rows stay.
+        """
+        kept, folder = _values(run_ids), f"{table}/sweep={self.sweep}"
+        for name in self.names(folder):
+            part = _whole(self.read_bytes(f"{folder}/{name}"))
+            rest = None if part is None else part.filter(pc.is_in(part["run_id"], value_set=kept))
+            if part is None or rest is None or rest.num_rows < part.num_rows:
+                content = _parquet(rest) if rest is not None and rest.num_rows else None
+                with self._placing():
+                    self._place(table, name.removesuffix(".parquet"), content)
+
+    def remove_empty_folders(self) -> None:
+        """Remove the sweep's folders in a local store that hold nothing."""
+        if not self.local:
+            return
+        # Whoever puts a part into place holds the lock shared from making its folder on.
+        with contextlib.suppress(OSError), store_lock(Path(self.root), file_lock.LOCK_EX):
+            for table in TABLES:
+                with contextlib.suppress(OSError):
+                    Path(self.root, table, f"sweep={self.sweep}").rmdir()
 
     def _part(self, table: str, name: str) -> str:
         return f"{table}/sweep={self.sweep}/{name}.parquet"

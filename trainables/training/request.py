@@ -56,6 +56,7 @@ class TrialRequest:
         until: the evaluation step at which the trial pauses; at its end when None.
         stop, stop_at: runs to end at an evaluation step, by run_id with the reason.
         storage, sweep: where rows go; without `storage` nothing is written.
+        lease: of the driver for whom it is trained (`trainables.store.leases`).
         threads: of a CPU trial.
         gpu: the share of a GPU's memory that the worker may take.
         plugins: what has to be loaded first, names or what `plugin_sources` gives.
@@ -79,6 +80,7 @@ class TrialRequest:
     stop_at: int = 0
     storage: str | None = None
     sweep: str = "unnamed"
+    lease: str | None = None
     threads: int = 1
     gpu: float = 1.0
     plugins: Sequence[str | PluginSource] = ()
@@ -124,7 +126,7 @@ class TrialRequest:
             raise InvalidInput("; ".join(problems))
         given = {key: _plain(config[key]) for key in keys}
         values: dict[str, Any] = {name: given[name] for name in names if name in given}
-        for name in ("algorithm", "task", "storage", "sweep"):
+        for name in ("algorithm", "task", "storage", "sweep", "lease"):
             if name in given and not isinstance(given[name], str):
                 raise _refused(name, given[name], "text")
         for name in ("steps", "evaluate_every", "episodes", "until", "threads"):

@@ -4,8 +4,6 @@ import copy
 import io
 import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +18,8 @@ from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.methods.method import policy_cost_limit
 from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
+from safesweep.trainables.store.leases import require_own
+from safesweep.trainables.store.process_identity import ProcessIdentity
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
 from safesweep.trainables.tasks.simulator import Episodes
@@ -36,6 +36,7 @@ from safesweep.trainables.training.observers import (
     TrialRows,
 )
 from safesweep.trainables.training.population import Population
+from safesweep.trainables.training.pulse import Pulse
 from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 
 LATENCY_CALLS = 20
@@ -101,6 +102,7 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
+        self.pulse = Pulse()
         self.observers, self._announced = Observers(writer), False
         if not self._resume() and request.continue_from is not None:
             self._carry_on(request.continue_from)
@@ -115,14 +117,17 @@ class Trial:
     def advance(self) -> None:
         """Train to the next evaluation, evaluate, and keep what a resume needs."""
         rung = next(step for step in self.rungs if step > self.population.step)
+        self.pulse.begin(self.population.step)
         self._announce()
         self._heartbeat()
-        started = time.perf_counter()
-        self.population.advance(rung)
-        trained = time.perf_counter()
-        self._record_metrics()
-        for policy in self.population.method.evaluated_policies:
-            self._evaluate(policy)
+        with self.pulse.beating(lambda: self.population.step, self._heartbeat):
+            started = time.perf_counter()
+            self.population.advance(rung)
+            trained = time.perf_counter()
+            self.pulse.phase = "evaluating"
+            self._record_metrics()
+            for policy in self.population.method.evaluated_policies:
+                self._evaluate(policy)
         size = self.population.size
         self.seconds["train"] += (trained - started) / size
         self.seconds["evaluate"] += (time.perf_counter() - trained) / size
@@ -175,7 +180,13 @@ class Trial:
         return part
 
     def finish(self, stopped: Mapping[str, str] | None = None) -> None:
-        """Hand out the rows of every run; a run that diverged, or was `stopped`, says so."""
+        """Hand out the rows of every run; a run that diverged, or was `stopped`, says so.
+
+        Raises:
+            LeaseLost: another driver trains the runs by now.
+        """
+        if self.writer is not None:
+            require_own(self.writer, self.request.lease, self.run_ids)
         self._announce()
         self.rows.runs = self._run_rows(stopped or {})
         self._checkpoint()
@@ -337,9 +348,10 @@ class Trial:
             "steps": self.steps,
             "seconds": (self.seconds["train"] + self.seconds["evaluate"]) * self.population.size,
             "waiting": waiting,
-            "host": socket.gethostname(),
-            "process": os.getpid(),
             "time": datetime.now(UTC).isoformat(),
+            "lease": self.request.lease or "",
+            **vars(ProcessIdentity.own()),
+            **self.pulse.said(self.population.step),
         }
         self.writer.write_bytes(heartbeat_path(self.trial_id), json.dumps(beat).encode())
 

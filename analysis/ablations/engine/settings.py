@@ -28,7 +28,10 @@ from safesweep.trainables.store.scores import last_evaluations
 from safesweep.trainables.tasks.registry import TASKS
 
 COLUMNS = ("task", "series", "setting", "x", "seed", "step", "metric", "value")
-REWARD, COST = "normalized_reward", "normalized_cost"
+REWARD = "normalized_reward"
+"""The score of a figure that rises with the reward."""
+COST = "normalized_cost"
+"""The score of a figure of which 1 is the limit."""
 SCORES = (REWARD, COST)
 LATENCY, STEP_TIME = "act_latency_ms", "train_ms_per_step"
 

@@ -12,7 +12,7 @@ import pytest
 from safesweep.analysis.ablations.engine import budgets as scales
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.trainables.components.latent_refiner import EXPERTS
+from safesweep.trainables.components.choices import EXPERTS
 from safesweep.trainables.measurements.flp import BANDIT_STRENGTHS
 from safesweep.trainables.measurements.request import MeasurementRequest
 from safesweep.trainables.methods.registry import ALGORITHMS

@@ -1,6 +1,5 @@
-"""The README's ablation of one's own works as it stands."""
+"""The documentation's ablation of one's own works as it stands."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,14 @@ import pytest
 from safesweep import register_ablation
 from safesweep.analysis.reproduction import ABLATIONS, reproduce
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from tests.docs.blocks import files
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
 
-
-def test_the_ablation_of_the_readme_is_registered_run_and_drawn(
+def test_the_ablation_of_the_documentation_is_registered_run_and_drawn(
     write_ablation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = re.findall(r"```python\n(# my_ablation.py\n.*?)```", README, re.DOTALL)
     defined: dict[str, object] = {}
-    exec(block, defined)
+    exec(files()["my_ablation.py"], defined)
     try:
         ablation = register_ablation(defined["OWN_WIDTH"])
         assert ABLATIONS["own-width"] is ablation

@@ -1,15 +1,19 @@
 """What makes daily use short: defaults from the environment, names, narrow tables."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.cli import main
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.cache import cache_folder
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import file_lock
+from safesweep.trainables.store.writer import ResultWriter
 
 
 def test_the_store_may_come_from_the_environment(
@@ -31,8 +35,71 @@ def test_a_sweep_may_be_named_without_an_option(
             assert main([command, *sweep, *words]) == 0
             found.append(capfd.readouterr().out)
         assert found[0] == found[1] == found[2]
-        assert main([command, "shared", "--sweep", "methods", *words]) == 2
-        assert "sweep: is given twice" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["select"], ["statistics"], ["query", "SELECT run_id FROM runs"]]
+)
+def test_several_sweeps_are_asked_at_once(
+    full_store: Path, command: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--format", "json", "--storage", str(full_store)]
+    found = []
+    options = ["--sweep", "methods", "--sweep", "troubled"]
+    given = [options] if command[0] == "query" else [
+        options, ["methods", "troubled"], ["methods", "--sweep", "troubled"],
+        ["methods", "--storage", str(full_store), "troubled"],
+    ]  # fmt: skip
+    for sweeps in given:
+        assert main([*command, *sweeps, *words]) == 0
+        found.append(json.loads(capfd.readouterr().out))
+    assert all(rows == found[0] for rows in found)
+    assert main([*command, "--sweep", "methods", *words]) == 0
+    assert json.loads(capfd.readouterr().out) != found[0]
+    assert main([*command, "--sweep", "methods", "--sweep", "trubled", *words]) == 2
+    assert "did you mean 'troubled'" in capfd.readouterr().err
+
+
+def test_views_hold_what_the_sweeps_comprise(
+    full_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = ResultStore(full_store)
+    runs = set(store.runs(sweep="shared")["run_id"])
+    # Most of them were trained by another sweep.
+    assert set(store.runs(sweep="shared")["sweep"]) == {"methods", "shared"}
+    for view in ("runs", "finals", "evaluations", "episodes", "metrics"):
+        found = store.sql(f"SELECT DISTINCT run_id FROM {view}", sweeps=["shared"])
+        assert set(found["run_id"]) == runs
+    assert list(store.sql("SELECT sweep FROM sweeps", sweeps=["shared"])["sweep"]) == ["shared"]
+    configs = store.sql("SELECT DISTINCT config_id FROM hyperparameters", sweeps=["shared"])
+    assert set(configs["config_id"]) == set(store.runs(sweep="shared")["config_id"])
+    assert len(store.sql("SELECT * FROM published", sweeps=["shared"]))
+
+
+def test_sweeps_that_go_after_different_things_are_not_chosen_from_at_once(
+    full_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "store"
+    shutil.copytree(full_store, storage)
+    store = ResultStore(storage)
+    plan = store.sweeps(sweep="troubled").iloc[0]
+    spec = f"{plan['spec']}\n".replace("cost_limit: 10", "cost_limit: 3")
+    ResultWriter(str(storage), "troubled").write_sweep(spec, list(plan["run_ids"]), "completed")
+    words = ["methods", "troubled", "--storage", str(storage)]
+    assert main(["select", *words]) == 2
+    assert "cost_limit: is 10.0 in sweep 'methods' and 3.0 in 'troubled'" in capfd.readouterr().err
+    assert main(["select", *words, "--cost-limit", "5"]) == 0
+
+
+@pytest.mark.parametrize("command", [["watch", "--once"], ["report", "--output", "x.html"]])
+def test_what_takes_one_sweep_says_so(
+    full_store: Path, command: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--storage", str(full_store)]
+    assert main([*command, "methods", "--sweep", "shared", *words]) == 2
+    assert "sweep: methods, shared are given; this takes one at a time" in capfd.readouterr().err
+    assert main([*command, *words]) == 2
+    assert "sweep: is missing" in capfd.readouterr().err
 
 
 def test_data_is_kept_where_the_system_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:

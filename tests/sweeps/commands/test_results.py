@@ -129,6 +129,33 @@ def test_show_prints_plan_progress_and_failures(safesweep: Run, two_sweeps, tmp_
     assert max(len(line) for line in out.splitlines()) <= 100
 
 
+def test_show_has_the_best_safe_configuration_with_what_varies(
+    safesweep: Run, write_sweep, tmp_path: Path
+) -> None:
+    def scores(config, seed, step):
+        level = config["feasibility_expectile"]
+        # The highest reward breaks the limit of the sweep, 5, and not that of its runs, 10.
+        return 100 * level, [8.0 if level > 0.9 else 4.0]
+
+    configs = [
+        {"feasibility_expectile": level, "refinement_steps": 3} for level in (0.6, 0.9, 0.95)
+    ]
+    runs = write_sweep("first", configs, scores=scores)
+    writer = ResultWriter(str(tmp_path / "store"), "first")
+    spec = "name: first\nalgorithm: flrp\ntasks: [OfflineBallRun-v0]\ncost_limit: 5\n"
+    writer.write_sweep(spec, runs, "completed")
+    out = safesweep("show", "first")[1]
+    assert "best safe configurations, by max_reward_safe (maximises normalized_reward" in out
+    assert "a cost limit of 5" in out
+    chosen = runs[3].rsplit("-", 1)[0]
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("flrp Offline")]
+    assert row == ["flrp", "OfflineBallRun-v0", chosen, "0.9", "0.8", "3"]
+    assert f"{chosen}: feasibility_expectile=0.9\n" in out
+    writer.write_sweep(spec.replace("5", "1"), runs, "completed")
+    out = safesweep("show", "first")[1]
+    assert "flrp OfflineBallRun-v0: none; none of 3 safe" in out
+
+
 def test_show_in_other_formats_is_one_row_per_run(safesweep: Run, two_sweeps) -> None:
     first, second = two_sweeps
     _, out, _ = safesweep("show", "second", "--format", "csv")

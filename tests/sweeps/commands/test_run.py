@@ -10,6 +10,7 @@ from safesweep.sweeps.cli import main
 from safesweep.sweeps.execution import ray_tune as launch
 from safesweep.sweeps.execution.scheduler import SweepSummary
 from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import get_task
 from tests.trainables.data.test_sources import make_arrays, write_raw
 
@@ -195,3 +196,59 @@ def test_the_data_of_a_session_are_loaded_task_by_task(tmp_path: Path) -> None:
     }
     assert data.dataset_ids(spec) == expected
     assert {task: found.dataset_id for task, found in data.loaded(spec).items()} == expected
+
+
+def test_dry_run_lists_the_configurations(
+    spec_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["run", spec_file, "--dry-run", "--storage", str(tmp_path / "store")]
+    assert main(plan) == 0
+    captured = capsys.readouterr()
+    _, table = captured.out.split("configurations of flrp:")
+    head, _, *rows = [line.split() for line in table.strip().splitlines()]
+    assert head == ["feasibility_expectile", "refinement_steps"]
+    assert rows == [["0.6", "1"], ["0.6", "3"], ["0.9", "1"], ["0.9", "3"]]
+    assert "how long it takes is not known of flrp on BoatNavigation-v0: nothing is" in captured.err
+    assert main([*plan, "-o", "space.tau_h={low: 0.5, high: 0.9, step: 0.01}"]) == 0
+    out = capsys.readouterr().out
+    assert "... and 70 more (--format csv has all)" in out and "0.52" in out and "0.9 " not in out
+    assert main([*plan, "--format", "json", "-o", "space.T=[1, 3]"]) == 0
+    values = [row["values"] for row in json.loads(capsys.readouterr().out)]
+    assert values == [
+        f"feasibility_expectile=0.6, refinement_steps={n}; "
+        f"feasibility_expectile=0.9, refinement_steps={n}"
+        for n in (1, 3)
+    ]
+
+
+def test_dry_run_says_how_long_it_takes_by_what_the_store_has_measured(
+    spec_file: str, tmp_path: Path, write_sweep: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["run", spec_file, "--dry-run", "--storage", str(tmp_path / "store"), "--num-cpus"]
+    config = ALGORITHMS["flrp"].config_class().to_dict()
+    task = "BoatNavigation-v0"
+    # Six runs of 2000 steps in 60 s, and of two evaluations of three episodes in 6 s.
+    write_sweep("before", [config], task, seeds=range(6))
+    assert main([*plan, "1", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0
+    said = capsys.readouterr().err
+    # Eight runs of 50 steps at 0.03 s, and of 20 episodes each at 1 s.
+    assert "about 3 min, one trial after the other, by the store's runs" in said
+    assert (
+        "flrp on BoatNavigation-v0: 33.3 gradient steps of a run a second in populations of 6, "
+        "1 s an episode (by 6 runs)" in said
+    )
+    assert main([*plan, "2", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0
+    assert "about 86 s, 2 trials at a time" in capsys.readouterr().err
+    # A population of the same size is what it goes by, whatever else is there.
+    write_sweep("quick", [config], task, seeds=(7, 8, 9, 10), steps=(1000, 60_000))
+    assert main([*plan, "1", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0
+    said = capsys.readouterr().err
+    assert "1e+03 gradient steps of a run a second in populations of 4" in said
+    # Of another size only, and of a method that is not there.
+    more = ["-o", "fixed={hidden_dim: 16}", "-o", "algorithm=[flrp, bc]", "-o", "space=null"]
+    more += ["-o", "search={method: random, num_configs: 2}"]
+    assert main([*plan, "1", *more]) == 0
+    said = capsys.readouterr().err
+    assert "in populations of 4, with other sizes" in said
+    assert "for what is measured, one trial after the other" in said
+    assert "is not known of bc on BoatNavigation-v0: nothing is measured yet" in said

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +21,12 @@ from safesweep.sweeps.execution.ray_connection import (
     AUTH_TOKEN,
     AUTH_TOKEN_PATH,
     Cluster,
+    HeadLost,
     authentication,
+    bounded,
     find_cluster,
+    head_watched,
+    require_loopback,
     require_possible,
     session_folder,
     wanted_address,
@@ -253,3 +259,62 @@ def test_scripts_wait_by_the_same_rule() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "address: 'nonsense' is neither host:port nor auto\n"
+
+
+def test_a_machine_that_does_not_reach_itself_is_told_before_ray_waits_for_ever() -> None:
+    code = (
+        "from safesweep.search_spaces.validation import InvalidInput\n"
+        "from safesweep.sweeps.execution.ray_connection import require_loopback\n"
+        "try:\n    require_loopback()\nexcept InvalidInput as problem:\n    print(problem)\n"
+    )
+    alone = ["unshare", "--map-root-user", "--net", sys.executable, "-c", code]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip("no network namespace can be made here")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("Ray cannot be started here: this machine does not reach itself")
+    require_loopback()
+
+
+def test_a_wait_is_bounded_and_what_was_set_before_is_set_again() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with (
+        pytest.raises(TimeoutError, match=r"its start took more than 0\.05 s"),
+        bounded(0.05, "its start"),
+    ):
+        time.sleep(10)
+    assert signal.getsignal(signal.SIGALRM) is before
+    with bounded(60, "nothing"):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_connection, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(ray_connection, "HEAD_INTERVAL_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_head_that_is_lost_ends_what_waits_for_it_in_one_line() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    said = r"has not answered for .* the same command resumes"
+    with pytest.raises(HeadLost, match=said), head_watched(address) as lost:
+        time.sleep(0.5)
+        assert not lost.is_set()
+        server.close()
+        time.sleep(20)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_error_while_the_head_is_gone_is_its_loss_and_others_are_what_they_are() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for problem in (ValueError("bad"), OSError("disk"), KeyboardInterrupt(), InvalidInput("x")):
+            with pytest.raises(type(problem)), head_watched(address):
+                raise problem
+    with pytest.raises(HeadLost), head_watched(address):
+        raise ValueError("some call of Ray's failed")
+    with pytest.raises(InvalidInput), head_watched(address):
+        raise InvalidInput("x")

@@ -6,9 +6,9 @@ import pytest
 
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.execution.lease import Lease
 from safesweep.sweeps.execution.standing import planned_path
 from safesweep.sweeps.execution.watching import SweepWatch
+from safesweep.trainables.store.leases import Lease
 from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 from tests.conftest import WriteSweep
 
@@ -55,7 +55,7 @@ def test_how_a_sweep_stands_that_runs(writer: ResultWriter, tmp_path: Path) -> N
 
 def test_a_sweep_whose_driver_has_gone(writer: ResultWriter, tmp_path: Path) -> None:
     standing = SweepWatch(ResultStore(tmp_path / "store"), "first").standing()
-    assert standing.state == "interrupted" and "nobody runs it" in standing.remark
+    assert standing.state == "dead" and "nobody runs it" in standing.remark
     assert standing.tasks[0].running == 0 and standing.tasks[0].seconds_left is None
 
 

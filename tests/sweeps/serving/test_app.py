@@ -10,9 +10,9 @@ from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution import watching as watching_module
-from safesweep.sweeps.execution.lease import Lease
 from safesweep.sweeps.serving import app as app_module
 from safesweep.sweeps.serving.app import TOKEN_COOKIE, make_app
+from safesweep.trainables.store.leases import Lease
 from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 from tests.conftest import WriteSweep
 

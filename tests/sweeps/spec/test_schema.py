@@ -1,7 +1,6 @@
 """The schema for editors and the loader agree."""
 
 import json
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from safesweep.sweeps.spec.schema import sweep_file_schema
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.sweeps.spec.yaml_file import parse, read_text, shipped_specs
 from safesweep.trainables.methods.registry import ALGORITHMS
+from tests.docs.blocks import Block, blocks
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 BASE: dict[str, Any] = {
     "name": "example",
     "algorithm": "flrp",
@@ -44,10 +43,12 @@ def test_shipped_files_are_valid(name: str) -> None:
     assert faults(parse(read_text(name), (), name)) == []
 
 
-# A block that begins with the name of another kind of file is none.
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(?!# my_task)(.*?)```", README, re.DOTALL))
-def test_what_the_readme_shows_is_valid(block: str) -> None:
-    content = {**BASE, "space": None, **parse(block, (), "README")}
+# A task's file is another kind.
+@pytest.mark.parametrize(
+    "block", [b for b in blocks("yaml") if b.runs and b.file_name != "my_task.yaml"], ids=str
+)
+def test_what_the_documentation_shows_is_valid(block: Block) -> None:
+    content = {**BASE, "space": None, **parse(block.text, (), block.page)}
     assert faults(content) == []
     SweepSpec.from_mapping(content)
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from safesweep.trainables.components.lagrangian import (
+    Gains,
     init_multiplier,
     lagrangian,
+    pid_multiplier,
     positive_multiplier,
 )
 
@@ -29,3 +31,22 @@ def test_the_objective_lies_between_reward_and_cost() -> None:
     assert not lagrangian(reward, cost, multiplier).requires_grad
     assert float(lagrangian(reward, cost, torch.tensor(1.0))) == -1.0
     assert float(lagrangian(reward, cost, torch.tensor(1e9))) == pytest.approx(1.0)
+
+
+def test_a_controller_answers_to_excess_sum_and_rise() -> None:
+    """Excesses 2, 3, -4, 1 in turn, with gains 0.1, 0.01 and 1."""
+    gains = Gains(torch.tensor(0.1), torch.tensor(0.01), torch.tensor(1.0))
+    integral = last = torch.zeros(())
+    found = []
+    for excess in (2.0, 3.0, -4.0, 1.0):
+        multiplier, integral = pid_multiplier(torch.tensor(excess), integral, last, gains)
+        last = torch.tensor(excess)
+        found.append((float(multiplier), float(integral)))
+    expected = [
+        (0.2 + 0.02 + 2.0, 2.0),
+        (0.3 + 0.05 + 1.0, 5.0),
+        # Below the threshold the sum alone counts, and falls.
+        (0.01, 1.0),
+        (0.1 + 0.02 + 5.0, 2.0),
+    ]
+    assert found == [pytest.approx(pair) for pair in expected]

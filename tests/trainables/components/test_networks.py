@@ -4,8 +4,9 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional
 
+from safesweep.trainables.components.choices import ACTIVATION_NAMES, NORMS
 from safesweep.trainables.components.networks import (
-    NORMS,
+    ACTIVATIONS,
     Layers,
     dropout,
     ensemble_mlp,
@@ -20,6 +21,10 @@ from safesweep.trainables.components.networks import (
 
 LAST_BIT = 2**-8
 """Half the distance between neighbours of bf16, relative to them."""
+
+
+def test_every_activation_has_a_name_to_choose_it_by() -> None:
+    assert tuple(ACTIVATIONS) == ACTIVATION_NAMES
 
 
 def network(sizes: list[int], ensemble: int | None = None) -> Layers:

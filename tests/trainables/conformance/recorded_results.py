@@ -1,10 +1,13 @@
 """What tiny runs of every method came to when the results were recorded, and how to record anew.
 
-`python -m tests.trainables.conformance.recorded_results` writes the file: do so only where a change
-is meant to alter results, and say so.
+`python -m tests.trainables.conformance.recorded_results [METHOD ...]` writes the file, of all
+methods or of those that are named: do so only for a new method, or where a change is meant to alter
+results, and say so.
 """
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -46,15 +49,17 @@ def results(name: str, size: int, task: Task, dataset: Dataset) -> Results:
     return found
 
 
-def record() -> None:
-    """Write the results of every method as they are now."""
+def record(names: Sequence[str]) -> None:
+    """Write the results of some methods as they are now."""
     task = get_task("BoatNavigation-v0")
     dataset = random_dataset(task)
-    everything = {
-        name: {kind: results(name, size, task, dataset) for kind, size in SIZES.items()}
-        for name in ALGORITHMS
-    }
-    RECORDED.write_text(json.dumps(everything, indent=1) + "\n")
+    everything = recorded() if RECORDED.exists() else {}
+    for name in names:
+        everything[name] = {
+            kind: results(name, size, task, dataset) for kind, size in SIZES.items()
+        }
+    ordered = {name: everything[name] for name in ALGORITHMS if name in everything}
+    RECORDED.write_text(json.dumps(ordered, indent=1) + "\n")
 
 
 def recorded() -> dict[str, dict[str, Results]]:
@@ -65,4 +70,4 @@ def recorded() -> dict[str, dict[str, Results]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    record()
+    record(sys.argv[1:] or list(ALGORITHMS))

@@ -19,8 +19,15 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "r2pac": {"hidden_layers": 2, "chunk_length": 3, "flow_steps": 4, "candidates": 4},
     "flp": {"flow_steps": 3},
     "safefql": {"flow_steps": 3},
+    "cpq": {"vae_hidden_dim": 16, "candidates": 3},
+    "bcql": {"vae_hidden_dim": 16, "candidates": 3},
+    "bearl": {"vae_hidden_dim": 16, "candidates": 3, "discrepancy_samples": 3},
     "fisor": {"actor_layers": 1, "sampling_steps": 3, "candidates": 4, "critic_batch_size": 0},
     "cdt": {"hidden_layers": 1, "attention_heads": 2, "context_length": 4},
+    "fql": {"hidden_layers": 2, "flow_steps": 3},
+    "ifql": {"hidden_layers": 2, "flow_steps": 3, "candidates": 4},
+    "iql": {"hidden_layers": 2},
+    "rebrac": {"hidden_layers": 2},
 }
 
 # What the population does for its members, whatever their method, is tried on these by default: one

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from safesweep.trainables.components.critics import state_value
-from safesweep.trainables.components.networks import mlp
+from safesweep.trainables.components.critics import evaluate_candidates, state_value
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.training.population import Population
@@ -78,9 +77,19 @@ def state_network(name: str) -> Read:
     """Reads a perceptron of the state."""
 
     def read(population: Population, observations: Tensor) -> Tensor:
-        return mlp(population.member_state(0)["params"][name], observations).squeeze(-1)
+        layers = population.member_state(0)["params"][name]
+        return state_value(layers, observations, population.method.critic_activation)
 
     return read
+
+
+def critic_over_the_box(population: Population, observations: Tensor) -> Tensor:
+    """The mean of a critic over actions of the whole box."""
+    critics = population.member_state(0)["params"]["reward_q"]
+    generator = torch.Generator().manual_seed(0)
+    actions = 1.8 * torch.rand(DRAWS, len(observations), 2, generator=generator) - 0.9
+    activation = population.method.critic_activation
+    return evaluate_candidates(critics, observations, actions, activation).mean((0, 1))
 
 
 def chunk_network(name: str) -> Read:
@@ -108,9 +117,28 @@ def latent_critic(name: str) -> Read:
     return read
 
 
+def pair_critic(name: str, largest: bool = False) -> Read:
+    """Reads critics of a state and an action: the smallest, or the largest, of an ensemble, in its
+    mean over actions as the data has them."""
+
+    def read(population: Population, observations: Tensor) -> Tensor:
+        critic = population.member_state(0)["params"][name]
+        generator = torch.Generator().manual_seed(0)
+        uniform = 2 * torch.rand(DRAWS, len(observations), 2, generator=generator) - 1
+        actions = uniform * torch.tensor([0.9, 0.5])
+        values = evaluate_candidates(critic, observations, actions)
+        return (values.amax(0) if largest else values.amin(0)).mean(0)
+
+    return read
+
+
 # h = 1 where there is a cost, and so V_h = 0.5 a step before it.
 LEVELS = {"violation_signal": 1.0, "safe_signal": -1.0}
+# Episodes that are cut off go on for ever; rewards as they are.
+OSRL_SETTINGS: Mapping[str, Any] = {"done_signal": "terminals", "reward_scale": 1.0}
+AUTOENCODER: Mapping[str, Any] = {"vae_hidden_dim": 32, "candidates": 5}
 NEVER, ALWAYS = (0.0, 0.1), (0.9, 1.0)
+SMALL_FQL: Mapping[str, Any] = {"hidden_dim": 64, "hidden_layers": 2, "flow_steps": 5}
 CLAIMS: dict[str, Claims] = {
     "flrp": Claims(
         algorithm="flrp",
@@ -193,6 +221,66 @@ CLAIMS: dict[str, Claims] = {
         middle={"safefql": (0.0, 0.2)},
         both_modes=("safefql",),
     ),
+    # Its policy climbs the reward value alone, where the cost value is within the limit, and has no
+    # gradient beyond: at `fork` it climbs over the border and stays there. Where all actions are
+    # worth the same, as at the modes, it may be anywhere.
+    "cpq": Claims(
+        algorithm="cpq",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "multiplier_rate": 0.1, "ood_margin": 0.1,
+            "ood_quantile": 0.95,
+        },
+        steps=800,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q"),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"cpq": ALWAYS},
+        middle={},
+        one_action=("cpq",),
+    ),
+    # At `fork` the multiplier has to be above 1 / 0.75; the modes' middle costs.
+    "bcql": Claims(
+        algorithm="bcql",
+        settings={
+            **OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.1, "perturbation": 1.0,
+        },
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bcql": NEVER},
+        middle={"bcql": (0.0, 0.2)},
+    ),
+    "bearl": Claims(
+        algorithm="bearl",
+        settings={**OSRL_SETTINGS, **AUTOENCODER, "integral_gain": 0.03},
+        steps=600,
+        reward_value=pair_critic("reward_q"),
+        cost_value=pair_critic("cost_q", largest=True),
+        two_step_cost=(DISCOUNT, 1.0),
+        rich={"bearl": NEVER},
+        middle={},
+        one_action=("bearl",),
+    ),
+    # It has no values of rewards and costs. With the published limit nothing is constrained.
+    "coptidice": Claims(
+        algorithm="coptidice",
+        settings={**OSRL_SETTINGS, "divergence_weight": 0.1},
+        steps=600,
+        rich={"coptidice": NEVER},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
+    "coptidice-published": Claims(
+        algorithm="coptidice",
+        settings={
+            **OSRL_SETTINGS, "divergence_weight": 0.1, "cost_scale_of_limit": "published",
+        },
+        steps=600,
+        rich={"coptidice": ALWAYS},
+        middle={"coptidice": ALWAYS},
+        one_action=("coptidice",),
+    ),
     # Least squares: the mean of both actions, which is neither.
     "bc": Claims(
         algorithm="bc",
@@ -269,6 +357,61 @@ CLAIMS: dict[str, Claims] = {
         rich={"cdt": ALWAYS},
         middle={"cdt": ALWAYS},
         one_action=("cdt",),
+    ),
+    # FQL and what it is compared with know no cost, and follow reward; the Gaussian of IQL and the
+    # one action of ReBRAC lie between the modes.
+    "fql": Claims(
+        algorithm="fql",
+        settings={**SMALL_FQL, "behavior_weight": 0.3},
+        steps=1000,
+        reward_value=critic_over_the_box,
+        rich={"fql": (0.8, 1.0)},
+        middle={"fql": (0.0, 0.3)},
+        both_modes=("fql",),
+    ),
+    "fbrac": Claims(
+        algorithm="fql",
+        settings={**SMALL_FQL, "behavior_weight": 0.3, "actor": "flow"},
+        steps=1000,
+        reward_value=critic_over_the_box,
+        rich={"fql": (0.8, 1.0)},
+        middle={"fql": (0.0, 0.3)},
+        both_modes=("fql",),
+    ),
+    "fawac": Claims(
+        algorithm="fql",
+        settings={**SMALL_FQL, "actor": "weighted_flow", "advantage_weight": 5.0},
+        steps=800,
+        reward_value=critic_over_the_box,
+        rich={"fql": (0.8, 1.0)},
+        middle={"fql": (0.0, 0.3)},
+        both_modes=("fql",),
+    ),
+    "ifql": Claims(
+        algorithm="ifql",
+        settings={**SMALL_FQL, "flow_steps": 8, "candidates": 8},
+        steps=1000,
+        reward_value=state_network("reward_v"),
+        rich={"ifql": (0.8, 1.0)},
+        middle={"ifql": (0.0, 0.5)},
+    ),
+    "iql": Claims(
+        algorithm="iql",
+        settings={"hidden_layers": 2, "extraction_weight": 5.0},
+        steps=800,
+        reward_value=state_network("reward_v"),
+        rich={"iql": ALWAYS},
+        middle={"iql": ALWAYS},
+        one_action=("iql",),
+    ),
+    "rebrac": Claims(
+        algorithm="rebrac",
+        settings={"hidden_layers": 2, "actor_weight": 0.1, "critic_weight": 0.01},
+        steps=800,
+        reward_value=critic_over_the_box,
+        rich={"rebrac": ALWAYS},
+        middle={"rebrac": ALWAYS},
+        one_action=("rebrac",),
     ),
 }  # fmt: skip
 

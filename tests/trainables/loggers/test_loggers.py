@@ -21,7 +21,7 @@ from safesweep.trainables.loggers.run_log import (
     LoggingObserver,
     values_by_step,
 )
-from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.observers import ObservedTrial, TrialRows

@@ -12,9 +12,10 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.data.dataset import Dataset
 from safesweep.trainables.methods.behavior_cloning import (
     BehaviorCloning,
-    BehaviorCloningConfig,
     episode_costs,
+    near_frontier,
 )
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.methods.method import ProblemSpec
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.population import Population
@@ -38,6 +39,7 @@ def columns(**changes: Tensor) -> dict[str, Tensor]:
     return {
         "observations": steps.expand(7, 3),
         "actions": torch.zeros(7, 2),
+        "rewards": torch.tensor([1.0, 1.0, 3.0, 3.0, 3.0, 2.0, 2.0]),
         "costs": COSTS,
         "terminals": TERMINALS,
         "timeouts": TIMEOUTS,
@@ -62,6 +64,11 @@ def test_episode_costs_are_discounted_from_each_episodes_start(
         ({}, [0, 1, 2, 3, 4, 5, 6]),
         ({"data": "safe"}, [0, 1, 2, 3, 4]),
         ({"data": "safe", "discount": 0.25}, [0, 1, 2, 3, 4, 5, 6]),
+        # Above 1 and at most 3.
+        ({"data": "boundary"}, [2, 3, 4, 5, 6]),
+        # Returns 2, 9 and 4: the frontier is through the first two, where cost 3 has 12.5.
+        ({"data": "frontier", "frontier_degree": 1}, [0, 1, 2, 3, 4]),
+        ({"data": "frontier", "frontier_degree": 1, "frontier_range": 1.0}, [0, 1, 2, 3, 4]),
     ],
 )
 def test_safe_clones_the_episodes_within_the_limit(
@@ -70,6 +77,48 @@ def test_safe_clones_the_episodes_within_the_limit(
     prepared = method_of(**changes).prepare(columns())
     assert prepared["observations"][:, 0].tolist() == kept
     assert len(prepared["actions"]) == len(kept)
+
+
+def test_risky_are_those_of_twice_the_limit() -> None:
+    prepared = method_of(data="risky").prepare(columns(costs=COSTS + 0.5))
+    # 1, 3.5 and 4: the last one alone.
+    assert prepared["observations"][:, 0].tolist() == [5, 6]
+
+
+def test_one_frontier_through_few_episodes_keeps_its_degree_down() -> None:
+    """A single episode that no other one beats: a constant."""
+    kept = near_frontier(
+        torch.tensor([5.0, 4.9, 0.0]).double(), torch.tensor([0.0, 1.0, 2.0]).double(), 3, 0.2
+    )
+    assert kept.tolist() == [True, True, False]
+
+
+def test_a_policy_that_is_told_costs_acts_by_the_limit(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    """Episodes that cost 0 act 0.6, those that cost 25 act -0.6: so does the policy near those."""
+    task = replace(boat_task, cost_limits=(1.0, 25.0))
+    data = make_dataset(task, episodes=40)
+    cheap = np.arange(len(data)) // 25 % 2 == 0
+    actions = np.where(cheap, 0.6, -0.6).astype(np.float32)
+    data = replace(
+        data,
+        observations=np.zeros_like(data.observations),
+        actions=np.repeat(actions[:, None], task.action_dim, axis=1),
+        costs=(~cheap).astype(np.float32),
+    )
+    population = cloned(task, data, data="multi_task")
+    assert population.method.evaluated_policies == ("bc@1", "bc@25")
+    states = np.zeros((1, 1, task.observation_dim), dtype=np.float32)
+    for policy, expected in (("bc@1", 0.6), ("bc@25", -0.6)):
+        action = population.policy(policy, 1)(states, 0)
+        np.testing.assert_allclose(action, np.full_like(action, expected), atol=0.15)
+
+
+@pytest.mark.parametrize("data", ["boundary", "risky"])
+def test_a_choice_that_leaves_no_episode_is_refused_in_one_line(data: str) -> None:
+    with pytest.raises(InvalidInput, match=f"data: '{data}' leaves nothing to clone; .* costs 0"):
+        method_of(data=data).prepare(columns(costs=torch.zeros(7)))
 
 
 def test_safe_without_a_safe_episode_is_refused() -> None:

@@ -3,7 +3,8 @@
 import torch
 
 from safesweep.trainables.components.critics import feasible_bellman_target
-from safesweep.trainables.methods.safety_signals import SafetySignalConfig, safety_signal
+from safesweep.trainables.methods.common_options import SafetySignalConfig
+from safesweep.trainables.methods.safety_signals import safety_signal
 
 
 def test_the_signal_is_two_levels_or_the_margin() -> None:

@@ -12,7 +12,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
-from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter, StoreProblem
 from safesweep.trainables.training import observers
 from safesweep.trainables.training.observers import ObservedTrial, Observer, TrialRows

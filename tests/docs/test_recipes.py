@@ -1,4 +1,4 @@
-"""What the README shows works as it stands."""
+"""The SQL recipes answer what they ask, and the rules of the documentation are the rules."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,12 @@ import pytest
 from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.writer import ResultWriter
+from tests.docs.blocks import blocks, read
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-_SECTION = README.split("### Example queries")[1].split("\n## ")[0].split("\n### ")[0]
-QUESTIONS = dict(re.findall(r"\n\n([^\n]+\?)\n\n```sql\n(.*?)```", _SECTION, re.DOTALL))
+QUESTIONS = dict(
+    re.findall(r"\n## ([^\n]+\?)\n\n```sql\n(.*?)```", read("docs/recipes.md"), re.DOTALL)
+)
+SELECTION = read("docs/selection.md")
 LEVELS = (0.6, 0.9, 0.99)
 
 
@@ -44,15 +46,8 @@ def answer(store: ResultStore, beginning: str) -> pandas.DataFrame:
     return store.sql(query)
 
 
-def test_examples_import_from_the_door() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    imported = [line for block in blocks for line in block.splitlines() if "import" in line]
-    assert any(line.startswith("from safesweep import") for line in imported)
-    assert not [line for line in imported if "safesweep." in line]
-
-
-def test_there_are_ten() -> None:
-    assert len(QUESTIONS) == 10
+def test_there_are_ten_and_no_other_sql() -> None:
+    assert len(QUESTIONS) == len(blocks("sql")) == 10
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -179,15 +174,14 @@ def test_answers_on_a_store_of_everything_are_those_of_pandas(full_store: Path) 
     compared(found.dropna(), wanted, ["config_id", "policy"])
 
 
-def test_the_rules_of_the_readme_are_the_rules() -> None:
-    table = README.split("### Choosing a configuration")[1].split("Each rule's docstring")[0]
+def test_the_rules_of_the_documentation_are_the_rules() -> None:
+    table = SELECTION.split("Each rule's docstring")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(RULES)
 
 
 def test_the_rule_of_ones_own_works(store: ResultStore) -> None:
-    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-                 if "register_rule" in b)  # fmt: skip
-    code = block.replace('"results/demo"', repr(store.uri)).replace('"demo"', '"first"')
+    (block,) = blocks("python", pages=("docs/selection.md",))
+    code = block.text.replace('"results/demo"', repr(store.uri)).replace('"demo"', '"first"')
     names: dict[str, object] = {}
     try:
         exec(code, names)

@@ -1,6 +1,5 @@
-"""The README's doors: each in under 25 lines, and those lines work."""
+"""The doors for what comes from outside: each in under 25 lines, and those lines work."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,18 +13,17 @@ from safesweep.search_spaces.plugins import load_plugin, plugins_forgotten_after
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import Dataset, read_dataset
-from safesweep.trainables.methods.behavior_cloning import BehaviorCloningConfig
+from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import get_task, make_simulator
 from safesweep.trainables.tasks.rollout import rollout
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial, train
+from tests.docs.blocks import blocks
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SECTION = README.split("## From outside: plugins")[1].split("\n## ")[0]
 DOORS = {
-    block.split("\n", 1)[0].removeprefix("# "): block
-    for block in re.findall(r"```(?:python|yaml)\n(.*?)```", SECTION, re.DOTALL)
+    str(block.file_name): block.text
+    for block in blocks("python", "yaml", pages=("docs/extending.md",))
 }
 NAMES = ("my_method.py", "my_suite.py", "my_task.yaml", "my_rule.py", "my_ablation.py",
          "my_logger.py")  # fmt: skip

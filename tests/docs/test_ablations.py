@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "docs" / "ablations"
+FOLDER = Path(__file__).parents[2] / "docs" / "ablations"
 LARGEST = 3_000_000
 
 
