@@ -142,6 +142,25 @@ def plugin_sources() -> tuple[PluginSource, ...]:
     return tuple(plugin.source for plugin in _PLUGINS if not plugin.installed)
 
 
+def source_of(dictionary: str, name: str) -> str | None:
+    """The source of the plugin that supplies a name; None where the product itself does, or nobody.
+
+    Of an installed package it is that of all its modules.
+    """
+    plugin = next((p for p in _PLUGINS if name in p.entries.get(dictionary, ())), None)
+    if plugin is None:
+        return None
+    if plugin.source.text is not None:
+        return plugin.source.text
+    package = sys.modules[plugin.source.name.partition(".")[0]]
+    roots = [Path(place) for place in getattr(package, "__path__", ())]
+    files = sorted(file for root in roots for file in root.rglob("*.py"))
+    file = getattr(package, "__file__", None)
+    if not files and file is not None:
+        files = [Path(file)]
+    return "\0".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
 @contextmanager
 def plugins_forgotten_after() -> Iterator[None]:
     """What is loaded within is forgotten at its end."""

@@ -1,6 +1,5 @@
 """What may vary: hyperparameters with their choices or ranges, and the conditions between them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -108,8 +107,8 @@ class Hyperparameter:
         assert self.low is not None and self.high is not None
         if self.values:
             return value in self.values
-        whole = not self.integer or value == int(value)
-        return math.isfinite(value) and self.low <= value <= self.high and whole
+        # Infinity is beyond every end, and no number is within one.
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
 
     def suggest(self, trial: "BaseTrial") -> Value:
         """Let an Optuna trial choose a value."""

@@ -197,6 +197,14 @@ def number_within(
     return kind if high is None else f"{kind} <= {high:g}"
 
 
+def _is_finite(value: float | int) -> bool:
+    """Whether it is a number that a float can hold, roughly: 10**400 is none."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def require_number(
     field: str,
     value: object,
@@ -213,7 +221,7 @@ def require_number(
     message = f"{field}: {shown(value)} is not allowed; it must be {allowed}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(message)
-    if not math.isfinite(value) or (integer and value != int(value)):
+    if not _is_finite(value) or (integer and value != int(value)):
         raise InvalidInput(message)
     if (low is not None and value < low) or (high is not None and value > high):
         raise InvalidInput(message)

@@ -22,7 +22,7 @@ from safesweep.sweeps.output import say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "table", "plot", "confirm", "report", "serve", "export",
-    "store", "upkeep", "reproduce", "data", "catalog", "policies", "completion",
+    "store", "check", "upkeep", "reproduce", "data", "catalog", "policies", "completion",
 )  # fmt: skip
 
 

@@ -76,6 +76,11 @@ def test_it_is_a_copy_and_not_the_clone(installed: Environment, tmp_path: Path) 
     assert "site-packages" in found
     light = "import safesweep, sys; assert not {'fcntl', 'ray', 'torch'} & set(sys.modules)"
     installed.run(tmp_path, "python", "-c", light)
+    without_locks = (
+        "import sys; sys.modules['fcntl'] = None; from safesweep.sweeps.cli import build_parser; "
+        "build_parser(); import safesweep.trainables.trainable, safesweep.analysis.store.reader"
+    )
+    installed.run(tmp_path, "python", "-c", without_locks)
 
 
 @pytest.mark.ray

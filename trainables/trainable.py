@@ -35,7 +35,7 @@ class SafeRLTrainable(tune.Trainable):
 
     Each result holds `step`, `done`, `normalized_reward` and `normalized_cost` (means over the
     runs that have not diverged, of the method's first policy), `per_config` (the same for each
-    configuration), `status` (runs by status so far) and `problems` (of observers that failed).
+    configuration), `status` (runs by status so far) and `problems` (of checkpoints and observers).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def summary(trial: Trial) -> dict[str, Any]:
         "normalized_cost": _mean(latest, "normalized_cost"),
         "per_config": per_config,
         "status": {"active": sum(active), "diverged": len(active) - sum(active)},
-        "problems": list(trial.observers.problems),
+        "problems": [*trial.problems, *trial.observers.problems],
     }
 
 

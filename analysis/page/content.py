@@ -28,6 +28,7 @@ from safesweep.analysis.plots.sweep_results import (
 from safesweep.analysis.selection.choice import Choice, choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, is_missing
+from safesweep.trainables.store.codes import codes_of
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 from safesweep.trainables.store.writer import log_path
 
@@ -78,7 +79,8 @@ def sweep_content(
         "failures_left_out": max(0, len(troubled) - MOST_FAILURES),
         "specification": str(plan["spec"]),
         "datasets": sorted(map(str, runs["dataset_id"].dropna().unique())),
-        "code_versions": sorted(map(str, runs["code_version"].dropna().unique())),
+        "code_versions": sorted({code for code in codes_of(runs) if code is not None}),
+        "codes": choice.codes,
         "command": command,
     }
 

@@ -189,6 +189,7 @@
     if (beside.length > 1) {
       parts.push(element("h2", {}, `Methods on ${group.task}`), figure("methods", "Reward against cost; chosen ones large, fronts as lines", true));
     }
+    if (content.codes) parts.push(element("p", {}, `Beware: ${content.codes}.`));
     if (group) parts.push(...groupParts(group));
     if (content.failures.length) parts.push(...failureParts());
     parts.push(element("h2", {}, "How it was made"), element("pre", {}, content.specification),

@@ -46,12 +46,14 @@ class JudgedRows:
         lost: a row for each run that diverged, failed or lacks rows.
         incomplete: of these the last, with `sweep` and `lacks` (what is missing, in words).
         any_runs: whether there are runs of what was asked for at all.
+        codes: the code of each run that is judged, by method and task.
     """
 
     evaluations: pandas.DataFrame
     lost: pandas.DataFrame
     incomplete: pandas.DataFrame
     any_runs: bool
+    codes: Mapping[str, list[str | None]]
 
 
 def rows_to_judge(store: ResultStore, step: str | int = "last", **filters: object) -> JudgedRows:
@@ -65,8 +67,7 @@ def rows_to_judge(store: ResultStore, step: str | int = "last", **filters: objec
     evaluations = store.to_judge(step, **filters)
     states = store.run_states(**filters)
     lost = states[states["status"].isin(LOST_STATUSES)]
-    # Rows of `runs` are missing there.
-    orphans = evaluations[~evaluations["run_id"].isin(states["run_id"])].drop_duplicates("run_id")
+    orphans = store.left_behind(**filters)
     orphans = orphans.assign(sweep="select", lacks="rows of runs are missing")
     incomplete = pandas.concat([states[states["lacks"].notna()], orphans])
     incomplete = incomplete[[*_RUN_COLUMNS, "sweep", "lacks"]]
@@ -76,7 +77,12 @@ def rows_to_judge(store: ResultStore, step: str | int = "last", **filters: objec
         evaluations = evaluations[~evaluations["run_id"].isin(fresh)]
         lost = lost[~lost["run_id"].isin(fresh)]
     evaluations = evaluations[~evaluations["run_id"].isin(lost["run_id"])]
-    return JudgedRows(evaluations, lost, incomplete, bool(len(states) or len(evaluations)))
+    judged = states[states["run_id"].isin(evaluations["run_id"])]
+    codes = {
+        f"{algorithm} on {name}": rows["code"].tolist()
+        for (algorithm, name), rows in judged.groupby(["algorithm", "task"])
+    }
+    return JudgedRows(evaluations, lost, incomplete, bool(len(states) or len(evaluations)), codes)
 
 
 def with_lost_runs(evaluations: pandas.DataFrame, runs: pandas.DataFrame) -> pandas.DataFrame:

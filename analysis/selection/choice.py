@@ -53,6 +53,7 @@ from safesweep.search_spaces.validation import (
     require_choice,
     require_number,
 )
+from safesweep.trainables.store.codes import several_codes
 from safesweep.trainables.store.reader import as_list
 from safesweep.trainables.store.scores import (
     at_cost_limit,
@@ -215,6 +216,7 @@ class Choice:
         incomplete: runs that were left out since rows of theirs are missing: `sweep`, `lacks`.
         judged: what `select` was given, rows for lost runs among it.
         options: what `select` was told.
+        codes: one line where runs that were compared are of several codes, else None.
     """
 
     evaluations: pandas.DataFrame
@@ -223,6 +225,7 @@ class Choice:
     incomplete: pandas.DataFrame
     judged: pandas.DataFrame
     options: Mapping[str, Any]
+    codes: str | None = None
 
     def _repr_html_(self) -> str:
         shown: str = self.chosen.dropna(axis="columns", how="all").to_html(
@@ -327,7 +330,9 @@ def choose(
     evaluations = rows.evaluations
     if limit is not None:
         evaluations = at_cost_limit(evaluations, limit, keep_own=True)
-    return Choice(evaluations, chosen, goal, rows.incomplete, judged, options)
+    return Choice(
+        evaluations, chosen, goal, rows.incomplete, judged, options, several_codes(rows.codes)
+    )
 
 
 def _task_name(task: str | None) -> str | None:

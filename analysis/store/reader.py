@@ -4,7 +4,6 @@ import contextlib
 import html
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 import duckdb
 import pandas
@@ -26,6 +25,7 @@ from safesweep.analysis.store.sql import (
     restrict_view,
 )
 from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.trainables.store.ownership import PLACE
 from safesweep.trainables.store.reader import (
     HYPERPARAMETER_PREFIX,
     StoreReader,
@@ -144,9 +144,13 @@ class ResultStore(StoreReader):
         needed = {*views, *(("runs", "evaluations") if "finals" in views else ())}
         if sweeps and "hyperparameters" in views:
             needed.add("runs")
-        parts = {table: self._parts(table) for table in TABLES if table in needed}
-        paths = [part.path for found in parts.values() for part in found]
-        files = PartsFileSystem(self._root, chain(*parts.values()) if self._local else ())
+        parts = {table: self._divided(table) for table in TABLES if table in needed}
+        if self._local:
+            # DuckDB compares nothing with a checksum.
+            self._require_sound([part for whole, _ in parts.values() for part in whole])
+        paths = [p.path for whole, others in parts.values() for p in (*whole, *others)]
+        scanned = [part for whole, _ in parts.values() for part in whole]
+        files = PartsFileSystem(self._root, scanned if self._local else ())
         try:
             connection.register_filesystem(files)
             connection.execute("SET parquet_metadata_cache = true")
@@ -156,14 +160,18 @@ class ResultStore(StoreReader):
             connection.execute("SET enable_external_access = false")
             if members is not None:
                 connection.register("members", members)
-            for table, found in parts.items():
+            for table, (whole, others) in parts.items():
                 older = table == "measurements" and bool(self._older_measurements())
-                if self._local and found and not older:
-                    source = parts_source([files.names[part.path] for part in found])
+                if self._local and whole and not older:
+                    source = parts_source([files.names[part.path] for part in whole])
+                    if others:
+                        counted = self._counted_rows(table, others).drop_columns([PLACE])
+                        connection.register(f"others_{table}", counted)
+                        source = f"(FROM {source} UNION ALL BY NAME FROM others_{table})"
                 else:
                     source = f"stored_{table}"
                     connection.register(source, self._dataset(table))
-                types = self._hyperparameter_types(found) if table == "runs" else {}
+                types = self._hyperparameter_types([*whole, *others]) if table == "runs" else {}
                 create_view(connection, table, source, types, self.has_older_names(table))
                 if sweeps:
                     restrict_view(connection, table, sweeps)

@@ -9,6 +9,8 @@ from safesweep.sweeps.output import add_format_option, print_table, say
 NARROW_COLUMNS = ("hyperparameter", "symbol", "default", "allowed", "searched")
 CELL = 18
 """Characters of a cell of a table that fits 100 columns."""
+SYMBOL = 12
+"""Of a cell with a symbol."""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -95,13 +97,14 @@ def print_space(arguments: argparse.Namespace) -> int:
     if arguments.format == "table" and not arguments.wide:
         table = table[list(NARROW_COLUMNS)]
         table[list(NARROW_COLUMNS[2:])] = table[list(NARROW_COLUMNS[2:])].map(_cut)
+        table["symbol"] = [_cut(symbol, SYMBOL) for symbol in table["symbol"]]
         say("--wide has all of it: when, source, description, and cells in full")
     print_table(table, arguments.format)
     return 0
 
 
-def _cut(cell: str) -> str:
-    return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."
+def _cut(cell: str, longest: int = CELL) -> str:
+    return cell if len(cell) <= longest else f"{cell[: longest - 3]}..."
 
 
 def print_schema(arguments: argparse.Namespace) -> int:

@@ -715,7 +715,7 @@ def choose(
     store: "ResultStore", arguments: argparse.Namespace, step: str | int, min_seeds: int = 1
 ) -> "Choice":
     """What `analysis.selection.choice.choose` chooses by the options of `add_selection_options`;
-    says what it left out since rows are missing."""
+    says what it left out since rows are missing, and whether it spans several codes."""
     from safesweep.analysis.selection import choice
     from safesweep.analysis.selection.goal import parse_limits
 
@@ -737,6 +737,8 @@ def choose(
     _warn_of_incomplete(
         chosen.incomplete, "they are left out, until `safesweep run` of the sweep restores them"
     )
+    if chosen.codes is not None:
+        say(f"select: {chosen.codes}")
     return chosen
 
 

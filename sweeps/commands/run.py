@@ -90,6 +90,7 @@ def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     """Run the sweep; returns the exit code."""
     from safesweep.sweeps.execution.failures import FirstFailure
     from safesweep.sweeps.execution.ray_tune import run_sweep
+    from safesweep.trainables.store.compaction import compact_if_many
     from safesweep.trainables.store.writer import StoreProblem
 
     try:
@@ -118,6 +119,7 @@ def _launch(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         f"{summary.sweep}: {summary.trials} trials in {duration(summary.seconds)}; "
         f"store: {summary.storage}"
     )
+    compact_if_many(arguments.storage, spec.name)
     return summary.exit_code
 
 
@@ -163,7 +165,8 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
         task_plan.shortfall for task_plan in plan.task_plans if task_plan.shortfall is not None
     ]
     times = _expected_time(plan, planned, arguments)
-    for line in [*episodes, *shortfalls, *describe_rungs(plan), *describe_rounds(plan), *times]:
+    rounds = describe_rounds(plan)
+    for line in [*episodes, *shortfalls, *describe_rungs(plan), *rounds, *times]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
         say(
@@ -266,7 +269,7 @@ def planned_trials(plan: "SweepPlan") -> list[Planned]:
             steps = len(trial.runs) * (spec.steps - trial.from_step)
             found.append(Planned(task_plan, trial, len(trial.config_ids), steps))
         later = task_plan.configurations - len(task_plan.suggested)
-        if plan.spec.budget_runs is not None:
+        if spec.budget_runs is not None:
             later = task_plan.planned_runs - len(task_plan.run_ids)
         if not task_plan.search.exhausted and later > 0:
             found.append(Planned(task_plan, None, later, later * len(spec.seeds) * spec.steps))

@@ -24,6 +24,7 @@ from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.sweeps.upkeep import finish_interrupted, forget_deletion
+from safesweep.trainables.store.codes import several_codes
 from safesweep.trainables.store.leases import Holder, Lease, exclusive
 
 WORKER_LOSSES = 3
@@ -222,6 +223,18 @@ class SweepRun:
         for task_plan in self.plan.task_plans:
             if task_plan.shortfall is not None:
                 self.progress.note(f"{self.spec.name}: {task_plan.shortfall}")
+        mixed = several_codes(
+            {
+                f"{task_plan.algorithm} on {task_plan.task}": [
+                    task_plan.outcomes[run].code
+                    for run in task_plan.run_ids
+                    if run in task_plan.outcomes
+                ]
+                for task_plan in self.plan.task_plans
+            }
+        )
+        if mixed is not None:
+            self.progress.note(f"{self.spec.name}: {mixed}")
             task_tally = self._task_tallies[id(task_plan)]
             task_tally.choice = describe_choice(task_plan)
             if task_tally.choice:
@@ -609,6 +622,7 @@ class SweepRun:
 
     def _write_failure(self, trial: PlannedTrial, failure: Failure) -> None:
         from safesweep.trainables.store.identity import code_version
+        from safesweep.trainables.store.source_digest import code_digest
         from safesweep.trainables.store.writer import heartbeat_path, log_path
 
         now = datetime.now(UTC)
@@ -627,6 +641,7 @@ class SweepRun:
                 "memory_splits": trial.memory_splits,
                 "dataset_id": task_plan.dataset_id,
                 "code_version": code_version(),
+                "code_digest": code_digest(trial.algorithm, trial.task),
                 "finished_at": now,
                 "error": failure.reason,
                 "traceback": failure.traceback or None,

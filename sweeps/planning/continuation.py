@@ -7,13 +7,14 @@ evaluated at the same steps under the same terms; everything else is trained fro
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from safesweep.search_spaces.validation import is_missing
 from safesweep.sweeps.planning.history import StoreHistory
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
-from safesweep.trainables.store import identity
+from safesweep.trainables.store.source_digest import code_digest
 
 ENDED_BY_ITSELF = {"completed", "diverged"}
 
@@ -33,7 +34,8 @@ class ShorterTrial:
 
     trial_id: str
     steps: int
-    code_version: str
+    task: str
+    code_digest: str | None
     members: tuple[Member, ...]
 
     @property
@@ -80,7 +82,7 @@ class ShorterTrials:
                 reasons.append(f"its runs were not trained together for {trial.steps} steps")
                 continue
             same_order = tuple(at[key] for key in wanted)
-            ordered = ShorterTrial(trial.trial_id, trial.steps, trial.code_version, same_order)
+            ordered = replace(trial, members=same_order)
             reason = self._reason(ordered, members)
             if reason is None:
                 return Continuation(ordered)
@@ -109,8 +111,10 @@ class ShorterTrials:
                 members = tuple(
                     Member(run, int(seed), json.loads(config)) for run, seed, config in columns
                 )
-                version = str(rows["code_version"].iloc[0])
-                found.append(ShorterTrial(str(trial_id), budget, version, members))
+                digest = rows["code_digest"].iloc[0]
+                code = None if is_missing(digest) else str(digest)
+                task = str(rows["task"].iloc[0])
+                found.append(ShorterTrial(str(trial_id), budget, task, code, members))
         return found
 
     @cached_property
@@ -137,7 +141,7 @@ class ShorterTrials:
             )
             if reason is not None:
                 return reason
-        if trial.code_version != identity.code_version():
+        if trial.code_digest != code_digest(self.algorithm, trial.task):
             return f"the code has changed since the run of {trial.steps} steps"
         return self._reason_of_rows(trial) or self._reason_of_checkpoint(trial)
 

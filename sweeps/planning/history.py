@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from safesweep.search_spaces.validation import is_missing
+from safesweep.trainables.store.codes import codes_of
 from safesweep.trainables.store.scores import (
     CONSTRAINTS,
     OBJECTIVES,
@@ -29,8 +30,8 @@ FINISHED = ("completed", "stopped", "diverged")
 INCOMPLETE = "incomplete"
 SCORES = (*OBJECTIVES, *CONSTRAINTS)
 _RUN_COLUMNS = (
-    "run_id", "config_id", "algorithm", "seed", "status", "trial_id", "steps", "dataset_id",
-    "code_version", "sweep", "config",
+    "run_id", "config_id", "algorithm", "task", "seed", "status", "trial_id", "steps", "dataset_id",
+    "code_version", "code_digest", "sweep", "config",
 )  # fmt: skip
 _EVALUATION_COLUMNS = tuple(
     dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", *SCORES))
@@ -45,7 +46,8 @@ class RunOutcome:
     not finished; nor are the others of its trial then, since the trial's checkpoint gives all their
     rows again.
     `rungs` holds the scores at evaluations where early stopping decides, by step. A run that waits
-    for such a decision has the status `paused`, which is not finished and in no table.
+    for such a decision has the status `paused`, which is not finished and in no table. `code` is
+    the one that trained it, where that is known (`trainables.store.codes`).
     """
 
     run_id: str
@@ -56,6 +58,7 @@ class RunOutcome:
     steps: int = 0
     rungs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     compacted: bool = False
+    code: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -99,6 +102,9 @@ def outcomes(
     found: dict[str, RunOutcome] = {}
     if not len(runs):
         return found
+    codes = {}
+    if {"code_version", "code_digest", "dataset_id"} <= set(runs):
+        codes = dict(zip(runs["run_id"], codes_of(runs), strict=True))
     columns = ("run_id", "status", "trial_id", "steps", *(["sweep"] if not sweep else []))
     for row in _rows(runs, columns):
         found[row["run_id"]] = RunOutcome(
@@ -109,6 +115,7 @@ def outcomes(
             scores.get(row["run_id"], {}),
             0 if is_missing(row["steps"]) else int(row["steps"]),
             at_rungs.get(row["run_id"], {}),
+            code=codes.get(row["run_id"]),
         )
     return found
 

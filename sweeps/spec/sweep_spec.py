@@ -50,6 +50,9 @@ MOST_PARALLEL = 10_000
 MOST_EPISODES = 10_000
 MOST_SEEDS = 1_000
 """That a number may stand for; a list may have more."""
+MOST_STEPS = 10**9
+MOST_EVALUATIONS = 100_000
+"""Of a run: each is rows, and a checkpoint that is written anew."""
 FEWEST_BUDGET_RUNS = 12
 """With fewer, a budget could not even begin."""
 T = TypeVar("T")
@@ -216,7 +219,7 @@ class SweepSpec(Section, validate_default=True):
     ] = Field(default=UNLESS_GIVEN, alias="seeds")
     """A run is trained from each (default: 0); a number stands for as many: 5 for 0 to 4.
     {from: 2, to: 16} gives a configuration more than 2 only while it may still be chosen."""
-    steps: Annotated[int, Field(ge=1), WHOLE]
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS), WHOLE]
     """Gradient steps of a run."""
     population: Annotated[int, Field(ge=1, le=4096), WHOLE] | Literal["auto"] = Field(
         default=1, alias="configs_per_trial"
@@ -438,7 +441,8 @@ class SweepSpec(Section, validate_default=True):
         if steps is not None:
             every = steps if every is UNLESS_GIVEN else every
             with problems.collected():
-                require_number("evaluate.every", every, 1, steps, integer=True)
+                least = math.ceil(steps / MOST_EVALUATIONS)
+                require_number("evaluate.every", every, least, steps, integer=True)
         if isinstance(episodes, dict):
             where, needed = "evaluate.episodes", "each task needs a number"
             with problems.collected():
@@ -679,6 +683,11 @@ class SweepSpec(Section, validate_default=True):
         }
 
 
+def _as_yaml(content: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None)
+    return text
+
+
 def _seed_range(content: Mapping[Any, Any]) -> SeedRange:
     """`seeds: {from: 2, to: 16}`, checked."""
     problems, keys = Problems(), ("from", "to")
@@ -720,11 +729,6 @@ def _search_of_budget(
         )
     problems.check()
     return search.model_copy(update={"method": "gp", "points": search.points or None})
-
-
-def _as_yaml(content: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None)
-    return text
 
 
 def _method_space(
@@ -807,9 +811,11 @@ def _each(field: str, value: object, known: Callable[[str], str]) -> tuple[str, 
 
 
 def _distinct(field: str, values: Sequence[T]) -> tuple[T, ...]:
+    seen: set[T] = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise InvalidInput(f"{field}: {value} is given twice")
+        seen.add(value)
     return tuple(values)
 
 

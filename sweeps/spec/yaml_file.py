@@ -19,6 +19,12 @@ from safesweep.search_spaces.validation import (
     shown,
 )
 
+LONGEST_TEXT = 2**18
+"""Bytes of a sweep file, which is read in seconds then."""
+MOST_VALUES = 100_000
+"""In a sweep file, what an alias (`*name`) stands for counted each time."""
+DEEPEST = 30
+"""Sections and lists within each other."""
 INCLUDE = "include"
 """The key of a sweep file that names others, which it builds on."""
 
@@ -45,13 +51,22 @@ def read_text(source: str | Path) -> str:
         resource = files("safesweep.sweeps") / "specs" / f"{source}.yaml"
         return resource.read_text(encoding="utf-8")
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LONGEST_TEXT + 1)
+        if len(content) > LONGEST_TEXT:
+            raise InvalidInput(
+                f"spec: {shown(str(source))} is longer than {LONGEST_TEXT:,} bytes, the most that "
+                "a sweep file may have"
+            )
+        return content.decode("utf-8")
     except FileNotFoundError:
         raise InvalidInput(
             f"spec: no file {str(source)!r} and no sweep of that name ships "
             f"({', '.join(shipped)}){did_you_mean(source, shipped)}"
         ) from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeError, ValueError) as problem:
+        if isinstance(problem, InvalidInput):
+            raise
         reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         raise InvalidInput(f"spec: cannot read {shown(str(source))}: {reason}") from None
 
@@ -169,7 +184,15 @@ _Loader.add_implicit_resolver(
 
 def _parse_yaml(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _values_of(node, {}, 0, origin)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -185,6 +208,34 @@ def _parse_yaml(text: str, origin: str) -> Any:
         ) from None
     except RecursionError:
         raise InvalidInput(f"{origin}: not valid YAML: lists within lists without end") from None
+
+
+def _values_of(node: yaml.Node, known: dict[int, int], depth: int, origin: str) -> int:
+    """How many values a node holds, those behind its aliases among them.
+
+    Raises:
+        InvalidInput: more than a sweep file may hold, or too deep; an alias within what it stands
+            for has no end.
+    """
+    if depth > DEEPEST:
+        raise InvalidInput(f"{origin}: nested deeper than {DEEPEST} (line {_line(node)})")
+    if id(node) not in known:
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        known[id(node)] = 1 + sum(_values_of(child, known, depth + 1, origin) for child in children)
+    if known[id(node)] > MOST_VALUES:
+        raise InvalidInput(
+            f"{origin}: holds more than {MOST_VALUES:,} values, counting each alias (line "
+            f"{_line(node)})"
+        )
+    return known[id(node)]
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> None:

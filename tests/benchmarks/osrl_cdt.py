@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.trainables.components.networks import Parameters
-from safesweep.trainables.methods.cdt import CDT, CDTConfig
+from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.cdt_config import CDTConfig
 from safesweep.trainables.methods.method import ProblemSpec, Progress, StepInputs
 from safesweep.trainables.training.optimizer import clipped, gradients_of
 from tests.benchmarks.measurement import print_table

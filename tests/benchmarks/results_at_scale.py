@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from safesweep.trainables.store.identity import config_id, trial_id
+from safesweep.trainables.store.part_checksums import parquet_content
 from safesweep.trainables.store.schema import (
     HYPERPARAMETERS_KEY,
     SCHEMA_VERSION,
@@ -171,13 +171,6 @@ def runs_table(evaluations: pa.Table, trial: str, contents: Mapping[str, bytes])
     return table_of("runs", columns, metadata)
 
 
-def parquet(table: pa.Table) -> bytes:
-    """A part's content."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue())
-
-
 def generate(store: Path, ray: Path, parts: int, ray_parts: int) -> None:
     """Write the store, and the first parts again in the layout of Tune's result files."""
     for number in range(parts):
@@ -186,10 +179,10 @@ def generate(store: Path, ray: Path, parts: int, ray_parts: int) -> None:
         table = part_table(method, task, number)
         trial = trial_id([str(number)])
         contents = {
-            "evaluations": parquet(table),
-            "hyperparameters": parquet(hyperparameters_table(table)),
+            "evaluations": parquet_content(table),
+            "hyperparameters": parquet_content(hyperparameters_table(table)),
         }
-        contents["runs"] = parquet(runs_table(table, trial, contents))
+        contents["runs"] = parquet_content(runs_table(table, trial, contents))
         for name, content in contents.items():
             folder = store / name / f"sweep={method}-search"
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,10 @@ from safesweep.search_spaces.plugins import plugins_forgotten_after
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.store.imports import import_evaluations
 from tests.conftest import made_once
 from tests.docs.blocks import files
-from tests.fixture_store import train_sweep
+from tests.fixture_store import imported_rows, train_sweep
 
 TASK = "BoatNavigationCoarse-v0"
 SHORT: dict[str, Any] = {
@@ -39,6 +40,8 @@ def _fill(folder: Path) -> None:
     for name in ("demo", "first"):
         spec = SweepSpec.from_mapping({"name": name, "dataset": str(path), **SHORT})
         train_sweep(spec, folder / "results", data)
+    for name in ("old-one", "old-two", "failed-try"):
+        import_evaluations(imported_rows(), str(folder / "results"), name, cost_limit=20)
     shutil.copytree(folder / "results", folder / "copy")
     shutil.move(folder / "copy", folder / "results" / "demo")
     scores = [f"{step}\t{200 + step}.5\t{step}.25" for step in (1, 2, 3)]

@@ -52,11 +52,12 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]
         done[0] += 1
 
     def counted_put(self: ResultWriter, relative: str, content: bytes) -> None:
-        count()
+        if not relative.startswith("leases/"):  # written by time, in a thread of its own
+            count()
         put(self, relative, content)
 
     def counted_remove(self: ResultWriter, relative: str) -> bool:
-        if self.read_bytes(relative) is not None:
+        if self.read_bytes(relative) is not None and not relative.startswith("leases/"):
             count()
         return remove(self, relative)
 
@@ -113,7 +114,11 @@ def read_back(storage: Path, sweep: str) -> list[pandas.DataFrame]:
 def files(storage: Path) -> set[str]:
     """What a store holds, less what says who works in it."""
     found = {str(path.relative_to(storage)) for path in storage.rglob("*") if path.is_file()}
-    return {name for name in found if not name.startswith((".", "leases/", "heartbeats/.probe"))}
+    return {
+        name
+        for name in found
+        if not name.startswith((".", "leases/", "index/", "heartbeats/.probe"))
+    }
 
 
 def assert_deleted(storage: Path, before: list[pandas.DataFrame]) -> None:

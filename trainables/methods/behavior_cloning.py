@@ -140,10 +140,8 @@ def near_frontier(returns: Tensor, costs: Tensor, degree: int, share: float) -> 
     the range of returns: a polynomial through those that no other one beats."""
     best = pareto_front(returns.numpy(), costs.numpy())
     degree = min(degree, len(best) - 1)
-    cheapest, dearest = float(costs.min()), float(costs.max())
-    frontier = np.polynomial.Polynomial.fit(
-        costs[best].numpy(), returns[best].numpy(), degree,
-        domain=[cheapest, max(dearest, cheapest + 1)],
-    )  # fmt: skip
-    distance = (returns - torch.as_tensor(frontier(costs.numpy()))).abs()
+    lowest, highest = float(costs.min()), float(costs.max())
+    places = ((costs - lowest) / max(highest - lowest, 1.0)).double().numpy()
+    frontier = np.polyfit(places[best], returns[best].double().numpy(), degree)
+    distance = (returns - torch.as_tensor(np.polyval(frontier, places))).abs()
     return distance <= share * (returns.max() - returns.min())

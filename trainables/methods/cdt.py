@@ -86,7 +86,7 @@ class CDT(Method):
 
     name = "cdt"
     config_class = CDTConfig
-    policies = ("cdt",)
+    policies = CDTConfig.policies
     # A training long enough for the least of its numbers to tell, and episodes of every kind.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 3e-3,

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
-from safesweep.trainables.methods.method import MethodConfig, batched, static
+from safesweep.trainables.methods.config import MethodConfig, batched, static
 
 
 @dataclass(frozen=True)
 class CDTConfig(MethodConfig):
     """Hyperparameters of CDT. Returns are in the data's unit, as the task's are."""
+
+    summary = "Constrained decision transformer (CDT), one training for every cost limit."
+    policies = ("cdt",)
 
     hidden_dim: int = static(
         128, "numbers of a token; the heads' number divides it", source="OSRL", low=1, high=8192

@@ -9,17 +9,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.plugins import is_extended, load_installed_plugins
-from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
 from safesweep.trainables.methods.bcql_config import BCQLConfig
 from safesweep.trainables.methods.bearl_config import BEARLConfig
 from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
+from safesweep.trainables.methods.caps_config import CAPSConfig
+from safesweep.trainables.methods.cdt_config import CDTConfig
 from safesweep.trainables.methods.config import MethodConfig
 from safesweep.trainables.methods.coptidice_config import COptiDICEConfig
 from safesweep.trainables.methods.cpq_config import CPQConfig
+from safesweep.trainables.methods.fisor_config import FISORConfig
 from safesweep.trainables.methods.flp_config import FLPConfig
 from safesweep.trainables.methods.flrp_config import FLRPConfig
+from safesweep.trainables.methods.fql_config import FQLConfig
+from safesweep.trainables.methods.ifql_config import IFQLConfig
+from safesweep.trainables.methods.iql_config import IQLConfig
 from safesweep.trainables.methods.lspc_config import LSPCConfig
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
+from safesweep.trainables.methods.rebrac_config import ReBRACConfig
 from safesweep.trainables.methods.safefql_config import SafeFQLConfig
 
 if TYPE_CHECKING:
@@ -36,7 +43,24 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "bearl": BEARLConfig,
     "coptidice": COptiDICEConfig,
     "bc": BehaviorCloningConfig,
+    "fisor": FISORConfig,
+    "caps": CAPSConfig,
+    "cdt": CDTConfig,
+    "fql": FQLConfig,
+    "ifql": IFQLConfig,
+    "iql": IQLConfig,
+    "rebrac": ReBRACConfig,
 }
+
+PRINTED_ONLY: dict[str, str] = {
+    "trebi": "TREBI",
+    "c2iql": "C2IQL",
+    "calql": "Cal-QL",
+    "rlpd": "RLPD",
+    "srpo": "SRPO",
+    "cac": "CAC",
+}
+"""Methods of which printed numbers alone are at hand, under these names of the view `published`."""
 
 _REGISTRY = "safesweep.trainables.methods.registry"
 
@@ -92,7 +116,18 @@ def config_class_of(name: str) -> type[MethodConfig]:
             return CONFIGS[require_choice("algorithm", name, CONFIGS)]
         return methods[require_choice("algorithm", name, methods)].config_class
     except InvalidInput as problem:
-        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+        raise unknown_method(name, problem) from None
+
+
+def unknown_method(name: object, problem: InvalidInput) -> InvalidInput:
+    """What is said of a method that there is none of: of some the papers' numbers are at hand."""
+    plain = str(name).lower().replace("-", "").replace("_", "")
+    if plain in PRINTED_ONLY:
+        return InvalidInput(
+            f"algorithm: {shown(name)} cannot be run; what papers print of it is in the view "
+            f"`published`, under method = '{PRINTED_ONLY[plain]}' (safesweep query)"
+        )
+    return InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)")
 
 
 def _methods() -> "Mapping[str, type[Method]] | None":

@@ -13,7 +13,6 @@ It knows no costs. Time-outs are bootstrapped, terminals not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -32,7 +31,7 @@ from safesweep.trainables.components.flow_matching import (
 )
 from safesweep.trainables.components.networks import Parameters, detach
 from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS
-from safesweep.trainables.methods.fql_options import FQLComparisonConfig
+from safesweep.trainables.methods.fql_config import FQLConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -44,39 +43,11 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
 from safesweep.trainables.methods.safefql import one_step_action
 
 WEIGHT_CLIP = 100.0
-
-
-@dataclass(frozen=True)
-class FQLConfig(FQLComparisonConfig):
-    """Hyperparameters of FQL; the defaults are those of its public code."""
-
-    actor: str = static(
-        "one_step", "what acts: a one-step network (FQL), the flow that climbs the critic (FBRAC) "
-        "or one whose data are weighted (FAWAC)", source="FQL's comparison",
-        choices=("one_step", "flow", "weighted_flow"),
-    )  # fmt: skip
-    behavior_weight: float = batched(
-        10.0, "weight of the distillation, or of FBRAC's flow matching, beside the critic",
-        source="public code; by task 10 to 1000", alias="alpha", low=0.0, high=1e5,
-    )  # fmt: skip
-    advantage_weight: float = batched(
-        1.0, "factor of the advantage in FAWAC's exponent", source="ours", low=0.0, high=1e3
-    )
-    critic_aggregation: str = static(
-        "mean", "how two target critics count", source="public code; AntMaze: minimum",
-        choices=("mean", "minimum"),
-    )  # fmt: skip
-    normalize_q: bool = static(
-        False, "divide the actor's reward term by the batch's mean |Q|", source="public code"
-    )
-    flow_steps: int = static(10, "Euler steps of the flow", source="public code", low=1, high=256)
 
 
 class FQL(Method):
@@ -84,7 +55,7 @@ class FQL(Method):
 
     name = "fql"
     config_class = FQLConfig
-    policies = ("fql",)
+    policies = FQLConfig.policies
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "critic_hidden_layers": NETWORK_CONDITIONS["critic_hidden_layers"],
         "advantage_weight": {"actor": "weighted_flow"},

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from safesweep.trainables.components.choices import ACTIVATION_NAMES, NORMS
 from safesweep.trainables.methods.common_options import NetworkConfig, ValueConfig
-from safesweep.trainables.methods.method import batched, static
+from safesweep.trainables.methods.config import batched, static
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ The public code's choice works for one state at a time alone; this one for any n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +24,7 @@ from safesweep.trainables.components.flow_matching import (
     init_velocity_field,
 )
 from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS
-from safesweep.trainables.methods.fql_options import FQLComparisonConfig
+from safesweep.trainables.methods.ifql_config import IFQLConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -36,25 +35,8 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-
-
-@dataclass(frozen=True)
-class IFQLConfig(FQLComparisonConfig):
-    """Hyperparameters of IFQL; the defaults are those of FQL's public code."""
-
-    expectile: float = batched(
-        0.9, "expectile of V", source="public code of FQL", alias="tau", low=0.5, high=0.999
-    )
-    candidates: int = static(
-        32, "actions to choose from", source="public code of FQL", alias="N", low=1, high=1024
-    )
-    flow_steps: int = static(
-        10, "Euler steps of the flow", source="public code of FQL", low=1, high=256
-    )
 
 
 class IFQL(Method):
@@ -62,7 +44,7 @@ class IFQL(Method):
 
     name = "ifql"
     config_class = IFQLConfig
-    policies = ("ifql",)
+    policies = IFQLConfig.policies
     # Values matter by which of the candidates is the best one.
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 0.02,

@@ -7,7 +7,6 @@ It knows no costs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from safesweep.trainables.components.critics import (
 )
 from safesweep.trainables.components.networks import detach, gaussian_log_density, mlp
 from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS
-from safesweep.trainables.methods.fql_options import FQLComparisonConfig
+from safesweep.trainables.methods.iql_config import IQLConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -32,29 +31,10 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
 
 WEIGHT_CLIP = 100.0
-
-
-@dataclass(frozen=True)
-class IQLConfig(FQLComparisonConfig):
-    """Hyperparameters of IQL; the defaults are those of FQL's public code."""
-
-    expectile: float = batched(
-        0.9, "expectile of V", source="public code of FQL", alias="tau", low=0.5, high=0.999
-    )
-    extraction: str = static(
-        "awr", "weighted cloning, or climbing the critic near the data",
-        source="public code of FQL", choices=("awr", "ddpg_bc"),
-    )  # fmt: skip
-    extraction_weight: float = batched(
-        10.0, "of the advantage in the exponent, or of the likelihood", source="public code of FQL",
-        alias="alpha", low=0.0, high=1e4,
-    )  # fmt: skip
 
 
 class IQL(Method):
@@ -62,7 +42,7 @@ class IQL(Method):
 
     name = "iql"
     config_class = IQLConfig
-    policies = ("iql",)
+    policies = IQLConfig.policies
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 3e-3,
         "target_update_rate": 0.3,

@@ -9,7 +9,6 @@ one: `next_actions: published`. By default nothing is taken there from the targe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +22,6 @@ from safesweep.trainables.components.critics import (
 from safesweep.trainables.components.networks import Layers, detach, mlp
 from safesweep.trainables.components.windows import steps_left
 from safesweep.trainables.methods.common_options import NETWORK_CONDITIONS
-from safesweep.trainables.methods.fql_options import FQLComparisonConfig
 from safesweep.trainables.methods.method import (
     Batch,
     Hyperparameters,
@@ -34,35 +32,9 @@ from safesweep.trainables.methods.method import (
     State,
     StepInputs,
     StepOutputs,
-    batched,
     jointly,
-    static,
 )
-
-
-@dataclass(frozen=True)
-class ReBRACConfig(FQLComparisonConfig):
-    """Hyperparameters of ReBRAC; the defaults are those of FQL's public code."""
-
-    actor_weight: float = batched(
-        0.01, "of the policy's squared distance to the data", source="FQL, HumanoidMaze",
-        alias="alpha_a", low=0.0, high=1e3,
-    )  # fmt: skip
-    critic_weight: float = batched(
-        0.01, "of the next action's squared distance to the data", source="FQL, HumanoidMaze",
-        alias="alpha_c", low=0.0, high=1e3,
-    )  # fmt: skip
-    target_noise: float = batched(
-        0.2, "deviation of the noise in the target's action", source="TD3", low=0.0, high=10.0
-    )
-    noise_clip: float = batched(0.5, "its largest size", source="TD3", low=0.0, high=10.0)
-    policy_delay: int = static(
-        2, "the actor moves in every so many-th step", source="TD3", low=1, high=100
-    )
-    next_actions: str = static(
-        "within_episode", "the data's next action: of the same episode, or of the next row",
-        source="published: public code of FQL", choices=("within_episode", "published"),
-    )  # fmt: skip
+from safesweep.trainables.methods.rebrac_config import ReBRACConfig
 
 
 class ReBRAC(Method):
@@ -70,7 +42,7 @@ class ReBRAC(Method):
 
     name = "rebrac"
     config_class = ReBRACConfig
-    policies = ("rebrac",)
+    policies = ReBRACConfig.policies
     sensitive_settings: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 3e-3,
         "target_update_rate": 0.3,

@@ -12,6 +12,7 @@ from safesweep.trainables.methods.bearl import BEARL
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.caps import CAPS
 from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.configs import unknown_method
 from safesweep.trainables.methods.coptidice import COptiDICE
 from safesweep.trainables.methods.cpq import CPQ
 from safesweep.trainables.methods.fisor import FISOR
@@ -46,16 +47,6 @@ ALGORITHMS: dict[str, type[Method]] = {
     "rebrac": ReBRAC,
 }
 
-PRINTED_ONLY: dict[str, str] = {
-    "trebi": "TREBI",
-    "c2iql": "C2IQL",
-    "calql": "Cal-QL",
-    "rlpd": "RLPD",
-    "srpo": "SRPO",
-    "cac": "CAC",
-}
-"""Methods of which printed numbers alone are at hand, under these names of the view `published`."""
-
 
 def find_method(name: str) -> type[Method]:
     """The method of that name.
@@ -69,13 +60,7 @@ def find_method(name: str) -> type[Method]:
     try:
         return ALGORITHMS[require_choice("algorithm", name, ALGORITHMS)]
     except InvalidInput as problem:
-        plain = str(name).lower().replace("-", "").replace("_", "")
-        if plain in PRINTED_ONLY:
-            raise InvalidInput(
-                f"algorithm: {shown(name)} cannot be run; what papers print of it is in the view "
-                f"`published`, under method = '{PRINTED_ONLY[plain]}' (safesweep query)"
-            ) from None
-        raise InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)") from None
+        raise unknown_method(name, problem) from None
 
 
 def _accept(name: str, value: Any, plugin: Entries) -> type[Method]:

@@ -29,6 +29,7 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safesweep.search_spaces.validation import InvalidInput, one_line, require_choice
-from safesweep.trainables.store import file_lock
+from safesweep.trainables.store import file_lock, run_index
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.older_names import RENAMED_COLUMNS, with_current_names
+from safesweep.trainables.store.part_checksums import (
+    TRAILER_BYTES,
+    footer_bytes,
+    leave_room,
+    require_sound,
+    stated_footer,
+)
 from safesweep.trainables.store.schema import (
     HYPERPARAMETERS_KEY,
     SCHEMA_VERSION,
@@ -52,8 +60,10 @@ from safesweep.trainables.store.writer import (
     ARROW_TYPES,
     COMPACTED_PREFIX,
     PARTIAL_FOLDER,
+    StoreProblem,
     common_type,
     compacted_trials,
+    compactions_path,
     hyperparameter_types,
     storage_location,
     store_lock,
@@ -69,6 +79,8 @@ MERGED_PART_BYTES = 256 * 2**20
 """Small parts are merged into one until their sizes add up to this."""
 ROWS_PER_GROUP = 131_072
 GRACE_SECONDS = 2.0
+MANY_PARTS = 500
+"""Of a sweep in `runs`, which a run merges when it ends."""
 UNFINISHED = frozenset({"failed", "stopped"})
 _STAGING_PREFIX = "compaction-"
 _AT_CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2
@@ -165,10 +177,22 @@ def compact(
                 ]
                 done += _exchange_all(root, merges, storage)
             if done:
+                run_index.prune(root)
                 time.sleep(GRACE_SECONDS if grace_seconds is None else grace_seconds)
         finally:
             shutil.rmtree(staging)
     return done
+
+
+def compact_if_many(storage: str, sweep: str) -> None:
+    """Merge a sweep's parts where there are so many that reading them takes long; a store that
+    cannot be compacted, or is being compacted, stays as it is."""
+    if "://" in storage:
+        return
+    folder = Path(storage_location(storage), "runs", f"sweep={sweep}")
+    if sum(1 for _ in folder.glob("*.parquet")) >= MANY_PARTS:
+        with contextlib.suppress(InvalidInput, StoreProblem):
+            compact(storage, sweep)
 
 
 def _local_root(storage: str) -> Path:
@@ -288,20 +312,38 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
     schema = schema.with_metadata(metadata)
     path = _merged_path(sources, folder)
     rows = 0
-    with path.open("wb") as stream:
-        with pq.ParquetWriter(
-            stream, schema, compression="zstd", write_page_checksum=True
-        ) as writer:
-            waiting: list[pa.Table] = []
-            for source in sources:
-                part = with_current_names(table, _read_whole(source))
-                waiting.append(_conformed(part, schema))
-                if sum(each.num_rows for each in waiting) >= ROWS_PER_GROUP:
-                    rows += _write_groups(writer, waiting)
-            rows += _write_groups(writer, waiting)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with (
+        path.open("wb") as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        waiting: list[pa.Table] = []
+        for source in sources:
+            part = with_current_names(table, _read_whole(source))
+            waiting.append(_conformed(part, schema))
+            if sum(each.num_rows for each in waiting) >= ROWS_PER_GROUP:
+                rows += _write_groups(writer, waiting)
+        rows += _write_groups(writer, waiting)
+        leave_room(writer)
+    _state_checksum(path)
     return rows
+
+
+def _state_checksum(path: Path) -> None:
+    """Fill in a merged part's checksum, and see to it that the part is on the disk."""
+    with path.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(size - TRAILER_BYTES)
+        start = size - footer_bytes(file.read())
+        file.seek(0)
+        checksum, left = 0, start
+        while left:
+            chunk = file.read(min(left, 2**20))
+            checksum, left = zlib.crc32(chunk, checksum), left - len(chunk)
+        footer = file.read()
+        file.seek(start)
+        file.write(stated_footer(footer, start, checksum))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _merged_path(sources: Sequence[_Source], folder: Path) -> Path:
@@ -311,7 +353,9 @@ def _merged_path(sources: Sequence[_Source], folder: Path) -> Path:
 
 def _read_whole(source: _Source) -> pa.Table:
     try:
-        return pq.ParquetFile(source.path, page_checksum_verification=True).read()
+        content = source.path.read_bytes()
+        require_sound(content)
+        return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as problem:
@@ -363,6 +407,8 @@ def _exchange_all(root: Path, merges: Sequence[_Merge], storage: str) -> list[Co
             try:
                 if not _complete(merge):
                     continue
+                if merge.partition.parent.name == "runs":
+                    _record(root, merge)
                 after = sum(1 for _ in merge.replacement.glob("*.parquet"))
                 _exchange(merge.partition, merge.replacement)
             except OSError as problem:
@@ -375,6 +421,19 @@ def _exchange_all(root: Path, merges: Sequence[_Merge], storage: str) -> list[Co
         table = merge.partition.parent.name
         done.append(Compaction(table, sweep, before, after, merge.rows))
     return done
+
+
+def _record(root: Path, merge: _Merge) -> None:
+    """Say which merged parts the partition may hold, before it does: writers ask at each trial
+    (`ResultWriter.is_compacted`)."""
+    sweep = merge.partition.name.removeprefix("sweep=")
+    names = {path.name for folder in (merge.partition, merge.replacement)
+             for path in folder.glob(f"{COMPACTED_PREFIX}*.parquet")}  # fmt: skip
+    target = root / compactions_path(sweep)
+    target.parent.mkdir(exist_ok=True)
+    partial = root / PARTIAL_FOLDER / uuid.uuid4().hex
+    partial.write_text(json.dumps(sorted(names)), encoding="utf-8")
+    partial.replace(target)
 
 
 def _complete(merge: _Merge) -> bool:

@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import pandas
 
-from safesweep.trainables.store.schema import COUNT_COLUMNS
+from safesweep.trainables.store.schema import COUNT_COLUMNS, IMPORTED
 from safesweep.trainables.store.writer import COMPACTED_PREFIX
 
 KEYS = ("run_id", "config_id", "algorithm", "task", "seed", "sweep", "trial_id")
 COLUMNS = (*KEYS, "status", "dataset_id", *COUNT_COLUMNS.values())
 """What has to be known of the runs."""
 
-_IMPORTED = "imported"
 _TRAINED = ("completed", "stopped")
 
 
@@ -136,7 +135,7 @@ def _expected(runs: pandas.DataFrame, table: str, column: str) -> pandas.Series:
 
     Parts of older versions do not say; a run that was trained has some of every table then.
     """
-    imported = runs["dataset_id"].isna() | (runs["dataset_id"] == _IMPORTED)
+    imported = runs["dataset_id"].isna() | (runs["dataset_id"] == IMPORTED)
     some = runs["status"].isin(_TRAINED) & (~imported | (table == "evaluations"))
     if table == "hyperparameters":
         some &= False

@@ -19,7 +19,7 @@ import pandas
 from safesweep.trainables.store.labels import Labels, read_labels, write_labels
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.schema import TABLES
-from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
+from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, compactions_path
 
 BESIDE_RUNS = ("confirmations", "measurements")
 """Tables whose parts are no trial's, with a run in each row."""
@@ -101,6 +101,7 @@ def remove_leftovers(storage: str, found: Leftovers, beforehand: Iterable[tuple[
         if kept.empty:
             for table in TABLES:
                 writer.remove_table(table)
+            writer.remove(compactions_path(sweep))
             writer.remove_empty_folders()
 
 

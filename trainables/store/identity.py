@@ -50,6 +50,7 @@ ADDED_LATER_TO: dict[str, dict[str, object]] = {
         **_VALUES, **_NETWORKS, "safety_margin": 0.0, "normalize_safety": False,
         "critic_batch_size": 0,
     },
+    "caps": {"weight_clip": 100.0},
 }  # fmt: skip
 """The same of single methods, where others had a hyperparameter of that name or hold another value
 without it."""
@@ -103,10 +104,13 @@ def code_version() -> str:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return release
-    described = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    except OSError:  # There is no git program.
+        return release
     return f"{release}+{described}" if described else release

@@ -31,6 +31,7 @@ from safesweep.trainables.store.import_columns import (
     preset_columns,
 )
 from safesweep.trainables.store.import_presets import HYPERPARAMETER, PRESETS
+from safesweep.trainables.store.schema import IMPORTED
 from safesweep.trainables.store.table_files import TableFile, read_table
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task, task_called
@@ -66,7 +67,6 @@ _LIMITS: dict[str, tuple[float | None, float | None]] = {
     "violation_rate": (0, 1),
     "zero_cost_rate": (0, 1),
 }
-_DATASET = "imported"
 
 
 @dataclass(frozen=True)
@@ -425,7 +425,7 @@ def _identify(rows: Sequence[_Row]) -> None:
         values = row.values
         # A label alone, such as a method's name in a paper's table, may recur on every task.
         labelled = {**row.config, "config_id": values.get("config_id", "")}
-        unique = identity.config_id(values["algorithm"], labelled, values["task"], _DATASET, 0)
+        unique = identity.config_id(values["algorithm"], labelled, values["task"], IMPORTED, 0)
         values.setdefault("config_id", unique)
         row.run_id = identity.run_id(unique, values["seed"])
 
@@ -552,7 +552,7 @@ def _runs(rows: Sequence[_Row]) -> list[dict[str, Any]]:
                 "run_id": run,
                 "status": status,
                 "steps": steps,
-                "dataset_id": _DATASET,
+                "dataset_id": IMPORTED,
                 "code_version": identity.code_version(),
                 "finished_at": now,
                 "error": reason,

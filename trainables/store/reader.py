@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import re
+import stat
 import time
+import uuid
 import zlib
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,11 +28,14 @@ from pyarrow import fs
 from safesweep.search_spaces.validation import (
     InvalidInput,
     did_you_mean,
+    listed,
     one_line,
     require_choice,
     shown,
     without_secrets,
 )
+from safesweep.trainables.store import run_index
+from safesweep.trainables.store.codes import codes_of
 from safesweep.trainables.store.completeness import COLUMNS as COMPLETENESS_COLUMNS
 from safesweep.trainables.store.completeness import KEYS as COMPLETENESS_KEYS
 from safesweep.trainables.store.completeness import Part, PartReader, find_incomplete
@@ -45,9 +49,24 @@ from safesweep.trainables.store.older_names import (
     with_current_names,
     with_older_metrics,
 )
-from safesweep.trainables.store.schema import COUNT_COLUMNS, TABLES, VERSION_KEY
+from safesweep.trainables.store.ownership import OWNER_COLUMNS, PLACE, ROW_KEYS, RunOwners
+from safesweep.trainables.store.part_checksums import (
+    TRAILER_BYTES,
+    footer_bytes,
+    require_sound_data,
+    require_sound_footer,
+)
+from safesweep.trainables.store.schema import (
+    COUNT_COLUMNS,
+    SCHEMA_VERSION,
+    TABLES,
+    TRIAL_TABLES,
+    VERSION_KEY,
+)
 from safesweep.trainables.store.writer import (
     ARROW_TYPES,
+    ResultWriter,
+    StoreProblem,
     common_type,
     compacted_trials,
     hyperparameter_types,
@@ -82,7 +101,22 @@ _PAUSE_SECONDS = 0.02
 _CHUNK_BYTES = 2**20
 
 
+_TAIL_BYTES = 2**16
+"""Read at once from the end of a part, where its footer is."""
+
+
+_INDEXED_COLUMNS = (*run_index.COLUMNS, "sweep", PLACE)
+
+
+_WORTH_LOOKING_UP = 100
+"""So many new parts are looked up in the index; fewer are opened."""
+
+
 _SCHEMA_KEY = b"ARROW:schema"
+
+
+CODE_COLUMNS = ("code_version", "code_digest")
+"""Which code trained a run."""
 
 
 Result = TypeVar("Result")
@@ -135,6 +169,9 @@ class StoreReader:
         self._local = isinstance(self._filesystem, fs.LocalFileSystem)
         self._footers: dict[Part, pa.Schema] = {}
         self._broken: set[Part] = set()
+        self._sound: set[Part] = set()
+        self._seals: dict[Part, Mapping[str, tuple[int, int]]] = {}
+        self._owners_kept: RunOwners | None = None
         self._odd_columns: set[tuple[str, str]] = set()
         self._checksums: dict[Part, int] = {}
         self._kept: dict[tuple[str, tuple[str, ...]], _KeptTable] = {}
@@ -226,17 +263,169 @@ class StoreReader:
         return self._while_parts_move(lambda: self._so_far(table, tuple(columns)))
 
     def _so_far(self, table: str, columns: tuple[str, ...]) -> pandas.DataFrame:
-        parts = frozenset(self._parts(table))
+        if table == "runs" and set(_INDEXED_COLUMNS).issuperset(columns):
+            return self._owners(everything=True).counted_runs[list(columns)]
+        whole, others = self._divided(table)
+        rows = self._kept_rows(table, columns, whole)
+        if not others:
+            return rows
+        more = self._counted_rows(table, others).select(list(columns)).to_pandas()
+        return pandas.concat([rows, more], ignore_index=True) if len(rows) else more
+
+    def _kept_rows(
+        self, table: str, columns: tuple[str, ...], listed: Sequence[Part]
+    ) -> pandas.DataFrame:
+        """These columns of all rows of some parts, of which those that were read are kept."""
+        parts = frozenset(listed)
         kept = self._kept.get((table, columns))
         if kept is None or not kept.parts <= parts:
             kept = _KeptTable(frozenset(), pandas.DataFrame())
         new = sorted(parts - kept.parts)
         if new or not kept.parts:
-            rows = self._dataset(table, new).to_table(columns=list(columns)).to_pandas()
+            rows = self._rows_of_parts(table, columns, new)
             if len(kept.rows):
                 rows = pandas.concat([kept.rows, rows], ignore_index=True)
             kept = self._kept[table, columns] = _KeptTable(parts, rows)
         return kept.rows
+
+    def _rows_of_parts(
+        self, table: str, columns: Sequence[str], parts: Sequence[Part]
+    ) -> pandas.DataFrame:
+        if table != "runs" or not set(_INDEXED_COLUMNS).issuperset(columns):
+            return _frame_of(self._dataset(table, parts).to_table(columns=list(columns)))
+        looked_up = parts if len(parts) > _WORTH_LOOKING_UP else ()
+        found, opened = self._indexed_rows(columns, looked_up)
+        opened = opened if looked_up else list(parts)
+        if not opened:
+            return _frame_of(found)
+        read = self._dataset(table, opened).to_table(columns=list(columns))
+        if len(opened) >= run_index.REBUILT_FROM:
+            self._write_index(opened)
+        return _frame_of(pa.concat_tables([found, read.cast(found.schema)]))
+
+    def _indexed_rows(
+        self, columns: Sequence[str], parts: Sequence[Part]
+    ) -> tuple[pa.Table, list[Part]]:
+        """Rows of those of some parts of `runs` that the index knows, and the other parts."""
+        root = f"{self._root}/runs/"
+        wanted = {part.path.removeprefix(root): part for part in parts}
+        places = [run_index.COLUMNS.index(name) if name in run_index.COLUMNS else None
+                  for name in columns]  # fmt: skip
+        values: list[list[Any]] = [[] for _ in columns]
+        for content in self._index_files() if parts else ():
+            for entry in run_index.parts_in(content):
+                part = wanted.get(entry.place)
+                if part is None or (part.size, part.modified) != (entry.size, entry.modified):
+                    continue
+                del wanted[entry.place]
+                self._seals[part] = entry.seals
+                for row in entry.rows:
+                    for name, place, column in zip(columns, places, values, strict=True):
+                        if place is not None:
+                            column.append(row[place])
+                        else:
+                            column.append(part.path if name == PLACE else part.sweep)
+        kinds = {**{name: ARROW_TYPES[kind] for name, kind in TABLES["runs"].items()},
+                 "sweep": pa.string(), PLACE: pa.string()}  # fmt: skip
+        arrays = [pa.array(column, kinds[name])
+                  for name, column in zip(columns, values, strict=True)]  # fmt: skip
+        return pa.table(arrays, names=list(columns)), sorted(wanted.values())
+
+    def _index_files(self) -> Iterator[bytes]:
+        selector = fs.FileSelector(f"{self._root}/{run_index.FOLDER}", allow_not_found=True)
+        for info in self._filesystem.get_file_info(selector):
+            if info.base_name.endswith(run_index.SUFFIX) and info.type == fs.FileType.File:
+                content = self.file(f"{run_index.FOLDER}/{info.base_name}")
+                if content is not None:
+                    yield content
+
+    def _write_index(self, parts: Sequence[Part]) -> None:
+        """Keep what was read of many parts of `runs` for whoever reads next; a store that cannot
+        be written stays as it is."""
+        root = f"{self._root}/runs/"
+        listed = [part for part in parts if not part.compacted]
+        if not listed:
+            return
+        rows = self._dataset("runs", listed).to_table(columns=[*run_index.COLUMNS, PLACE])
+        by_path: dict[str, list[list[Any]]] = {}
+        for path, *row in zip(
+            rows[PLACE].to_pylist(),
+            *(rows[name].to_pylist() for name in run_index.COLUMNS),
+            strict=True,
+        ):
+            by_path.setdefault(path, []).append(row)
+        lines = [
+            run_index.line_of(
+                run_index.IndexedPart(
+                    part.path.removeprefix(root), part.size, part.modified,
+                    seals_of(self._footer(part)), by_path.get(part.path, []),
+                )
+            )
+            for part in listed
+        ]  # fmt: skip
+        name = f"{run_index.FOLDER}/rebuilt-{uuid.uuid4().hex}{run_index.SUFFIX}"
+        with contextlib.suppress(StoreProblem):
+            ResultWriter(self._location, "", probe=False).write_bytes(name, b"".join(lines))
+
+    def _owners(self, everything: bool = False) -> RunOwners:
+        """Every row of `runs`, and whose rows count.
+
+        Args:
+            everything: with all that the index knows of a run, instead of what ownership takes.
+        """
+        columns: tuple[str, ...] = _INDEXED_COLUMNS
+        if not everything and ("runs", columns) not in self._kept:
+            columns = (*OWNER_COLUMNS, PLACE)
+        runs = self._kept_rows("runs", columns, self._parts("runs"))
+        if self._owners_kept is None or self._owners_kept.runs is not runs:
+            self._owners_kept = RunOwners(runs)
+        return self._owners_kept
+
+    def _divided(self, table: str) -> tuple[list[Part], list[Part]]:
+        """The parts of a table of which every row counts, and those that have to be looked into
+        (`trainables.store.ownership`)."""
+        # Before those of runs: what is listed here and speaks of no known run was not finished.
+        parts = self._parts(table)
+        if table not in TRIAL_TABLES or not parts:
+            return parts, []
+        owners = self._owners()
+        whole: list[Part] = []
+        others: list[Part] = []
+        for part in parts:
+            trials = compacted_trials(self._footer(part)) if part.compacted else ()
+            (whole if owners.counts_whole(part, trials) else others).append(part)
+        return whole, others
+
+    def _counted_rows(self, table: str, parts: Sequence[Part]) -> pa.Table:
+        """The rows of some parts that count, with `PLACE`."""
+        if not parts:
+            schema = self._schema(table, [])
+            return schema.append(pa.field(PLACE, pa.string())).empty_table()
+        schema = self._schema(table, self._parts(table))
+        dataset = self._dataset_of(table, parts, schema)
+        rows = dataset.to_table(columns=[*schema.names, PLACE])
+        trials = {part.path: compacted_trials(self._footer(part)) for part in parts}
+        counted = self._owners().counted(table, rows, trials)
+        return rows.filter(pa.array(counted, pa.bool_()))
+
+    def left_behind(self, **filters: object) -> pandas.DataFrame:
+        """The runs of which there are evaluations, but nothing in `runs`: they were killed in
+        between, or their part of `runs` was lost. No other method speaks of them.
+
+        Args:
+            filters: `sweep`, `algorithm` or `task`, as of `runs`.
+
+        Returns:
+            `run_id, config_id, algorithm, task, seed, sweep`, a row a run.
+        """
+        return self._while_parts_move(lambda: self._left_behind(filters))
+
+    def _left_behind(self, filters: Mapping[str, object]) -> pandas.DataFrame:
+        columns = ["run_id", "config_id", "algorithm", "task", "seed", "sweep"]
+        _, others = self._divided("evaluations")
+        rows = self._dataset("evaluations", others).to_table(columns=columns).to_pandas()
+        rows = rows[~rows["run_id"].isin(self._owners().runs["run_id"])].drop_duplicates("run_id")
+        return self._filtered(rows, filters, columns)
 
     def incomplete(self, thorough: bool = False) -> pandas.DataFrame:
         """The runs of which rows are missing in some table, a part having been cut or lost.
@@ -259,20 +448,28 @@ class StoreReader:
 
         Returns:
             `run_id, config_id, algorithm, task, seed, sweep, trial_id`; `status`, which is
-            `incomplete` for a run that lacks rows; `lacks`, what is missing in words, or None.
+            `incomplete` for a run that lacks rows; `code`, which trained it, or None; `lacks`,
+            what is missing in words, or None.
         """
-        states = self._while_parts_move(lambda: _with_lacking(*self._states(False)))
+        return self._while_parts_move(
+            lambda: self._filtered(_with_lacking(*self._states(False)), filters, COMPLETENESS_KEYS)
+        )
+
+    def _filtered(
+        self, rows: pandas.DataFrame, filters: Mapping[str, object], columns: Sequence[str]
+    ) -> pandas.DataFrame:
+        """Rows of runs, by the values of some of `columns`."""
         for name, wanted in filters.items():
-            require_choice("filter", name, COMPLETENESS_KEYS)
+            require_choice("filter", name, columns)
             if wanted is None:
                 continue
             if name == "sweep":
-                run_ids, unplanned = self._while_parts_move(partial(self._members, wanted))
-                kept = states["run_id"].isin(run_ids) | states["sweep"].isin(unplanned)
+                run_ids, unplanned = self._members(wanted)
+                kept = rows["run_id"].isin(run_ids) | rows["sweep"].isin(unplanned)
             else:
-                kept = states[name].isin(as_list(wanted))
-            states = states[kept]
-        return states.reset_index(drop=True)
+                kept = rows[name].isin(as_list(wanted))
+            rows = rows[kept]
+        return rows.reset_index(drop=True)
 
     def state(self, tables: Iterable[str]) -> str:
         """A digest of the parts of some tables: the same as long as none is added, replaced or
@@ -339,6 +536,56 @@ class StoreReader:
                 return bytes(stream.read())
         return None
 
+    def listed(self, table: str) -> list[Part]:
+        """The parts of a table, damaged ones among them."""
+        with store_problems(self._location, "read"):
+            return self._parts(table)
+
+    def problem_of(self, table: str, part: Part) -> str | None:
+        """What is wrong with a part by itself, in words: it is damaged, its columns are not those
+        of its table, or rows stand in it twice. None where nothing is.
+
+        Raises:
+            OSError: its bytes cannot be read.
+        """
+        try:
+            schema = self._footer(part)
+            self._read_pages(part)
+            wrong = _wrong_columns(table, schema)
+            return wrong or self._repeated_rows(table, part)
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            self._require_bytes(part)
+            return f"damaged ({one_line(error)})"
+
+    def _repeated_rows(self, table: str, part: Part) -> str | None:
+        keys = [name for name in ROW_KEYS.get(table, ()) if name in self._footer(part).names]
+        if not keys:
+            return None
+        with self._filesystem.open_input_file(part.path) as stream:
+            rows = pq.ParquetFile(stream).read(columns=keys).to_pandas()
+        repeated = int(rows.duplicated().sum())
+        return f"{repeated:,} of its {len(rows):,} rows stand there twice" if repeated else None
+
+    def unfinished_parts(self, table: str) -> list[Part]:
+        """Parts of a table of whose trials `runs` says nothing: they were killed before they ended,
+        train now, or have lost their part of `runs`."""
+
+        def find() -> list[Part]:
+            owners = self._owners()
+            return [
+                part for part in self._parts(table)
+                if not part.compacted and (part.sweep, part.name) not in owners.trials
+            ]  # fmt: skip
+
+        return self._while_parts_move(find)
+
+    def doubled_runs(self) -> pandas.DataFrame:
+        """Runs that stand in several trials: `run_id, sweep, trial_id`, and `counts`, whether this
+        is the trial whose rows count."""
+        return self._while_parts_move(lambda: self._owners().doubled_runs)
+
     def schema_versions(self) -> pandas.DataFrame:
         """How many parts of each table were written under which version of the tables.
 
@@ -359,18 +606,32 @@ class StoreReader:
 
     def _states(self, thorough: bool) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """What completeness looks at of every run, and those runs that lack rows."""
-        columns = [*COMPLETENESS_COLUMNS, *(["__filename"] if self._parts("runs") else [])]
-        runs = self._so_far("runs", tuple(columns)).copy()
-        known = {part.path: part for part in self._parts("runs")}
-        runs["part"] = runs.pop("__filename").map(known) if "__filename" in runs else None
+        listed = self._parts("runs")
+        if thorough:
+            self._footers_of(listed)
+        known = {part.path: part for part in listed}
+        runs = (
+            self._owners(everything=True)
+            .counted_runs[[*COMPLETENESS_COLUMNS, *CODE_COLUMNS, PLACE]]
+            .copy()
+        )
+        runs["part"] = runs[PLACE].map(known)
+        vanished = runs.loc[runs["part"].isna(), PLACE]
+        if len(vanished):
+            raise FileNotFoundError(vanished.iloc[0])
         reader = PartReader(
-            seals=lambda part: seals_of(self._footer(part)),
+            seals=self._seals_in,
             rows=self._rows_of,
             owners=self._owners_in,
             checksum=self._checksum_of,
         )
         parts = {table: self._parts(table) for table in COUNT_COLUMNS}
         return runs, find_incomplete(runs, parts, reader, thorough)
+
+    def _seals_in(self, part: Part) -> Mapping[str, tuple[int, int]]:
+        if part not in self._seals:
+            return seals_of(self._footer(part))
+        return self._seals[part]
 
     def _rows_of(self, part: Part) -> int | None:
         with self._read_or_none(part), self._filesystem.open_input_file(part.path) as stream:
@@ -568,14 +829,76 @@ class StoreReader:
                 yield Part(info.path, info.size, info.mtime_ns or 0)
 
     def _footer(self, part: Part) -> pa.Schema:
-        """The schema that the part itself declares."""
+        """The schema that the part itself declares.
+
+        Raises:
+            pa.ArrowInvalid: it is no whole part, or not what was written: the parts of a local
+                store are compared with their checksums to the last bit, of others the footer.
+        """
         if part not in self._footers:
-            with self._filesystem.open_input_file(part.path) as stream:
-                metadata = pq.read_metadata(stream)
+            content, sound = self._sound_footer(part)
+            metadata = pq.read_metadata(pa.BufferReader(content))
             schema = metadata.schema.to_arrow_schema()
             _require_metadata(schema, (metadata.metadata or {}).get(_SCHEMA_KEY))
             self._footers[part] = schema
+            if sound:
+                self._sound.add(part)
         return self._footers[part]
+
+    def _sound_footer(self, part: Part) -> tuple[bytes, bool]:
+        """A part's footer, and whether all of the part was compared with a checksum."""
+        if self._local:
+            with open(part.path, "rb", buffering=0) as file:
+                return _sound_footer_of(file, os.fstat(file.fileno()).st_size, True)
+        with self._filesystem.open_input_file(part.path) as stream:
+            return _sound_footer_of(stream, stream.size(), False)
+
+    def _footers_of(self, parts: Sequence[Part]) -> None:
+        """Read the footers of some parts, and leave out those that are not whole.
+
+        Raises:
+            UnreadablePart: there are such parts.
+        """
+        broken = [part for part in parts if part not in self._footers and not self._is_whole(part)]
+        if broken:
+            raise UnreadablePart(broken[0].path)
+
+    def _is_whole(self, part: Part) -> bool:
+        try:
+            self._footer(part)
+        except FileNotFoundError:
+            raise
+        except _DAMAGE as error:
+            self._leave_out(part, error)
+            return False
+        return True
+
+    def _require_sound(self, parts: Sequence[Part]) -> None:
+        """Compare some parts with their checksums, once, for whoever reads them without looking at
+        these.
+
+        Raises:
+            UnreadablePart: one is not what was written, and left out from here on.
+        """
+        self._footers_of(parts)
+        for part in parts:
+            if part in self._sound:
+                continue
+            # An older part, or another program's, may have checksums of its pages.
+            try:
+                self._read_pages(part)
+            except FileNotFoundError:
+                raise
+            except _DAMAGE as error:
+                self._leave_out(part, error)
+                raise UnreadablePart(part.path) from error
+            self._sound.add(part)
+
+    def _read_pages(self, part: Part) -> None:
+        with self._filesystem.open_input_file(part.path) as stream:
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
 
     def _leave_out_broken(self) -> bool:
         """Look for files that are no whole parts; whether any was found that was not known."""
@@ -597,10 +920,7 @@ class StoreReader:
         for table in TABLES:
             for part in self._parts(table):
                 try:
-                    with self._filesystem.open_input_file(part.path) as stream:
-                        file = pq.ParquetFile(stream, page_checksum_verification=True)
-                        for group in range(file.num_row_groups):
-                            file.read_row_group(group)
+                    self._read_pages(part)
                 except FileNotFoundError:
                     continue
                 except _DAMAGE as error:
@@ -632,32 +952,42 @@ class StoreReader:
     def _while_parts_move(self, read: Callable[[], Result]) -> Result:
         """Read again when a part was replaced between being listed and being opened, or proves
         not to be whole."""
-        for attempt in range(_ATTEMPTS):
+        attempt = 0
+        while True:
+            known = len(self._broken)
             try:
                 return read()
             except FileNotFoundError as error:
-                if attempt == _ATTEMPTS - 1:
+                attempt += 1
+                if attempt == _ATTEMPTS:
                     raise InvalidInput(f"storage: a part keeps vanishing ({error})") from error
                 time.sleep(_PAUSE_SECONDS * attempt)
             except (UnreadablePart, *_DAMAGE) as error:
+                if len(self._broken) > known:
+                    continue
                 with store_problems(self._location, "read"):
                     found = self._leave_out_broken() or self._leave_out_damaged()
                 if not found:
                     reason = one_line(error)
                     raise InvalidInput(f"storage: a part cannot be read ({reason})") from error
-        raise AssertionError("unreachable")
 
     def _dataset(self, table: str, parts: Sequence[Part] | None = None) -> ds.Dataset:
-        parts = self._parts(table) if parts is None else parts
-        schema = self._schema(table, parts)
+        """The rows of a table that count, or all of those of some parts."""
+        whole, others = self._divided(table) if parts is None else (list(parts), [])
+        schema = self._schema(table, [*whole, *others])
+        more: list[ds.Dataset] = []
+        if others:
+            counted = self._counted_rows(table, others)
+            more.append(ds.dataset(counted.select(schema.names).cast(schema)))
         older = self._older_measurements() if table == "measurements" else []
         if older:
             rows = pa.Table.from_pandas(
                 pandas.concat(older).reindex(columns=schema.names), schema, preserve_index=False
             )
-            whole = [self._dataset_of(table, parts, schema)] if parts else []
-            return ds.dataset([*whole, ds.dataset(rows)])
-        return self._dataset_of(table, parts, schema)
+            more.append(ds.dataset(rows))
+        if more and whole:
+            more.insert(0, self._dataset_of(table, whole, schema))
+        return ds.dataset(more) if more else self._dataset_of(table, whole, schema)
 
     def _older_measurements(self) -> list[pandas.DataFrame]:
         """What stores before version 4 hold beside their tables, a text file a name."""
@@ -699,8 +1029,14 @@ class StoreReader:
         names.insert(next((i for i, n in enumerate(names) if not n.endswith("_id")), 0), "sweep")
         columns["sweep"] = pa.string()
         added: dict[str, pa.DataType] = {}
+        self._footers_of(parts)
+        layouts: dict[tuple[str, ...], list[pa.DataType]] = {}
         for part in parts:
-            for field in self._footer(part):
+            schema = self._footer(part)
+            if layouts.get(tuple(schema.names)) == schema.types:
+                continue
+            layouts[tuple(schema.names)] = schema.types
+            for field in schema:
                 if field.name not in columns and self._is_column(field.name, part):
                     added[field.name] = common_type(added.get(field.name), field.type)
         fields = [(name, columns[name]) for name in names]
@@ -711,12 +1047,77 @@ def _with_lacking(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.D
     """The runs' identity and status, and what those that lack rows lack."""
     places = zip(lacking["run_id"], lacking["sweep"], lacking["trial_id"], strict=True)
     reasons = dict(zip(places, lacking["lacks"], strict=True))
-    states = runs[[*COMPLETENESS_KEYS, "status"]]
+    states = runs[[*COMPLETENESS_KEYS, "status"]].assign(
+        code=pandas.Series(codes_of(runs), index=runs.index, dtype=object)
+    )
     keys = zip(states["run_id"], states["sweep"], states["trial_id"], strict=True)
     states = states.assign(
         lacks=pandas.Series([reasons.get(key) for key in keys], index=states.index, dtype=object)
     )
     return states.assign(status=states["status"].mask(states["lacks"].notna(), "incomplete"))
+
+
+def _sound_footer_of(file: Any, size: int, wholly: bool) -> tuple[bytes, bool]:
+    """A part's footer, compared with its checksum, and whether all of the part was.
+
+    Raises:
+        pa.ArrowInvalid: it is no whole part, or not what was written.
+    """
+    start = max(0, size - _TAIL_BYTES)
+    file.seek(start)
+    tail = _read_all(file, size - start)
+    length = footer_bytes(tail[-TRAILER_BYTES:])
+    if length > size:
+        raise pa.ArrowInvalid(f"its footer would be longer than the {size} bytes that it has")
+    if length > len(tail):
+        start = size - length
+        file.seek(start)
+        tail = _read_all(file, length)
+    footer = tail[len(tail) - length :]
+    stated = require_sound_footer(footer, size - length)
+    if stated is None or not wholly:
+        return footer, False
+    begun = len(tail) - length
+
+    def data() -> Iterator[bytes]:
+        file.seek(0)
+        left = start
+        while left:
+            chunk = file.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                return
+            left -= len(chunk)
+            yield chunk
+        yield tail[:begun]
+
+    require_sound_data(stated, data())
+    return footer, True
+
+
+def _read_all(file: Any, count: int) -> bytes:
+    """So many bytes; fewer where there are no more."""
+    content = bytes(file.read(count))
+    while len(content) < count:
+        more = file.read(count - len(content))
+        if not more:
+            break
+        content += bytes(more)
+    return content
+
+
+def _wrong_columns(table: str, schema: pa.Schema) -> str | None:
+    """How the columns of a part of today's version differ from those of its table."""
+    if (schema.metadata or {}).get(VERSION_KEY.encode()) != str(SCHEMA_VERSION).encode():
+        return None
+    wanted = {name: ARROW_TYPES[kind] for name, kind in TABLES[table].items()}
+    lacking = [name for name in wanted if name not in schema.names]
+    if lacking:
+        return f"lacks the columns {listed(lacking)}"
+    for name, kind in wanted.items():
+        found = schema.field(name).type
+        if found != kind:
+            return f"its column {name} is {found}, not {kind}"
+    return None
 
 
 def _require_metadata(schema: pa.Schema, encoded: bytes | None) -> None:
@@ -759,7 +1160,7 @@ def _local_parts(folder: str) -> list[Part]:
         folders: dict[str, int] = {}
         parts: list[Part] = []
         try:
-            _list_into(folder, folder, folders, parts)
+            _list_into(folder, folders, parts)
             if all(os.stat(path).st_ino == number for path, number in folders.items()):
                 return parts
         except FileNotFoundError:
@@ -769,17 +1170,20 @@ def _local_parts(folder: str) -> list[Part]:
     raise FileNotFoundError(f"{folder} changes faster than it can be listed")
 
 
-def _list_into(root: str, folder: str, folders: dict[str, int], parts: list[Part]) -> None:
+def _list_into(folder: str, folders: dict[str, int], parts: list[Part]) -> None:
     folders[folder] = os.stat(folder).st_ino
     with os.scandir(folder) as entries:
         for entry in entries:
-            names = os.path.relpath(entry.path, root).split(os.sep)
+            if entry.name[0] in "._":
+                continue
             if entry.is_dir():
-                if not names[-1].startswith((".", "_")):
-                    _list_into(root, entry.path, folders, parts)
-            elif _is_part(names):
-                state = entry.stat()
-                parts.append(Part(entry.path, state.st_size, state.st_mtime_ns))
+                _list_into(entry.path, folders, parts)
+            elif entry.name.endswith(".parquet"):
+                # One that has just been removed is no part any more.
+                with contextlib.suppress(FileNotFoundError):
+                    state = entry.stat()
+                    if stat.S_ISREG(state.st_mode):
+                        parts.append(Part(entry.path, state.st_size, state.st_mtime_ns))
 
 
 def _with_hyperparameters(runs: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:

@@ -23,6 +23,8 @@ together, by the names of their columns: one that a part lacks is null there.
 5: runs.memory_splits was runs.halvings, and the metric true_infeasible_recall was
    true_doomed_recognised (`trainables.store.older_names`).
 6: adds labels: what users note down of their sweeps.
+   Adds runs.code_digest: of the source that trained a run (`trainables.store.source_digest`).
+   Adds a checksum of each part (`trainables.store.part_checksums`).
 """
 
 VERSION_KEY = "safesweep.schema_version"
@@ -55,6 +57,7 @@ TABLES: dict[str, dict[str, str]] = {
         "memory_splits": "int64",
         "dataset_id": "string",
         "code_version": "string",
+        "code_digest": "string",
         "started_at": "timestamp[us, tz=UTC]",
         "finished_at": "timestamp[us, tz=UTC]",
         "error": "string",
@@ -163,6 +166,9 @@ COUNT_COLUMNS = {
 }
 """The column of runs that says how many rows of a table belong to a run; null where a part of an
 older version does not say."""
+
+IMPORTED = "imported"
+"""The `dataset_id` of runs that were not trained here."""
 
 RUN_STATUSES = ("completed", "stopped", "diverged", "failed")
 """`stopped`: early, on purpose; `error` says why, `steps` when. A run that is `completed` has an

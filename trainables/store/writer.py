@@ -11,6 +11,7 @@ On a local disk writers hold a shared lock while they put parts into place, so t
 
 import contextlib
 import json
+import logging
 import math
 import os
 import uuid
@@ -26,9 +27,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safesweep.search_spaces.validation import InvalidInput, Problem, without_secrets
-from safesweep.trainables.store import file_lock
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    Problem,
+    one_line,
+    shown,
+    without_secrets,
+)
+from safesweep.trainables.store import file_lock, run_index
 from safesweep.trainables.store.identity import code_version
+from safesweep.trainables.store.part_checksums import parquet_content, require_sound
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
     HYPERPARAMETERS_KEY,
@@ -53,6 +61,15 @@ HYPERPARAMETER_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), 
 PARTIAL_FOLDER = ".partial"
 LOCK_FILE = ".lock"
 COMPACTED_PREFIX = "compacted-"
+SET_ASIDE_FOLDER = "set-aside"
+"""Where damaged files of a store are moved to; nothing reads them there."""
+
+_log = logging.getLogger("safesweep")
+
+# A merged part, by its path, length and time: the trials in it, or None where it is damaged.
+_MERGED: dict[tuple[str, int, int], frozenset[str] | None] = {}
+# The merged parts of partitions that were last compacted before compactions were recorded.
+_UNRECORDED: dict[str, tuple[str, ...]] = {}
 
 
 def storage_location(storage: str) -> str:
@@ -64,12 +81,18 @@ def storage_location(storage: str) -> str:
     """
     if not storage.strip():
         raise InvalidInput("storage: is empty; it must be a folder or a URI")
+    try:
+        storage.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"storage: {shown(storage)} is not UTF-8 text") from None
     if "://" in storage:
         return storage
     try:
         return str(Path(storage).expanduser().resolve())
     except RuntimeError:
         user = Path(storage).parts[0]
+        if not user.startswith("~"):
+            raise InvalidInput(f"storage: {storage!r} is a loop of symbolic links") from None
         raise InvalidInput(
             f"storage: {storage!r} begins with the home folder of an unknown user, {user}; write "
             f"./{storage} for a folder of that name"
@@ -96,28 +119,32 @@ def store_problems(storage: str, action: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        shown = without_secrets(storage)
-        reason = str(error).replace(storage, shown).splitlines()[0]
-        raise StoreProblem(f"storage: {shown!r} cannot be {action} ({reason})") from error
+        named = without_secrets(storage)
+        reason = (str(error).replace(storage, named).splitlines() or [""])[0]
+        raise StoreProblem(f"storage: {named!r} cannot be {action} ({reason})") from error
 
 
 class ResultWriter:
     """Writes one sweep's parts of a store. Each of its methods raises StoreProblem.
 
+    Args:
+        probe: try whether the store can be written.
+
     Raises:
         StoreProblem: the store cannot be reached or written.
     """
 
-    def __init__(self, storage: str, sweep: str) -> None:
+    def __init__(self, storage: str, sweep: str, probe: bool = True) -> None:
         self.storage, self.sweep = storage_location(storage), sweep
         with store_problems(self.storage, "written"):
             self.filesystem, self.root = fs.FileSystem.from_uri(_in_one_request(self.storage))
             self.local = isinstance(self.filesystem, fs.LocalFileSystem)
             if self.local:
                 Path(self.root).mkdir(parents=True, exist_ok=True)
-        probe = f"heartbeats/.probe-{uuid.uuid4().hex}"
-        self.write_bytes(probe, b"")
-        self.remove(probe)
+        if probe:
+            probed = f"heartbeats/.probe-{uuid.uuid4().hex}"
+            self.write_bytes(probed, b"")
+            self.remove(probed)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """Put a file whole at `<store>/<relative>`, replacing the one there."""
@@ -172,6 +199,19 @@ class ResultWriter:
             found = self.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == fs.FileType.File)
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in `<store>/<folder>`; none where there is no such folder."""
+        selector = fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        with store_problems(self.storage, "read"):
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+    def exists(self, relative: str) -> bool:
+        """Whether there is a file `<store>/<relative>`."""
+        with store_problems(self.storage, "read"):
+            info = self.filesystem.get_file_info(f"{self.root}/{relative}")
+        return bool(info.type == fs.FileType.File)
+
     def remove(self, relative: str) -> bool:
         """Remove a file if it is there; whether it was."""
         path = f"{self.root}/{relative}"
@@ -182,6 +222,38 @@ class ResultWriter:
             if there:
                 self.filesystem.delete_file(path)
         return there
+
+    def set_aside(self, relative: str, reason: object) -> str:
+        """Move a damaged file to where nothing reads it, so that what it held can be made again;
+        where it lies now, within the store."""
+        moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        target = f"{SET_ASIDE_FOLDER}/{moment}-{uuid.uuid4().hex[:6]}/{relative}"
+        with store_problems(self.storage, "written"):
+            if self.local:
+                Path(self.root, target).parent.mkdir(parents=True, exist_ok=True)
+            self.filesystem.move(f"{self.root}/{relative}", f"{self.root}/{target}")
+        _log.warning(
+            "storage: set aside %s as %s, damaged (%s)", relative, target, one_line(reason)
+        )
+        return target
+
+    def _set_aside_damaged(self, relative: str) -> None:
+        """Keep a part that would be replaced or removed, if it is damaged: it may be the only trace
+        of what happened."""
+        # Objects of a store behind a URI are whole or not there, and asking costs a request.
+        if not self.local or not os.path.exists(f"{self.root}/{relative}"):
+            return
+        content = self.read_bytes(relative)
+        try:
+            if content is not None:
+                _read_part(content)
+        except (pa.ArrowException, OSError) as problem:
+            self.set_aside(relative, problem)
+
+    def _drop(self, relative: str) -> None:
+        """Remove a part; one that is damaged is set aside."""
+        self._set_aside_damaged(relative)
+        self.remove(relative)
 
     def remove_partial(self) -> None:
         """Remove what writers that were killed had begun to write in a local store.
@@ -222,13 +294,32 @@ class ResultWriter:
             HYPERPARAMETERS_KEY: json.dumps(_hyperparameter_types(runs), sort_keys=True),
             SEALS_KEY: _seals(contents),
         }
-        content = _content("runs", _with_counts(runs, others), metadata)
+        rows = _with_counts(runs, others)
+        content = _content("runs", rows, metadata)
         with self._placing():
             if self.is_compacted(trial_id):
                 return
             for table in others:
                 self._place(table, trial_id, contents.get(table))
             self._place("runs", trial_id, content if runs else None)
+            if runs:
+                self._index(trial_id, rows, metadata[SEALS_KEY])
+
+    def _index(self, trial_id: str, runs: Sequence[Row], seals: str) -> None:
+        """Say in the index what the trial's part of `runs` holds; a part without a line is only
+        slower to read."""
+        if not self.local:
+            return
+        place = f"sweep={self.sweep}/{trial_id}.parquet"
+        with contextlib.suppress(OSError):
+            state = os.stat(f"{self.root}/runs/{place}")
+            values = [[row.get(name) for name in run_index.COLUMNS] for row in runs]
+            run_index.append_line(
+                Path(self.root),
+                run_index.IndexedPart(
+                    place, state.st_size, state.st_mtime_ns, json.loads(seals), values
+                ),
+            )
 
     def write_confirmation(self, confirmation_id: str, rows: Sequence[Row]) -> None:
         """Write one confirmation: a part of its own."""
@@ -253,17 +344,44 @@ class ResultWriter:
         if not self.local:
             return False
         folder = f"runs/sweep={self.sweep}"
-        for name in self.names(folder):
-            if name.startswith(COMPACTED_PREFIX):
-                # What readers leave out as broken does not count here either.
-                with (
-                    store_problems(self.storage, "read"),
-                    contextlib.suppress(pa.ArrowInvalid),
-                    self.filesystem.open_input_file(f"{self.root}/{folder}/{name}") as stream,
-                ):
-                    if trial_id in compacted_trials(pq.read_schema(stream)):
-                        return True
-        return False
+        return any(
+            trial_id in (self._merged_trials(f"{folder}/{name}") or ())
+            for name in self._merged_parts(folder)
+        )
+
+    def _merged_parts(self, folder: str) -> Sequence[str]:
+        """Names of the merged parts that may be in a partition, which is not listed for it: it may
+        hold a hundred thousand."""
+        recorded = self.read_bytes(compactions_path(self.sweep))
+        if recorded is not None:
+            with contextlib.suppress(ValueError):
+                return [name for name in json.loads(recorded) if isinstance(name, str)]
+        path = f"{self.root}/{folder}"
+        if path not in _UNRECORDED or recorded is not None:
+            names = self.names(folder)
+            _UNRECORDED[path] = tuple(n for n in names if n.startswith(COMPACTED_PREFIX))
+        return _UNRECORDED[path]
+
+    def _merged_trials(self, relative: str) -> frozenset[str] | None:
+        """The trials in a merged part; none where there is no such part, None where it is damaged,
+        which readers leave out."""
+        path = f"{self.root}/{relative}"
+        with store_problems(self.storage, "read"):
+            try:
+                state = os.stat(path)
+            except FileNotFoundError:
+                return frozenset()
+            key = (path, state.st_size, state.st_mtime_ns)
+            if key not in _MERGED:
+                try:
+                    content = Path(path).read_bytes()
+                    require_sound(content)
+                    _MERGED[key] = frozenset(compacted_trials(_read_part(content).schema))
+                except FileNotFoundError:
+                    return frozenset()
+                except (pa.ArrowException, ValueError):
+                    _MERGED[key] = None
+            return _MERGED[key]
 
     @contextlib.contextmanager
     def _placing(self) -> Iterator[None]:
@@ -281,7 +399,7 @@ class ResultWriter:
         with self._placing():
             for trial in trial_ids:
                 for table in TRIAL_TABLES:
-                    self.remove(self._part(table, trial))
+                    self._drop(self._part(table, trial))
                 self.remove(checkpoint_path(trial))
                 self.remove(heartbeat_path(trial))
                 self.remove(log_path(trial))
@@ -294,9 +412,11 @@ class ResultWriter:
             kept: dict[str, pa.Table] = {}
             contents: dict[str, bytes] = {}
             for table in TRIAL_TABLES:
-                part = _whole(self.read_bytes(self._part(table, trial_id)))
-                if part is None:
+                self._set_aside_damaged(self._part(table, trial_id))
+                content = self.read_bytes(self._part(table, trial_id))
+                if content is None:
                     continue
+                part = _read_part(content)
                 if table == "hyperparameters":
                     runs = kept.get("runs")
                     ids = runs["config_id"] if runs is not None else pa.array([], pa.string())
@@ -310,33 +430,35 @@ class ResultWriter:
                     rest = part.filter(pc.invert(gone))
                 kept[table] = rest
                 if table != "runs" and rest.num_rows:
-                    contents[table] = _parquet(rest)
+                    contents[table] = parquet_content(rest)
             for table, rest in kept.items():
                 if table == "runs" and rest.num_rows:
                     said = {**(rest.schema.metadata or {}), SEALS_KEY.encode(): _seals(contents)}
-                    contents["runs"] = _parquet(rest.replace_schema_metadata(said))
+                    contents["runs"] = parquet_content(rest.replace_schema_metadata(said))
                 self._place(table, trial_id, contents.get(table))
 
     def remove_compacted(self, trial_ids: Iterable[str] = (), run_ids: Iterable[str] = ()) -> None:
         """Remove trials, and single runs of others, from the parts that hold several trials, from
         `runs` first, so that the trials' rows can be written again (`write_trial`).
 
-        With them goes what `runs` does not speak of, and what is damaged beyond reading.
+        With them goes what `runs` does not speak of; what is damaged is set aside.
         """
         removed, removed_runs = _values(trial_ids), _values(run_ids)
         if not self.local:
             return
         with self._placing():
             kept: dict[str, set[str]] = {"trial_id": set(), "run_id": set(), "config_id": set()}
+            known: set[str] = set()
             for table in TRIAL_TABLES:
                 folder = f"{table}/sweep={self.sweep}"
                 for name in self.names(folder):
                     if not name.startswith(COMPACTED_PREFIX):
                         continue
-                    part = _whole(self.read_bytes(f"{folder}/{name}"))
-                    if part is None:
-                        self.remove(f"{folder}/{name}")
+                    self._set_aside_damaged(f"{folder}/{name}")
+                    content = self.read_bytes(f"{folder}/{name}")
+                    if content is None:
                         continue
+                    part = _read_part(content)
                     if table == "runs":
                         gone = pc.or_(
                             pc.is_in(part["trial_id"], value_set=removed),
@@ -350,11 +472,16 @@ class ResultWriter:
                         rest = part.filter(pc.is_in(part[owner], value_set=_values(kept[owner])))
                     trials = compacted_trials(part.schema)
                     left = sorted(kept["trial_id"].intersection(trials))
-                    if not rest.num_rows:
+                    known.update(trials if table == "runs" else ())
+                    if not rest.num_rows and not known.issuperset(trials):
+                        self.set_aside(f"{folder}/{name}", "`runs` says nothing of its rows")
+                    elif not rest.num_rows:
                         self.remove(f"{folder}/{name}")
                     elif len(left) < len(trials) or rest.num_rows < part.num_rows:
                         said = {**part.schema.metadata, TRIALS_KEY.encode(): json.dumps(left)}
-                        self._put(f"{folder}/{name}", _parquet(rest.replace_schema_metadata(said)))
+                        self._put(
+                            f"{folder}/{name}", parquet_content(rest.replace_schema_metadata(said))
+                        )
 
     def remove_stray_compacted(self) -> None:
         """Remove rows from merged parts of which the merged parts of `runs` say nothing, and merged
@@ -366,10 +493,8 @@ class ResultWriter:
             for name in self.names(folder):
                 if not name.startswith(COMPACTED_PREFIX):
                     continue
-                try:
-                    with store_problems(self.storage, "read"):
-                        trials = compacted_trials(pq.read_schema(f"{self.root}/{folder}/{name}"))
-                except StoreProblem:
+                trials = self._merged_trials(f"{folder}/{name}")
+                if trials is None:
                     self.remove_compacted()
                     return
                 if table == "runs":
@@ -394,7 +519,7 @@ class ResultWriter:
                     and not self.is_compacted(trial)
                 ):
                     with self._placing():
-                        self.remove(self._part(table, trial))
+                        self._drop(self._part(table, trial))
 
     def write_sweep(
         self, spec: str, run_ids: Sequence[str], status: str, created_at: datetime | None = None
@@ -427,17 +552,21 @@ class ResultWriter:
 
     def remove_rows(self, table: str, run_ids: Iterable[str]) -> None:
         """Remove the rows of all other runs from the sweep's parts of a table, which are none of a
-        trial's: what is damaged goes with them.
+        trial's; what is damaged is set aside.
 
         Args:
             run_ids: the runs whose rows stay.
         """
         kept, folder = _values(run_ids), f"{table}/sweep={self.sweep}"
         for name in self.names(folder):
-            part = _whole(self.read_bytes(f"{folder}/{name}"))
-            rest = None if part is None else part.filter(pc.is_in(part["run_id"], value_set=kept))
-            if part is None or rest is None or rest.num_rows < part.num_rows:
-                content = _parquet(rest) if rest is not None and rest.num_rows else None
+            self._set_aside_damaged(f"{folder}/{name}")
+            found = self.read_bytes(f"{folder}/{name}")
+            if found is None:
+                continue
+            part = _read_part(found)
+            rest = part.filter(pc.is_in(part["run_id"], value_set=kept))
+            if rest.num_rows < part.num_rows:
+                content = parquet_content(rest) if rest.num_rows else None
                 with self._placing():
                     self._place(table, name.removesuffix(".parquet"), content)
 
@@ -459,6 +588,7 @@ class ResultWriter:
 
     def _place(self, table: str, name: str, content: bytes | None) -> None:
         """Put a part into place; one without rows is removed."""
+        self._set_aside_damaged(self._part(table, name))
         if content is None:
             self.remove(self._part(table, name))
         else:
@@ -518,6 +648,11 @@ def checkpoint_path(trial_id: str) -> str:
 def log_path(trial_id: str) -> str:
     """Where the last output of a failed trial's worker lies within a store."""
     return f"logs/{trial_id}.txt"
+
+
+def compactions_path(sweep: str) -> str:
+    """Where the names of a partition's merged parts are recorded, which compactions made."""
+    return f"compactions/{sweep}.json"
 
 
 def heartbeat_path(trial_id: str) -> str:
@@ -601,23 +736,17 @@ def _content(table: str, rows: Sequence[Row], metadata: Mapping[str, str] | None
         [(name, ARROW_TYPES[kind]) for name, kind in TABLES[table].items()],
         metadata={VERSION_KEY: str(SCHEMA_VERSION), **(metadata or {})},
     )
-    return _parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+    return parquet_content(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return bytes(sink.getvalue().to_pybytes())
+def _read_part(content: bytes) -> pa.Table:
+    """The rows of a part.
 
-
-def _whole(content: bytes | None) -> pa.Table | None:
-    """The rows of a part; None where there is none, or it is damaged."""
-    if content is None:
-        return None
-    try:
-        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError):
-        return None
+    Raises:
+        pa.ArrowException, OSError: it is damaged.
+    """
+    require_sound(content)
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
 
 
 def _values(values: Iterable[str] | pa.ChunkedArray) -> pa.Array:

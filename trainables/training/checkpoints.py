@@ -1,16 +1,19 @@
-"""Reading what trials saved: the one way from a checkpoint in a store to a run.
+"""What trials save, and the one way from a checkpoint in a store to a run.
 
 A checkpoint is read as tensors and plain values only (`weights_only`): one that somebody else made
-cannot run code.
+cannot run code. It is an archive (zip) whose comment is the digest of all that comes before it, so
+that a bit that flipped is not taken for a weight.
 """
 
+import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.search_spaces.validation import InvalidInput, one_line
 from safesweep.trainables.data.dataset import Dataset
@@ -24,6 +27,41 @@ class DamagedCheckpoint(InvalidInput):
     """A file that is not, or no longer, a checkpoint of ours."""
 
 
+_DIGEST = b"sha256:"
+_COMMENT_BYTES = len(_DIGEST) + 64
+_LENGTH_BYTES = 2
+
+
+def checkpoint_content(saved: Mapping[str, Any]) -> bytes:
+    """The content of a checkpoint's file."""
+    buffer = io.BytesIO()
+    torch.save(dict(saved), buffer)
+    content = buffer.getvalue()
+    if content[-_LENGTH_BYTES:] != bytes(_LENGTH_BYTES):
+        raise AssertionError("torch saves an archive with a comment of its own")
+    content = content[:-_LENGTH_BYTES] + _COMMENT_BYTES.to_bytes(_LENGTH_BYTES, "little")
+    return content + _DIGEST + hashlib.sha256(content).hexdigest().encode()
+
+
+def _require_sound(content: bytes) -> None:
+    """Compare a checkpoint with its digest; with the checksums in the archive where it has none.
+
+    Raises:
+        ValueError: it is not what was written.
+        zipfile.BadZipFile: it is no archive.
+    """
+    comment = content[-_COMMENT_BYTES:]
+    if comment.startswith(_DIGEST):
+        found = hashlib.sha256(content[:-_COMMENT_BYTES]).hexdigest()
+        if comment != _DIGEST + found.encode():
+            raise ValueError("its digest is another")
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} in it is another")
+
+
 def read_checkpoint(writer: ResultWriter, trial_id: str) -> dict[str, Any] | None:
     """The content of a trial's checkpoint; None where there is none.
 
@@ -32,7 +70,7 @@ def read_checkpoint(writer: ResultWriter, trial_id: str) -> dict[str, Any] | Non
     """
     path = checkpoint_path(trial_id)
     content = writer.read_bytes(path)
-    return loaded_checkpoint(content, path) if content else None
+    return None if content is None else loaded_checkpoint(content, path)
 
 
 def loaded_checkpoint(content: bytes, path: str) -> dict[str, Any]:
@@ -45,6 +83,7 @@ def loaded_checkpoint(content: bytes, path: str) -> dict[str, Any]:
         DamagedCheckpoint: it cannot be read.
     """
     try:
+        _require_sound(content)
         saved: dict[str, Any] = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True
         )
@@ -56,11 +95,20 @@ def loaded_checkpoint(content: bytes, path: str) -> dict[str, Any]:
         raise DamagedCheckpoint(f"checkpoint: {path} cannot be read ({reason})") from problem
 
 
+def problem_of_checkpoint(content: bytes, path: str) -> str | None:
+    """What is wrong with the content of a checkpoint's file, in words; None where nothing is."""
+    try:
+        loaded_checkpoint(content, path)
+    except DamagedCheckpoint as problem:
+        return str(problem).removeprefix(f"checkpoint: {path} ")
+    return None
+
+
 def run_state(writer: ResultWriter, trial_id: str, run_id: str) -> tuple[Any, int]:
     """One run's state, its leaves [1, ...], and the step at which it was saved.
 
     Raises:
-        InvalidInput: there is no checkpoint, or it is not this run's.
+        InvalidInput: there is no checkpoint, it is not this run's, or the run has diverged.
         DamagedCheckpoint: it cannot be read.
     """
     path = checkpoint_path(trial_id)
@@ -72,7 +120,13 @@ def run_state(writer: ResultWriter, trial_id: str, run_id: str) -> tuple[Any, in
     member = saved["run_ids"].index(run_id)
     population = saved["population"]
     state = tree_map(lambda leaf: leaf[member : member + 1], population["state"])
+    if not all(_is_finite(leaf) for leaf in tree_leaves(state["params"])):
+        raise InvalidInput(f"checkpoint: the weights of run {run_id} in {path} are not finite")
     return state, int(population["step"])
+
+
+def _is_finite(leaf: Any) -> bool:
+    return not isinstance(leaf, torch.Tensor) or bool(torch.isfinite(leaf).all())
 
 
 def load_run(writer: ResultWriter, run: Mapping[Any, Any], dataset: Dataset) -> Population:

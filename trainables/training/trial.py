@@ -1,7 +1,6 @@
 """A trial: one population from its first gradient step to its rows in the store."""
 
 import copy
-import io
 import json
 import logging
 import time
@@ -10,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from safesweep.search_spaces.validation import InvalidInput, require_number
 from safesweep.trainables.data.dataset import Dataset
@@ -20,11 +18,13 @@ from safesweep.trainables.methods.registry import find_method
 from safesweep.trainables.store import identity
 from safesweep.trainables.store.leases import require_own
 from safesweep.trainables.store.process_identity import ProcessIdentity
+from safesweep.trainables.store.source_digest import code_digest
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path, heartbeat_path
 from safesweep.trainables.tasks.registry import Task, get_task, simulator_versions
 from safesweep.trainables.tasks.simulator import Episodes
 from safesweep.trainables.training.checkpoints import (
     DamagedCheckpoint,
+    checkpoint_content,
     loaded_checkpoint,
     read_checkpoint,
 )
@@ -54,6 +54,9 @@ class Trial:
         request: what is to be trained.
         task: the one that the request names.
         dataset: what the runs learn from, transitions of that task.
+
+    Attributes:
+        problems: what whoever runs the trial should hear of, a line each.
 
     Raises:
         InvalidInput: the data is of another task, or the runs that come of the request are not
@@ -102,6 +105,9 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
+        self.problems: list[str] = []
+        self.code_version: str | None = identity.code_version()
+        self.code_digest: str | None = code_digest(self.algorithm, task.name)
         self.pulse = Pulse()
         self.observers, self._announced = Observers(writer), False
         if not self._resume() and request.continue_from is not None:
@@ -247,7 +253,8 @@ class Trial:
                     "population": self.population.size,
                     "memory_splits": self.memory_splits,
                     "dataset_id": self.dataset.dataset_id,
-                    "code_version": identity.code_version(),
+                    "code_version": self.code_version,
+                    "code_digest": self.code_digest,
                     "started_at": self.started_at,
                     "finished_at": datetime.now(UTC),
                     "error": reason,
@@ -362,8 +369,7 @@ class Trial:
     def snapshot(self) -> bytes:
         """All that going on from here needs: the content of a checkpoint."""
         rows = {name: getattr(self.rows, name) for name in ("evaluations", "episodes", "metrics")}
-        buffer = io.BytesIO()
-        torch.save(
+        return checkpoint_content(
             {
                 "population": self.population.state_dict(),
                 "run_ids": self.run_ids,
@@ -371,10 +377,10 @@ class Trial:
                 "seconds": self.seconds,
                 "continued_from": self.continued_from,
                 "started_at": self.started_at.isoformat(),
-            },
-            buffer,
+                "code_version": self.code_version,
+                "code_digest": self.code_digest,
+            }
         )
-        return buffer.getvalue()
 
     def restore(self, content: bytes) -> None:
         """Go on from a snapshot, of this trial or of one with as many runs and the same networks.
@@ -412,6 +418,9 @@ class Trial:
         self.seconds = saved["seconds"]
         self.started_at = datetime.fromisoformat(saved["started_at"])
         self.continued_from = saved.get("continued_from")
+        # Of rows that were lost the code is the one that made them.
+        self.code_version = saved.get("code_version")
+        self.code_digest = saved.get("code_digest")
 
     def _as_own(self, row: dict[str, Any], members: Mapping[str, int]) -> dict[str, Any]:
         """A row of another trial's run as one of the run in its place."""
@@ -420,9 +429,12 @@ class Trial:
         return {**row, "run_id": self.run_ids[member], **own}
 
     def _resume(self) -> bool:
-        """Go on from this trial's own checkpoint; False where there is none."""
+        """Go on from this trial's own checkpoint; False where there is none, or other code has
+        trained to there. One at its end holds the rows of the runs, whatever code that was."""
         saved = self._saved(self.trial_id)
         if saved is None or saved["run_ids"] != self.run_ids:
+            return False
+        if saved["population"]["step"] < self.steps and not self._is_of_this_code(saved):
             return False
         self._take(saved)
         return True
@@ -436,6 +448,8 @@ class Trial:
         saved = self._saved(shorter.trial_id)
         if saved is None or saved["run_ids"] != list(shorter.run_ids):
             return
+        if not self._is_of_this_code(saved):
+            return
         rows = json.loads(saved["rows"])
         step = saved["population"]["step"]
         evaluated = sorted({row["step"] for row in rows["evaluations"]})
@@ -447,12 +461,32 @@ class Trial:
             setattr(self.rows, name, [self._as_own(row, members) for row in entries])
         self.continued_from = saved["run_ids"]
 
+    def _is_of_this_code(self, saved: Mapping[str, Any]) -> bool:
+        """Whether the code that trained to a checkpoint is this one; says so where it is not."""
+        if saved.get("code_digest") == self.code_digest:
+            return True
+        step = saved["population"]["step"]
+        self._note(
+            f"checkpoint: other code has trained {self.trial_id} to step {step} "
+            f"({saved.get('code_digest') or 'it does not say which'}, this is {self.code_digest}); "
+            "the trial is trained from the start"
+        )
+        return False
+
+    def _note(self, line: str) -> None:
+        self.problems.append(line)
+        _log.warning(line)
+
     def _saved(self, trial_id: str) -> dict[str, Any] | None:
-        """The content of a trial's checkpoint; None where there is none, or it is damaged."""
+        """The content of a trial's checkpoint; None where there is none, or it is damaged, and set
+        aside then."""
+        if self.writer is None:
+            return None
         try:
-            return read_checkpoint(self.writer, trial_id) if self.writer else None
+            return read_checkpoint(self.writer, trial_id)
         except DamagedCheckpoint as problem:
-            _log.warning("%s; the trial is trained without it", problem)
+            place = self.writer.set_aside(checkpoint_path(trial_id), problem)
+            self._note(f"{problem}; it is set aside as {place}, and the trial trained without it")
             return None
 
 

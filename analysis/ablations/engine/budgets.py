@@ -128,17 +128,18 @@ PAPER_STEPS_COMMON = 1_000_000
 SECONDS_PER_1000_STEPS: dict[str, dict[str, float]] = {
     "smoke": {
         "flrp": 110, "lspc": 60, "r2pac": 45, "flp": 40, "safefql": 20, "bc": 8,
-        "fisor": 25, "caps": 15, "cdt": 60,
+        "fisor": 25, "caps": 15, "cdt": 60, "cpq": 80, "bcql": 100, "bearl": 80, "coptidice": 25,
         "fql": 20, "ifql": 20, "iql": 12, "rebrac": 12,
     },
     "small": {
         "flrp": 14, "lspc": 10, "r2pac": 8, "flp": 9, "safefql": 6, "bc": 1.5,
-        "fisor": 9, "caps": 6.5, "cdt": 85,
+        "fisor": 9, "caps": 6.5, "cdt": 85, "cpq": 42, "bcql": 60, "bearl": 43, "coptidice": 8,
         "fql": 9, "ifql": 7, "iql": 6, "rebrac": 6,
     },
     "paper": {
         "flrp": 77, "lspc": 85, "r2pac": 300, "flp": 112, "safefql": 200, "bc": 6.1,
-        "fisor": 110, "caps": 90, "cdt": 5000,
+        "fisor": 110, "caps": 90, "cdt": 5000, "cpq": 180, "bcql": 260, "bearl": 190,
+        "coptidice": 35,
         "fql": 200, "ifql": 100, "iql": 110, "rebrac": 90,
     },
 }  # fmt: skip

@@ -24,6 +24,10 @@ def store(write_sweep, tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path / "store")
 
 
+OTHER = [{"feasibility_expectile": 0.7}]
+"""A configuration that `store` does not hold."""
+
+
 def test_the_five_tables_are_read(store: ResultStore) -> None:
     assert len(store.runs()) == 6
     assert len(store.evaluations()) == 12
@@ -135,7 +139,7 @@ def test_what_lies_in_dot_folders_or_is_no_part_is_not_read(store, tmp_path: Pat
 def test_a_part_cut_off_at_any_byte_is_left_out_with_a_warning(
     store: ResultStore, write_sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_sweep("whole")
+    write_sweep("whole", OTHER)
     count = "SELECT count(*) AS n FROM evaluations"
     for table in ("evaluations", "runs"):
         part = next((tmp_path / f"store/{table}/sweep=first").glob("*.parquet"))
@@ -157,7 +161,7 @@ def test_a_part_cut_off_at_any_byte_is_left_out_with_a_warning(
 def test_a_part_damaged_within_is_named_and_left_out(
     store: ResultStore, write_sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_sweep("whole")
+    write_sweep("whole", OTHER)
     part = next((tmp_path / "store/evaluations/sweep=first").glob("*.parquet"))
     content = bytearray(part.read_bytes())
     content[4:400] = bytes(396)
@@ -210,7 +214,7 @@ def test_a_part_that_vanishes_between_listing_and_reading_is_looked_up_again(
     assert len(store.evaluations()) == 12
     calls.clear()
     assert store.sql("SELECT count(*) AS n FROM evaluations")["n"].tolist() == [12]
-    assert calls.count("evaluations") == 2
+    assert calls.count("evaluations") >= 2
 
 
 def test_every_call_sees_what_was_written_since(store, write_sweep, tmp_path: Path) -> None:
@@ -337,6 +341,10 @@ def test_parts_of_older_and_newer_schemas_are_read_by_name(store, tmp_path: Path
         metadata = {VERSION_KEY: str(version)} if version else None
         table = pa.table(columns).replace_schema_metadata(metadata)
         pq.write_table(table, folder / f"{name}.parquet")
+    runs = tmp_path / "store/runs/sweep=others"
+    runs.mkdir()
+    known = pa.table({"run_id": [f"{name}-0" for name in parts]})
+    pq.write_table(known, runs / "known.parquet")
     frame = store.evaluations()
     others = frame[frame["sweep"] == "others"].set_index("run_id")
     assert others.loc["none-0", "normalized_reward"] == 0.5
@@ -355,6 +363,9 @@ def test_parts_of_older_and_newer_schemas_are_read_by_name(store, tmp_path: Path
     versions = store.schema_versions().set_index(["table", "schema_version"])["parts"]
     assert versions["evaluations"].to_dict() == {1: 1, SCHEMA_VERSION: 1, 99: 1, pandas.NA: 1}
     assert versions[("runs", SCHEMA_VERSION)] == 1
+    # Without a row in `runs` they are nobody's.
+    (runs / "known.parquet").unlink()
+    assert len(store.evaluations()) == 12
 
 
 def test_configurations_have_their_hyperparameters(write_sweep, tmp_path: Path) -> None:

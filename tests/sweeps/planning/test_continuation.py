@@ -9,7 +9,7 @@ import pytest
 from safesweep.sweeps.execution.scheduler import make_plan
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
-from safesweep.trainables.store.identity import code_version
+from safesweep.trainables.store.source_digest import code_digest
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 
 TASK = "BoatNavigation-v0"
@@ -55,7 +55,7 @@ def write(
     writer: ResultWriter,
     trial: PlannedTrial,
     example: SweepSpec,
-    version: str | None = None,
+    code: str | None = None,
     status: str = "completed",
     checkpoint: bool = True,
     episodes: int = 2,
@@ -71,7 +71,7 @@ def write(
                 "status": status,
                 "steps": example.steps,
                 "dataset_id": "data",
-                "code_version": version or code_version(),
+                "code_digest": code or code_digest(trial.algorithm, trial.task),
                 "config": run.config,
             }
         )
@@ -122,7 +122,7 @@ GRID = {"search": {"method": "grid"}, "space": {"learning_rate": [1e-3]}}
 @pytest.mark.parametrize(
     ("written", "longer", "reason"),
     [
-        ({"version": "0.0.1"}, {}, "the code has changed since the run of 20 steps"),
+        ({"code": "other"}, {}, "the code has changed since the run of 20 steps"),
         ({"checkpoint": False}, {}, "the run of 20 steps has no checkpoint"),
         ({"episodes": 5}, {}, "the run of 20 steps was evaluated on other terms"),
         ({}, {"cost_limit": 5}, "the run of 20 steps was evaluated on other terms"),

@@ -57,7 +57,7 @@ def test_defaults_are_filled_in() -> None:
     [
         ({"stepz": 3}, "stepz: unknown key"),
         ({"evaluate": {"evry": 3}}, "evaluate.evry: unknown key"),
-        ({"steps": -1}, "steps: -1 is not allowed; it must be a whole number >= 1"),
+        ({"steps": -1}, "steps: -1 is not allowed; it must be a whole number in [1, 1e+09]"),
         ({"steps": 1.5}, "steps: 1.5 is not allowed"),
         ({"steps": True}, "steps: True is not allowed"),
         ({"steps": "many"}, "steps: 'many' is not allowed"),

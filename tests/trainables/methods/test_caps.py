@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from safesweep.trainables.methods.caps import CAPS, CAPSConfig
+from safesweep.trainables.methods.caps import CAPS
+from safesweep.trainables.methods.caps_config import CAPSConfig
 from safesweep.trainables.methods.method import LastStep, ProblemSpec
 from tests.trainables.conformance.analytic_problems import GAP, points
 from tests.trainables.conformance.test_analytic_problems import DRAWS, trained

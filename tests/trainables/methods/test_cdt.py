@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.methods.cdt import CDT, CDTConfig
+from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.cdt_config import CDTConfig
 from safesweep.trainables.methods.method import LastStep, ProblemSpec
 from tests.trainables.conformance.analytic_problems import (
     GAP,

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from safesweep.trainables.methods.fisor import FISOR, FISORConfig
+from safesweep.trainables.methods.fisor import FISOR
+from safesweep.trainables.methods.fisor_config import FISORConfig
 from safesweep.trainables.methods.method import ProblemSpec, Progress
 from tests.trainables.methods.step_inputs import step_inputs
 

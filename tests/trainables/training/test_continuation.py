@@ -20,12 +20,15 @@ from tests.trainables.conftest import MakeDataset
 SHORT, LONG = 40, 70
 TIMES = ["train_seconds", "evaluate_seconds", "started_at", "finished_at", "act_latency_ms"]
 TINY = {"hidden_dim": 8, "batch_size": 16}
+# Without a schedule over the whole budget, which nothing is carried on from.
+STEADY = {"fisor": {"actor_decay": 0.0}}
 
 
 def settings(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of a short and a long run whose phases all but the last end at the same step, 20."""
-    shares = ALGORITHMS[name].config_class.phase_shares
-    return {share: 20 / SHORT for share in shares}, {share: 20 / LONG for share in shares}
+    shares, steady = ALGORITHMS[name].config_class.phase_shares, STEADY.get(name, {})
+    short, long = (dict.fromkeys(shares, 20 / steps) for steps in (SHORT, LONG))
+    return {**short, **steady}, {**long, **steady}
 
 
 @pytest.mark.parametrize("name", METHODS_BY_DEFAULT)
@@ -52,7 +55,7 @@ def test_carried_on_training_is_the_longer_run_to_the_last_bit(
 
 @pytest.mark.parametrize("name", [n for n in ALGORITHMS if ALGORITHMS[n].config_class.phase_shares])
 def test_a_phase_that_ends_elsewhere_is_a_reason_to_train_anew(name: str) -> None:
-    config = ALGORITHMS[name].config_class()
+    config = ALGORITHMS[name].config_class.resolve(STEADY.get(name, {}))
     reason = reason_to_train_anew(ALGORITHMS[name], config, 1000, config, 2000)
     assert reason is not None and "of 1000, and at" in reason
 
