@@ -27,10 +27,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write what the marks stand for."""
+    """Write what the marks stand for, instead of what stands there for readers of the file."""
     for mark, made in MARKS.items():
-        if mark in markdown:
-            markdown = markdown.replace(mark, made())
+        begin, _, rest = markdown.partition(f"<!-- {mark} -->")
+        if rest:
+            markdown = f"{begin}{made()}{rest.partition('<!-- end -->')[2]}"
     return markdown
 
 
@@ -71,8 +72,11 @@ def commands(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple
 def keys_of_a_sweep_file() -> str:
     """A row for each key: what it means, and its default."""
     from safesweep.sweeps.spec.schema import sweep_file_schema
+    from safesweep.sweeps.spec.sweep_spec import SweepSpec
 
-    schema = sweep_file_schema()
+    # The schema of the file asks for nothing, because another file may be included.
+    needed = SweepSpec.model_json_schema()["required"]
+    schema = {**sweep_file_schema(), "required": needed}
     rows = list(_keys(schema, schema["$defs"], ""))
     lines = [f"| {key} | {default} | {meaning} |" for key, default, meaning in rows]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *lines])
@@ -115,6 +119,6 @@ def _as_yaml(value: object) -> str:
 
 
 MARKS = {
-    "<!-- help of every command -->": help_of_every_command,
-    "<!-- keys of a sweep file -->": keys_of_a_sweep_file,
+    "help of every command": help_of_every_command,
+    "keys of a sweep file": keys_of_a_sweep_file,
 }

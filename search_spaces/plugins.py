@@ -24,7 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from safesweep.search_spaces.validation import InvalidInput, listed, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    expanded,
+    listed,
+    shown,
+)
 
 DICTIONARIES = ("ALGORITHMS", "SEARCH_SPACES", "SUITES", "RULES", "ABLATIONS", "OBSERVERS")
 _SINGULAR = dict(
@@ -241,7 +246,7 @@ def _text_of(source: PluginSource) -> str:
             ".yaml file with a task"
         )
     try:
-        return Path(source.name).expanduser().read_text(encoding="utf-8")
+        return expanded(source.name).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InvalidInput(f"plugin: there is no file {shown(source.name)}") from None
     except (OSError, UnicodeDecodeError) as problem:

@@ -1,14 +1,18 @@
 """Checks of user input, shared by every package; each failure is one line."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from difflib import get_close_matches
+from pathlib import Path
 
 LONGEST_VALUE = 80
 """Characters of a bad value that a message shows."""
+MOST_KEYS = 20
+"""Keys of a section that a message each is about."""
 LONGEST_MESSAGE = 600
 """Characters of a message on one line, whatever it is about."""
 
@@ -107,6 +111,8 @@ def shown(value: object) -> str:
         return value.isoformat()
     if isinstance(value, str):  # Its repr is as long as it is.
         value = shortened(value, LONGEST_VALUE)
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python writes no longer ones.
+        return f"a whole number of {value.bit_length():,} bits"
     return shortened(repr(value), LONGEST_VALUE)
 
 
@@ -115,6 +121,21 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     texts = [shortened(str(name), LONGEST_VALUE) for name in names]
     more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` as the home folder.
+
+    Raises:
+        InvalidInput: it begins with the home folder of a user whom this machine does not know.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{shown(str(path))} begins with the home folder of an unknown user; write "
+            f"./{shortened(str(path), LONGEST_VALUE)} for a file or folder of that name"
+        ) from None
 
 
 def quotes_hint(value: object) -> str:
@@ -162,12 +183,16 @@ def key_problems(
     """
     prefix, names, found = f"{section}." if section else "", list(allowed), list(keys)
     unknown = [key for key in found if key not in names]
+    more = len(unknown) - MOST_KEYS
+    unknown = unknown[:MOST_KEYS]
     misspelt = {nearest(str(key), names) for key in unknown}
     lines = [
         f"{prefix}{key if isinstance(key, str) else shown(key)}: unknown key; allowed: "
         f"{', '.join(names)}{quotes_hint(key) or did_you_mean(key, names)}"
         for key in unknown
     ]
+    if more > 0:
+        lines.append(f"{section or 'the file'}: {more:,} more unknown keys")
     missing = [key for key in required if key not in found and key not in misspelt]
     return lines + [f"{prefix}{key}: is missing" for key in missing]
 

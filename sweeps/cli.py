@@ -107,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 1 some runs failed, 2 bad input)."""
     try:
         parser = build_parser()
+        _require_text(sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         if arguments.version:
             print(_version())
@@ -131,6 +132,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe (head, less) left early. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _require_text(argv: Sequence[str]) -> None:
+    """Refuse bytes that are no text in the encoding of this system: no store, no table and no
+    message could hold them."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"{shown(word)} is not UTF-8 text") from None
 
 
 def _version() -> str:

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.validation import InvalidInput, listed
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    expanded,
+    listed,
+)
 from safesweep.sweeps.output import add_format_option, print_table, say
 
 if TYPE_CHECKING:
@@ -193,7 +197,7 @@ def _file_and_task(name: str, task_name: str | None) -> "tuple[Path, Task]":
     )
     from safesweep.trainables.tasks.registry import TASKS, get_task, simulator_installed
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     looks_like_path = path.suffix in (".hdf5", ".h5") or len(path.parts) > 1 or os.path.exists(path)
     if not name.startswith(MINARI_PREFIX) and not looks_like_path:
         task = get_task(name)

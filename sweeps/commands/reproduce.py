@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
+    expanded,
     is_missing,
     require_choice,
     shown,
@@ -111,7 +112,7 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
         unable = _run_missing(ablations, arguments)
         if "://" not in arguments.storage:
             # An ablation of datasets alone may be the first thing that a store sees.
-            Path(arguments.storage).expanduser().mkdir(parents=True, exist_ok=True)
+            expanded(arguments.storage).mkdir(parents=True, exist_ok=True)
     store = ResultStore(arguments.storage)
     done: list[Reproduction] = []
     for ablation in ablations:
@@ -140,7 +141,7 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
     if arguments.data:
         from safesweep.analysis.scorecard import write_data
 
-        count = write_data(done, Path(arguments.data).expanduser())
+        count = write_data(done, expanded(arguments.data))
         say(f"reproduce: {count} tables in {arguments.data}")
     incomplete = any(entry.missing for entry in done)
     return 1 if incomplete or len(done) < len(ablations) else 0
@@ -152,7 +153,7 @@ def _remarks(arguments: argparse.Namespace) -> "Remarks":
         return {}
     from safesweep.analysis.scorecard import load_remarks
 
-    return load_remarks(Path(arguments.page).expanduser())
+    return load_remarks(expanded(arguments.page))
 
 
 def _run_missing(
@@ -257,7 +258,7 @@ def _write_page(
 ) -> None:
     from safesweep.analysis.scorecard import unexplained, write_page
 
-    folder = Path(arguments.page).expanduser()
+    folder = expanded(arguments.page)
     command = _command(arguments.ids, arguments)
     paths = write_page(done, store, remarks, folder, command)
     say(f"reproduce: {len(paths)} files in {folder}")
@@ -271,7 +272,7 @@ def _write_page(
 def figure_folder(storage: str, name: str) -> Path:
     """`figures/<name>` in a local store; in the working folder for a store behind a URI."""
     local = storage.removeprefix("file://")
-    root = Path() if "://" in local else Path(local).expanduser()
+    root = Path() if "://" in local else expanded(local)
     return root / "figures" / name
 
 

@@ -79,6 +79,9 @@ RAY_ENVIRONMENT = {
 ASK_SECONDS = 0.2
 """How often to ask for a trial while none of this driver's runs."""
 
+TOO_LATE = "timed out during startup"
+"""What Ray says where its processes on this machine take too long to start."""
+
 OBJECT_STORE_SPARE_BYTES = 256 * 2**20
 # For sweeps whose data is not known when the session starts; Ray spills what does not fit.
 SESSION_STORE_BYTES = 2**30
@@ -406,7 +409,7 @@ def _ray(
     with authentication(cluster):
         try:
             with _own_termination(), bounded(START_SECONDS, "this"):
-                ray.init(**options)
+                _init(options)
         except Exception as problem:  # whatever a machine may lack
             with contextlib.suppress(Exception):
                 ray.shutdown()  # what it had started
@@ -420,6 +423,21 @@ def _ray(
                 if not lost.is_set():
                     with _own_termination():
                         ray.shutdown()
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    """Start Ray or join it; again where a busy machine took longer than Ray allows, 30 s."""
+    import ray
+
+    while True:
+        try:
+            ray.init(**options)
+            return
+        except Exception as problem:  # Ray has no type for it.
+            if TOO_LATE not in str(problem):
+                raise
+            say("Ray has not started within its 30 s; trying again")
+            ray.shutdown()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from safesweep.search_spaces.validation import (
 Schema = Mapping[str, Any]
 Location = tuple[int | str, ...]
 _KEY_ERRORS = ("extra_forbidden", "invalid_key", "missing")
+MOST_LINES = 50
 _KEY = "[key]"
 """The last step of pydantic's location where a key is wrong and not its value."""
 
@@ -34,12 +35,16 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
     schema, problems = model.model_json_schema(), Problems()
     errors = error.errors(include_url=False)
     said: set[Location] = set()
+    sections: set[Location] = set()
     for found in sorted(errors, key=lambda each: each["type"] not in _KEY_ERRORS):
         location, raised = found["loc"], found.get("ctx", {}).get("error")
         if isinstance(raised, InvalidInput):
             problems.add(*raised.lines)
         elif found["type"] in _KEY_ERRORS:
             steps, path, node = _follow(schema, location[:-1])
+            if steps in sections:
+                continue
+            sections.add(steps)
             section: Any = content
             for step in steps:
                 section = section[step]
@@ -54,7 +59,9 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
             if steps not in said and not deeper:
                 said.add(steps)
                 problems.add(_refusal(path, node, found["input"]))
-    return InvalidInput(*problems.lines)
+    lines = problems.lines
+    more = [f"and {len(lines) - MOST_LINES:,} more problems"] if len(lines) > MOST_LINES else []
+    return InvalidInput(*lines[:MOST_LINES], *more)
 
 
 def _follow(schema: Schema, location: Location) -> tuple[Location, str, Schema]:

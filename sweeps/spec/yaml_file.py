@@ -14,6 +14,7 @@ from safesweep.search_spaces.validation import (
     InvalidInput,
     Problems,
     did_you_mean,
+    expanded,
     kind_of_yaml,
     quotes_hint,
     shown,
@@ -23,6 +24,7 @@ LONGEST_TEXT = 2**18
 """Bytes of a sweep file, which is read in seconds then."""
 MOST_VALUES = 100_000
 """In a sweep file, what an alias (`*name`) stands for counted each time."""
+LONGEST_NUMBER_BITS = 10_000
 DEEPEST = 30
 """Sections and lists within each other."""
 INCLUDE = "include"
@@ -134,7 +136,7 @@ def _with_included(
     chain = (*chain, str(path.resolve()) if path else origin)
     below: dict[str, Any] = {}
     for name in names:
-        beside = Path(name) if path is None else path.parent / Path(name).expanduser()
+        beside = Path(name) if path is None else path.parent / expanded(name)
         found = beside if os.path.isfile(beside) else None
         if found is None and name not in shipped_specs():
             raise InvalidInput(
@@ -174,6 +176,26 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        """Text, which has no halves of characters."""
+        value = str(super().construct_scalar(node))
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"{shown(value)} is not text (line {_line(node)})") from None
+        return value
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number, unless it is so long that Python would not write it."""
+        value = int(super().construct_yaml_int(node))
+        if value.bit_length() > LONGEST_NUMBER_BITS:
+            raise InvalidInput(
+                f"a whole number of {value.bit_length():,} bits is not allowed (line {_line(node)})"
+            )
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -41,7 +41,8 @@ def _fill(folder: Path) -> None:
         spec = SweepSpec.from_mapping({"name": name, "dataset": str(path), **SHORT})
         train_sweep(spec, folder / "results", data)
     for name in ("old-one", "old-two", "failed-try"):
-        import_evaluations(imported_rows(), str(folder / "results"), name, cost_limit=20)
+        rows = imported_rows().query("status == 'finished'").assign(hp_hidden_dim=name)
+        import_evaluations(rows, str(folder / "results"), name, cost_limit=20)
     shutil.copytree(folder / "results", folder / "copy")
     shutil.move(folder / "copy", folder / "results" / "demo")
     scores = [f"{step}\t{200 + step}.5\t{step}.25" for step in (1, 2, 3)]

@@ -4,6 +4,7 @@ The slow test tries thousands; the quick one every crafted input that is not slo
 of each drawn kind.
 """
 
+import contextlib
 import copy
 import os
 import random
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 
+from safesweep.sweeps.cli import main
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.tasks.registry import get_task
 from tests.fuzz import hostile
@@ -188,7 +191,7 @@ def _change_dataset(draw: random.Random, file: h5py.File, name: str) -> None:
     elif kind == "scalar":
         file[name] = draw.choice((0, 1.5, float("nan"), True))
     elif kind == "shape":
-        file.create_dataset(name, (rows, draw.choice((0, 1, 3, 7))), "f4", data=0.0)
+        file[name] = np.zeros((rows, draw.choice((0, 1, 3, 7))), "f4")
     elif kind == "empty":
         file[name] = h5py.Empty("f4")
     elif kind == "huge":
@@ -252,11 +255,22 @@ KINDS: dict[str, tuple[Kind, float]] = {
 
 def _fuzz(kind: str, count: int, folder: Path, store: Path, seed: int = 0) -> Attempts:
     attempts = Attempts()
+    # What a command imports at first is no time that its input takes.
+    path = _written(folder / "plain.yaml", yaml.safe_dump(hostile.SPEC))
+    assert main(["run", str(path), "--dry-run", "--storage", str(folder / "new")]) == 0
     make, share = KINDS[kind]
     inputs = make(random.Random(f"{kind} {seed}"), folder, store)
     for argv, _ in zip(inputs, range(max(1, round(share * count))), strict=False):
-        attempts.try_command(argv)
+        attempts.try_command(argv, [*argv, *_contents(argv, folder)])
     return attempts
+
+
+def _contents(argv: list[str], folder: Path) -> list[bytes]:
+    """The beginning of the files that an attempt was about, so that it can be told from others."""
+    paths = [Path(word) for word in argv if word.startswith(str(folder)) and "\0" not in word]
+    with contextlib.suppress(OSError, ValueError):
+        return [path.read_bytes()[:2000] for path in paths if path.is_file()]
+    return []
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from safesweep.search_spaces.validation import InvalidInput
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    expanded,
+)
 from safesweep.trainables.tasks.registry import suite_of
 from safesweep.trainables.tasks.task import Task
 
@@ -23,7 +26,7 @@ def cache_folder() -> Path:
 def _at_home(path: str) -> Path:
     """A path whose `~` is the user's home, or a folder that is nobody's where there is no home."""
     try:
-        return Path(path).expanduser()
+        return expanded(path)
     except RuntimeError:
         return Path("/nonexistent", path.removeprefix("~").lstrip("/"))
 

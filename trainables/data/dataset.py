@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safesweep.search_spaces.validation import InvalidInput, one_line, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    expanded,
+    one_line,
+    shown,
+)
 from safesweep.trainables.data.dataset_layouts import (
     FLAGS,
     KEYS,
@@ -127,7 +132,10 @@ def read_dataset(path: str | os.PathLike[str], task: Task | str) -> Dataset:
     path = require_hdf5(path)
     try:
         raw, provenance = read_layout(path), file_provenance(path)
-    except (OSError, RuntimeError, KeyError) as problem:  # h5py's of a damaged file
+    # h5py's of a damaged file.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
+        if isinstance(problem, InvalidInput):
+            raise
         reason = one_line(problem)
         raise InvalidInput(f"dataset: {str(path)!r} cannot be read: {reason}") from problem
     warnings = _task_warnings(path, provenance, task)
@@ -193,7 +201,7 @@ def require_hdf5(path: str | os.PathLike[str]) -> Path:
     """
     import h5py
 
-    path = Path(path).expanduser()
+    path = expanded(path)
     # Unlike its methods, these say no of paths that are too long or may not be looked at.
     if not os.path.exists(path):
         raise InvalidInput(f"dataset: {str(path)!r} does not exist, or may not be read")
@@ -229,7 +237,7 @@ def write_dataset(
     """
     import h5py
 
-    path = _regular(Path(path).expanduser())
+    path = _regular(expanded(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -370,7 +378,8 @@ def file_provenance(path: str | os.PathLike[str]) -> dict[str, object]:
     """What a file says about how it was made; empty when it says nothing or is no HDF5 file."""
     try:
         return layout_provenance(Path(path))
-    except OSError:
+    # h5py's of a damaged file, which whoever reads the data is told of.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError):
         return {}
 
 

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
-from safesweep.search_spaces.validation import InvalidInput, did_you_mean, shown
+from safesweep.search_spaces.validation import (
+    InvalidInput,
+    did_you_mean,
+    expanded,
+    shown,
+)
 from safesweep.trainables.data.cache import (
     cache_folder,
     collected_file,
@@ -29,7 +34,7 @@ def is_dataset_place(source: str) -> bool:
     """Whether `source` names a file, the folder of a Minari dataset, or one by its name."""
     if source.startswith(MINARI_PREFIX):
         return len(source) > len(MINARI_PREFIX)
-    path = Path(source).expanduser()
+    path = expanded(source)
     return os.path.isfile(path) or is_minari_folder(path)
 
 
@@ -77,7 +82,7 @@ def local_dataset(task: Task, source: str) -> Path | None:
         name = source.removeprefix(MINARI_PREFIX)
         return _in_a_file(named_minari_dataset(name, download=False))
     if source not in SOURCES:
-        path = Path(source).expanduser()
+        path = expanded(source)
         if os.path.isdir(path) and is_minari_folder(path):
             return _in_a_file(minari_dataset_in(path))
         if os.path.exists(path):

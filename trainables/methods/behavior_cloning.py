@@ -39,7 +39,7 @@ class BehaviorCloning(Method):
     policies = BehaviorCloningConfig.policies
     conditional_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "discount": {"data": "safe"},
-        "frontier_degree": {"data": "frontier"},
+        "frontier_degree": {"data": "frontier", "frontier_degree": 0, "frontier_range": 0.4},
         "frontier_range": {"data": "frontier"},
     }
 
@@ -77,11 +77,17 @@ class BehaviorCloning(Method):
             kept = (costs >= low if chosen == "risky" else costs > low) & (costs <= high)
         if not bool(kept.any()):
             limit = f"the limit {self.spec.cost_limit:g}"
-            beside = f"above {limit}" if chosen == "safe" else f"beside {limit}"
-            raise InvalidInput(
-                f"data: {chosen!r} leaves nothing to clone; the lowest-cost of {len(costs)} "
-                f"episodes costs {float(costs.min()):g}, {beside}"
-            )
+            lowest = f"the lowest-cost of {len(costs)} episodes costs {float(costs.min()):g}"
+            why = {
+                "safe": f"{lowest}, above {limit}",
+                "boundary": f"{lowest}, beside {limit}",
+                "risky": f"the dearest of {len(costs)} episodes costs {float(costs.max()):g}, "
+                f"below twice {limit}",
+                "frontier": f"no return of {len(costs)} episodes is within "
+                f"{self.static.frontier_range:g} of their range from the frontier "
+                "(frontier_range)",
+            }
+            raise InvalidInput(f"data: {chosen!r} leaves nothing to clone; {why[chosen]}")
         return {name: column[kept[episodes]] for name, column in columns.items()}
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safesweep.search_spaces.plugins import is_extended, load_installed_plugins
-from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
+from safesweep.search_spaces.validation import InvalidInput, require_choice
 from safesweep.trainables.methods.bcql_config import BCQLConfig
 from safesweep.trainables.methods.bearl_config import BEARLConfig
 from safesweep.trainables.methods.behavior_cloning_config import BehaviorCloningConfig
@@ -25,6 +25,7 @@ from safesweep.trainables.methods.fql_config import FQLConfig
 from safesweep.trainables.methods.ifql_config import IFQLConfig
 from safesweep.trainables.methods.iql_config import IQLConfig
 from safesweep.trainables.methods.lspc_config import LSPCConfig
+from safesweep.trainables.methods.printed_only import unknown_method
 from safesweep.trainables.methods.r2pac_config import R2PACConfig
 from safesweep.trainables.methods.rebrac_config import ReBRACConfig
 from safesweep.trainables.methods.safefql_config import SafeFQLConfig
@@ -51,16 +52,6 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "iql": IQLConfig,
     "rebrac": ReBRACConfig,
 }
-
-PRINTED_ONLY: dict[str, str] = {
-    "trebi": "TREBI",
-    "c2iql": "C2IQL",
-    "calql": "Cal-QL",
-    "rlpd": "RLPD",
-    "srpo": "SRPO",
-    "cac": "CAC",
-}
-"""Methods of which printed numbers alone are at hand, under these names of the view `published`."""
 
 _REGISTRY = "safesweep.trainables.methods.registry"
 
@@ -117,17 +108,6 @@ def config_class_of(name: str) -> type[MethodConfig]:
         return methods[require_choice("algorithm", name, methods)].config_class
     except InvalidInput as problem:
         raise unknown_method(name, problem) from None
-
-
-def unknown_method(name: object, problem: InvalidInput) -> InvalidInput:
-    """What is said of a method that there is none of: of some the papers' numbers are at hand."""
-    plain = str(name).lower().replace("-", "").replace("_", "")
-    if plain in PRINTED_ONLY:
-        return InvalidInput(
-            f"algorithm: {shown(name)} cannot be run; what papers print of it is in the view "
-            f"`published`, under method = '{PRINTED_ONLY[plain]}' (safesweep query)"
-        )
-    return InvalidInput(f"{problem}; one from outside needs its plugin (--plugin)")
 
 
 def _methods() -> "Mapping[str, type[Method]] | None":

@@ -12,7 +12,6 @@ from safesweep.trainables.methods.bearl import BEARL
 from safesweep.trainables.methods.behavior_cloning import BehaviorCloning
 from safesweep.trainables.methods.caps import CAPS
 from safesweep.trainables.methods.cdt import CDT
-from safesweep.trainables.methods.configs import unknown_method
 from safesweep.trainables.methods.coptidice import COptiDICE
 from safesweep.trainables.methods.cpq import CPQ
 from safesweep.trainables.methods.fisor import FISOR
@@ -23,6 +22,7 @@ from safesweep.trainables.methods.ifql import IFQL
 from safesweep.trainables.methods.iql import IQL
 from safesweep.trainables.methods.lspc import LSPC
 from safesweep.trainables.methods.method import Method
+from safesweep.trainables.methods.printed_only import unknown_method
 from safesweep.trainables.methods.r2pac import R2PAC
 from safesweep.trainables.methods.rebrac import ReBRAC
 from safesweep.trainables.methods.safefql import SafeFQL

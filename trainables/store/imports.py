@@ -58,6 +58,8 @@ _STATUSES: dict[str, str | None] = {
     ),
     **dict.fromkeys(("running", "pending", "queued", "starting", "preempting"), None),
 }  # fmt: skip
+_LARGEST = 2**63 - 1
+"""That a column of whole numbers holds."""
 _WORST = ("failed", "diverged", "stopped", "completed")
 
 # Rewards may be negative; what is counted, costs, limits and shares may not.
@@ -383,6 +385,8 @@ def _row(
             values[name] = str(values[name])
         elif name in values:
             low, high = _LIMITS.get(name, (0, None))
+            if kind == "int64":
+                high = _LARGEST if high is None else high
             require_number(of(name), values[name], low, high, integer=kind == "int64")
             values[name] = float(values[name]) if kind == "float64" else int(values[name])
     task = task_called(values["task"])

@@ -265,6 +265,9 @@ class StoreReader:
     def _so_far(self, table: str, columns: tuple[str, ...]) -> pandas.DataFrame:
         if table == "runs" and set(_INDEXED_COLUMNS).issuperset(columns):
             return self._owners(everything=True).counted_runs[list(columns)]
+        if table in TRIAL_TABLES:
+            # Whoever looks again and again asks for runs, too; they are read once for both.
+            self._owners(everything=True)
         whole, others = self._divided(table)
         rows = self._kept_rows(table, columns, whole)
         if not others:

@@ -16,7 +16,6 @@ others there), and an episode follows from the seed of its reset.
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from safesweep.search_spaces.validation import (
     InvalidInput,
+    expanded,
     nearest,
     quotes_hint,
     require_number,
@@ -87,7 +87,7 @@ def suite_of_file(content: Mapping[str, Any]) -> Suite:
         InvalidInput: an unknown or missing key, a bad value, no such environment, or one that
             observes or acts in another form.
     """
-    file = Path(str(content["file"])).expanduser()
+    file = expanded(str(content["file"]))
     given = {key: value for key, value in content.items() if key != "file"}
     for key in given:
         if key not in REQUIRED + OPTIONAL:

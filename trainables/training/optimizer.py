@@ -105,6 +105,10 @@ def decay_(
             else:
                 rates = learning_rate[part]
             kept = [1 - rate * decays[name] for rate in rates]
+            if rates and rates[0].dim() == 0:
+                # Members that step side by side are views of one tensor: what one of them changes
+                # must not count as a change of what another one's gradient is made of.
+                leaves = [leaf.data for leaf in leaves]
             torch._foreach_mul_(
                 leaves, [per_member(k, leaf) for k, leaf in zip(kept, leaves, strict=True)]
             )

@@ -7,7 +7,7 @@ from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.cli import main
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
-from safesweep.trainables.methods.configs import PRINTED_ONLY
+from safesweep.trainables.methods.printed_only import PRINTED_ONLY
 from safesweep.trainables.methods.registry import ALGORITHMS
 
 

@@ -509,3 +509,26 @@ def test_sigterm_while_ray_starts_is_the_same_interrupt() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
     with pytest.raises(SystemExit), launch._own_termination():
         sys.exit(3)
+
+
+def test_where_a_busy_machine_starts_ray_too_late_it_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    said = [Exception("The current node timed out during startup. This could happen because"), None]
+    ends: list[str] = []
+
+    def init(**options: object) -> None:
+        problem = said.pop(0)
+        if problem is not None:
+            raise problem
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: ends.append("shutdown"))
+    launch._init({})
+    assert said == [] and ends == ["shutdown"]
+    assert "trying again" in capsys.readouterr().err
+    said.append(ValueError("num_cpus"))
+    with pytest.raises(ValueError, match="num_cpus"):
+        launch._init({})

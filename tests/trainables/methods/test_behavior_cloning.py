@@ -115,10 +115,24 @@ def test_a_policy_that_is_told_costs_acts_by_the_limit(
         np.testing.assert_allclose(action, np.full_like(action, expected), atol=0.15)
 
 
-@pytest.mark.parametrize("data", ["boundary", "risky"])
-def test_a_choice_that_leaves_no_episode_is_refused_in_one_line(data: str) -> None:
-    with pytest.raises(InvalidInput, match=f"data: '{data}' leaves nothing to clone; .* costs 0"):
-        method_of(data=data).prepare(columns(costs=torch.zeros(7)))
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data": "boundary"}, "the lowest-cost of 3 episodes costs 0, beside the limit 2"),
+        ({"data": "risky"}, "the dearest of 3 episodes costs 0, below twice the limit 2"),
+        (
+            {"data": "frontier", "frontier_degree": 0, "frontier_range": 0.0},
+            "no return of 3 episodes is within 0 of their range from the frontier (frontier_range)",
+        ),
+    ],
+)
+def test_a_choice_that_leaves_no_episode_is_refused_in_one_line(
+    changes: dict[str, Any], why: str
+) -> None:
+    costs = torch.zeros(7) if changes["data"] != "frontier" else COSTS
+    with pytest.raises(InvalidInput) as problem:
+        method_of(**changes).prepare(columns(costs=costs))
+    assert str(problem.value) == f"data: {changes['data']!r} leaves nothing to clone; {why}"
 
 
 def test_safe_without_a_safe_episode_is_refused() -> None:

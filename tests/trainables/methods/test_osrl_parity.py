@@ -46,7 +46,7 @@ RECORDED = {
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Recording]:
-    return recordings(FOLDER)[0]
+    return recordings(FOLDER)
 
 
 @pytest.mark.parametrize("name", READERS)

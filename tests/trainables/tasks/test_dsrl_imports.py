@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -164,6 +165,7 @@ def test_dataclasses_are_as_ever_afterwards():
             colour: np.ndarray = np.zeros(3)  # noqa: RUF009
 
 
+@pytest.mark.skipif(find_spec("dsrl") is None, reason="the extra simulators is not installed")
 def test_import_is_quiet_and_makes_no_folder(tmp_path):
     program = (
         "from safesweep.trainables.tasks.registry import get_task, make_simulator\n"

@@ -96,6 +96,9 @@ def dsrl_settings() -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("dsrl") is None, reason="the extra simulators is not installed"
+)
 @pytest.mark.parametrize("key", [task.key for task in TASKS.values() if task.suite == "metadrive"])
 def test_roads_and_traffic_are_dsrls(key: str) -> None:
     theirs = dsrl_settings()[key]
