@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 """Columns of a terminal that a table for it fits."""
-_BETWEEN = 2
+_BETWEEN = 3
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

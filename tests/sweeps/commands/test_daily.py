@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,22 @@ def test_without_locks_of_files_it_is_an_error_of_the_system(
     monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
     with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match="has no locks"):
         file_lock.flock(file.fileno(), file_lock.LOCK_EX)
+
+
+def test_what_there_is_is_listed_without_torch() -> None:
+    code = (
+        "import sys; from safesweep.sweeps.cli import main; "
+        "codes = [main(words) for words in (['algorithms'], ['space', 'flrp'], ['tasks'])]; "
+        "print(codes, [m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0] []"
+
+
+def test_the_ablations_fit_100_columns(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    narrow = capfd.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 100
+    assert main(["reproduce", "--list", "--wide"]) == 0
+    assert len(capfd.readouterr().out) > len(narrow)
+    assert main(["reproduce", "--wide"]) == 2
