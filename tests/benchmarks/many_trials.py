@@ -80,7 +80,8 @@ def write_store(storage: Path, spec: SweepSpec) -> list[float]:
     (plan,) = make_task_plans(spec, lambda task: DATASET)
     tenths: list[float] = []
     number, begun = 0, time.process_time()
-    share = max(1, plan.configurations // 10)
+    # The plan knows how many there are once it has been asked for the first.
+    share = max(1, len((spec.space or {})["learning_rate"]) // 10)
     with mock.patch.object(os, "fsync", lambda descriptor: None):
         while (trial := plan.next_trial()) is not None:
             write_trial(writer, trial, number)
