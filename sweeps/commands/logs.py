@@ -65,7 +65,7 @@ def find_run(store: "ResultStore", beginning: str, sweeps: Sequence[str] = ()) -
     if beginning in matching:
         matching = [beginning]
     if not matching or not beginning:
-        where = f"sweep {listed(sweeps)}" if sweeps else f"the store at {store.uri!r}"
+        where = f"sweep {listed(map(repr, sweeps))}" if sweeps else f"the store at {store.uri!r}"
         raise InvalidInput(f"run: no run of {where} that has ended begins with {shown(beginning)}")
     if len(matching) > 1:
         named = ", ".join(matching[:_NAMED]) + (", ..." if len(matching) > _NAMED else "")

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import json
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
@@ -413,7 +412,8 @@ def _print_best(store: "ResultStore", sweep: str) -> None:
     own = goal_of_sweep(store, sweep)
     limit = None if own is None else own.cost_limit
     cost = "each task's own cost limit" if limit is None else f"a cost limit of {limit:g}"
-    print(f"\nbest safe configurations, by {RULE} ({choice.goal}; {cost}):")
+    print()
+    print(_wrapped(f"best safe configurations, by {RULE} ({choice.goal}; {cost}):"))
     varying = [str(name) for name in choice.chosen if str(name).startswith("hp_")]
     rows, lines = [], []
     for row in choice.chosen.to_dict("records"):
@@ -496,13 +496,12 @@ def _print_plan(
 def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
     """Per method and task, what its runs were for and what they ended in, where that follows from
     results."""
-    from safesweep.sweeps.execution.standing import planned_path
+    from safesweep.sweeps.execution.standing import planned_path, planned_tasks
 
-    content = store.file(planned_path(sweep))
     lines = []
-    for entry in json.loads(content) if content else ():
-        said = [entry[key] for key in ("spent", "choice") if entry.get(key)]
-        lines += [f"{entry['algorithm']} on {entry['task']}: {words}" for words in said]
+    for task in planned_tasks(store.file(planned_path(sweep))):
+        said = [words for words in (task.spent, task.choice) if words]
+        lines += [f"{task.algorithm} on {task.task}: {words}" for words in said]
     return ["", *lines] if lines else []
 
 

@@ -4,6 +4,7 @@ The driver of a sweep fills it in as it goes (`execution.progress`); `safesweep 
 store holds (`execution.watching`). Both are drawn alike.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,17 @@ class TaskStanding:
     def done(self) -> int:
         """Runs that have ended, however."""
         return sum(self.statuses.values())
+
+
+def planned_tasks(content: bytes | None) -> list[TaskStanding]:
+    """What a driver wrote of its methods and tasks (`planned_path`); nothing where there is no
+    file, or one that cannot be understood."""
+    if content is None:
+        return []
+    try:
+        return [TaskStanding(**entry) for entry in json.loads(content)]
+    except (ValueError, TypeError, RecursionError):
+        return []
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """How a sweep stands, from its store alone: what `safesweep watch` shows, wherever it is run."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from safesweep.search_spaces.validation import InvalidInput, is_missing
-from safesweep.sweeps.execution.standing import SweepStanding, TaskStanding, planned_path
+from safesweep.sweeps.execution.standing import (
+    SweepStanding,
+    TaskStanding,
+    planned_path,
+    planned_tasks,
+)
 from safesweep.trainables.store.heartbeats import condition
 from safesweep.trainables.store.leases import Holder, sweep_state
 
@@ -96,9 +100,9 @@ class SweepWatch:
     ) -> list[TaskStanding]:
         """Every method and task with its planned runs, as the driver wrote them; where it did not
         (older stores, imports), those that are there, the rest of the plan shared out evenly."""
-        content = self._store.file(planned_path(self._sweep))
-        if content is not None:
-            return [TaskStanding(**entry) for entry in json.loads(content)]
+        planned = planned_tasks(self._store.file(planned_path(self._sweep)))
+        if planned:
+            return planned
         names = {(str(a), str(t)) for a, t in zip(runs["algorithm"], runs["task"], strict=True)}
         names |= {(beat["algorithm"], beat["task"]) for beat in beats}
         known = Counter(zip(runs["algorithm"], runs["task"], strict=True))

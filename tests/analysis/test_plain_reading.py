@@ -12,6 +12,7 @@ import pytest
 
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.compaction import compact
+from safesweep.trainables.store.labels import tag_sweep
 from safesweep.trainables.store.schema import TABLES
 
 _WRITTEN = [table for table in TABLES if table not in ("confirmations", "measurements")]
@@ -24,6 +25,7 @@ _KINDS = {
 
 @pytest.fixture(params=[False, True], ids=["as written", "compacted"])
 def store(request: pytest.FixtureRequest, store_copy: Path) -> Path:
+    tag_sweep(str(store_copy), "methods", ["night"])
     if request.param:
         compact(str(store_copy), grace_seconds=0)
     return store_copy

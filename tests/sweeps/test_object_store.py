@@ -145,8 +145,8 @@ def test_a_part_that_vanishes_under_a_query_is_looked_for_again(
     store = ResultStore(storage)
     make = store._dataset
 
-    def made_then_removed(table: str) -> Any:
-        dataset = make(table)
+    def made_then_removed(table: str, parts: Any = None) -> Any:
+        dataset = make(table, parts)
         writer.remove_trials(["other"])
         return dataset
 

@@ -307,7 +307,8 @@ def test_a_rule_never_returns_an_unsafe_candidate_when_a_safe_one_exists(
 
 @given(
     THREE_SEEDS,
-    ALL_RULES,
+    # What one candidate shows is evidence on the others there.
+    ALL_RULES.filter(lambda rule: rule != "shared_safe"),
     st.integers(0, 7),
     st.integers(0, 5).map(lambda number: number / 10),
     st.integers(1, 5).map(lambda number: number / 10),

@@ -263,10 +263,10 @@ def test_a_choice_that_breaks_the_limit_gives_way_to_the_runner_up(
 
 
 def test_what_cannot_be_trained_is_said_to_be_unconfirmed(safesweep: Run, write_sweep) -> None:
-    write_sweep("imported", [{"feasibility_expectile": 0.6}], algorithm="bcql")
+    write_sweep("imported", [{"feasibility_expectile": 0.6}], algorithm="ppo")
     code, out, err = safesweep("select", "--sweep", "imported", "--confirm")
     assert code == 1, err
-    assert "cannot be confirmed: bcql is no method of ours" in out
+    assert "cannot be confirmed: ppo is no method of ours" in out
 
 
 @pytest.mark.ray

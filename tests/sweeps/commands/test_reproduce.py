@@ -132,7 +132,7 @@ def test_a_scheduler_may_stop_it_and_learns_how_to_go_on(
 
 
 def test_list_shows_ids_claims_and_costs(capfd) -> None:
-    assert main(["reproduce", "--list"]) == 0
+    assert main(["reproduce", "--list", "--wide"]) == 0
     out = capfd.readouterr().out
     for ablation in ABLATIONS.values():
         assert f"{ablation.id}: {ablation.title}\n" in out

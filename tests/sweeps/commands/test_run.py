@@ -227,18 +227,18 @@ def test_dry_run_says_how_long_it_takes_by_what_the_store_has_measured(
     plan = ["run", spec_file, "--dry-run", "--storage", str(tmp_path / "store"), "--num-cpus"]
     config = ALGORITHMS["flrp"].config_class().to_dict()
     task = "BoatNavigation-v0"
-    # Six runs of 2000 steps in 60 s, and of two evaluations of three episodes in 6 s.
+    # Six runs of 2000 steps in 60 s, and of two evaluations of four episodes in 6 s.
     write_sweep("before", [config], task, seeds=range(6))
     assert main([*plan, "1", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0
     said = capsys.readouterr().err
-    # Eight runs of 50 steps at 0.03 s, and of 20 episodes each at 1 s.
-    assert "about 3 min, one trial after the other, by the store's runs" in said
+    # Eight runs of 50 steps at 0.03 s, and of 20 episodes each at 0.75 s.
+    assert "about 2 min, one trial after the other, by the store's runs" in said
     assert (
         "flrp on BoatNavigation-v0: 33.3 gradient steps of a run a second in populations of 6, "
-        "1 s an episode (by 6 runs)" in said
+        "0.75 s an episode (by 6 runs)" in said
     )
     assert main([*plan, "2", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0
-    assert "about 86 s, 2 trials at a time" in capsys.readouterr().err
+    assert "about 66 s, 2 trials at a time" in capsys.readouterr().err
     # A population of the same size is what it goes by, whatever else is there.
     write_sweep("quick", [config], task, seeds=(7, 8, 9, 10), steps=(1000, 60_000))
     assert main([*plan, "1", "-o", "space={lambda_r: [0.1, 0.2, 0.3, 0.4]}"]) == 0

@@ -144,14 +144,14 @@ def test_observations_and_maps(road: str) -> None:
 @simulated
 def test_episode_depends_only_on_its_seed() -> None:
     simulator, other = make(HARD), make(EASY)
-    fresh = trajectory(simulator, 7, 40)
+    fresh = trajectory(simulator, 7)
     np.random.random(3)  # noqa: NPY002
-    different = trajectory(simulator, 8, 40)
-    np.testing.assert_array_equal(trajectory(simulator, 7, 40), fresh)
+    different = trajectory(simulator, 8)
+    np.testing.assert_array_equal(trajectory(simulator, 7), fresh)
     trajectory(other, 7, 20)
-    np.testing.assert_array_equal(trajectory(simulator, 7, 40), fresh)
+    np.testing.assert_array_equal(trajectory(simulator, 7), fresh)
     ENGINE.close()
-    np.testing.assert_array_equal(trajectory(make(HARD), 8, 40), different)
+    np.testing.assert_array_equal(trajectory(make(HARD), 8), different)
     assert different.shape != fresh.shape or not np.array_equal(different, fresh)
 
 

@@ -13,6 +13,7 @@ WHOLE = TrialRequest(
     evaluate_every=50, episodes=7, cost_limit=5.0, device="cpu", compiled=True,
     run_ids=("a-3", "b-4"), memory_splits=2, continue_from=ContinuedTrial("t", ("c-3", "d-4")),
     until=50, stop={"a-3": "behind"}, stop_at=50, storage="store", sweep="one", threads=2, gpu=0.5,
+    lease="mine",
     plugins=("module", ("name", "content")),
 )  # fmt: skip
 LEAST = {"algorithm": "lspc", "task": "CarRun", "steps": 100}
