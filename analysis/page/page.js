@@ -509,12 +509,15 @@
     if (!response.ok) throw new Error(value.problem || `the server says ${response.status}`);
     return { tag: response.headers.get("ETag"), value };
   }
+  const loaded = new Promise((resolve) => document.readyState === "loading"
+    ? document.addEventListener("DOMContentLoaded", resolve) : resolve());
   async function follow() {
     let tag = null, over = false;
     const wait = () => new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
     for (;;) {
       try {
         const answer = await fetched(page.dataset.url, tag);
+        await loaded;
         tag = answer.tag;
         if (answer.value) { content = answer.value; draw(); }
         if (page.dataset.statusUrl) {

@@ -177,8 +177,9 @@ def head_watched(address: str) -> Iterator[threading.Event]:
     try:
         yield lost
     except BaseException as raised:
-        # Ray's own errors may come before it counts as lost.
-        if not isinstance(raised, Problem) and (lost.is_set() or not _answers(address)):
+        # Ray's own errors may come before it counts as lost. Who ends the command ends Ray too.
+        failed = isinstance(raised, Exception) and not isinstance(raised, Problem)
+        if lost.is_set() or (failed and not _answers(address)):
             lost.set()
             raise problem from raised
         raise

@@ -323,6 +323,8 @@ class SweepRun:
             if outcome.status == "stopped":
                 # By the early stopping of another sweep, which says nothing of this one.
                 task_plan.stopped_before[run] = outcome
+            elif outcome.status == history.INCOMPLETE:
+                continue
             elif outcome.finished or run in self._seen_elsewhere:
                 ended[run] = outcome
         return ended

@@ -214,7 +214,7 @@ def read_runs(
     rungs: Collection[int] = (),
 ) -> dict[str, RunOutcome]:
     """Some runs, whichever sweep has trained them; of one that is there more than once, a row that
-    says that it is finished."""
+    says that it is finished; `incomplete` where rows of it are missing."""
     # The evaluations of a run are there before its row.
     runs = kept.runs()
     runs = runs[runs["run_id"].isin(list(run_ids))]
@@ -223,7 +223,8 @@ def read_runs(
     runs = runs.iloc[runs["status"].isin(FINISHED).argsort(kind="stable")]
     evaluations = kept.evaluations()
     evaluations = evaluations[evaluations["run_id"].isin(list(run_ids))]
-    return outcomes(runs, evaluations, None, cost_limit, rungs)
+    found = outcomes(runs, evaluations, None, cost_limit, rungs)
+    return {**found, **_incomplete(found, kept.store.incomplete(thorough=True))}
 
 
 def _incomplete(

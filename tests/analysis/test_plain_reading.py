@@ -51,7 +51,7 @@ def test_four_readers_see_the_same(store: Path, table: str) -> None:
             _, in_polars, in_duckdb = _KINDS[kind]
             assert str(with_polars.schema[name]) == in_polars
             assert types[name] == in_duckdb
-    key = "run_id" if "run_id" in names else "config_id" if "config_id" in names else "spec"
+    key = next(name for name in ("run_id", "config_id", "spec", "sweep") if name in names)
     there = sorted(ours[key])
     assert sorted(with_pandas[key]) == sorted(with_polars[key]) == there
     assert sorted(row[with_duckdb.columns.index(key)] for row in found) == there

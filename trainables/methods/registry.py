@@ -1,6 +1,5 @@
-"""The registry of methods: a new method is one file, one line here and one search space.
-
-Plugins extend it.
+"""The registry of methods: a new one has a file, its settings beside it, a line here and one in
+`configs`, and a search space. Plugins extend it.
 """
 
 from typing import Any

@@ -297,6 +297,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_head_that_is_lost_ends_what_waits_for_it_in_one_line() -> None:
+    # As in a command; a process of xdist ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     server = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{server.getsockname()[1]}"
     said = r"has not answered for .* the same command resumes"
@@ -305,6 +307,7 @@ def test_a_head_that_is_lost_ends_what_waits_for_it_in_one_line() -> None:
         assert not lost.is_set()
         server.close()
         time.sleep(20)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -415,7 +415,12 @@ CLAIMS: dict[str, Claims] = {
     ),
 }  # fmt: skip
 
-case = pytest.mark.parametrize("name", CLAIMS)
+# Options that make another method of one are tried whole with the slow tests.
+AS_OPTIONS = ("safeifql", "idql", "fbrac", "fawac")
+case = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in AS_OPTIONS else ()) for name in CLAIMS],
+)
 
 
 @cache
