@@ -20,6 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
 OURS = ("http://127.0.0.1", "file:", "data:", "blob:")
+PATIENCE_MS = 120_000  # the other tests share the machine
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 ODD = "<img>odd<u>"
 
@@ -72,6 +73,7 @@ def open_page(browser: Any) -> Iterator[Any]:
 
     def visit(url: str, scheme: str = "light") -> Any:
         page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(PATIENCE_MS)
         opened.append(page)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", complaint)
@@ -192,6 +194,7 @@ def test_a_store_that_goes_away_is_said_and_waited_for(
     browser: Any, address: str, storage: Path
 ) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{address}/sweep/large")
     page.wait_for_selector("body[data-drawn]", timeout=120_000)
     away = storage.with_name("away")
