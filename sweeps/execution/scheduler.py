@@ -223,6 +223,11 @@ class SweepRun:
         for task_plan in self.plan.task_plans:
             if task_plan.shortfall is not None:
                 self.progress.note(f"{self.spec.name}: {task_plan.shortfall}")
+            task_tally = self._task_tallies[id(task_plan)]
+            task_tally.choice = describe_choice(task_plan)
+            if task_tally.choice:
+                name = f"{task_plan.algorithm} on {task_plan.task}"
+                self.progress.note(f"{self.spec.name}: {name}: {task_tally.choice}")
         mixed = several_codes(
             {
                 f"{task_plan.algorithm} on {task_plan.task}": [
@@ -235,11 +240,6 @@ class SweepRun:
         )
         if mixed is not None:
             self.progress.note(f"{self.spec.name}: {mixed}")
-            task_tally = self._task_tallies[id(task_plan)]
-            task_tally.choice = describe_choice(task_plan)
-            if task_tally.choice:
-                name = f"{task_plan.algorithm} on {task_plan.task}"
-                self.progress.note(f"{self.spec.name}: {name}: {task_tally.choice}")
         self.write_planned()
         counts = self.tally.statuses
         status = "completed" if not counts["failed"] and self.exhausted else "failed"

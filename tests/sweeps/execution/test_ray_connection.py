@@ -290,15 +290,17 @@ def test_a_wait_is_bounded_and_what_was_set_before_is_set_again() -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ray_connection, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(ray_connection, "HEAD_INTERVAL_SECONDS", 0.05)
+    # As in a command; a process of xdist ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_head_that_is_lost_ends_what_waits_for_it_in_one_line() -> None:
-    # As in a command; a process of xdist ignores it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     server = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{server.getsockname()[1]}"
     said = r"has not answered for .* the same command resumes"
@@ -307,7 +309,6 @@ def test_a_head_that_is_lost_ends_what_waits_for_it_in_one_line() -> None:
         assert not lost.is_set()
         server.close()
         time.sleep(20)
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("impatient")
