@@ -9,9 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training import compilation
 from safesweep.trainables.training.population import Population, phase_boundaries
-from tests.trainables.conformance.small_populations import build, graph_counters
+from tests.trainables.conformance.small_populations import build, graph_counters, traced_step
 from tests.trainables.conftest import MakeDataset
 
 STEPS = 40
@@ -50,7 +49,7 @@ def compare(task: Task, make_dataset: MakeDataset, name: str, precision: str = "
         plain, compiled = at(start), at(start, compiled=True)
         counters = graph_counters()
         counters.clear()
-        compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
+        compiled._compiled_step = traced_step(compiled)
         # Short of the phase's end, so that nothing but updates is compared.
         until = min(start + 1, end - 1)
         assert until > start
