@@ -4,9 +4,11 @@
 (() => {
   const page = document.getElementById("page");
   const served = Boolean(page.dataset.url);
-  const REFRESH_MS = 5000;
+  const REFRESH_MS = 1000 * Number(page.dataset.refreshSeconds);
+  const ROWS_AT_ONCE = 50;
+  let rowsAtOnce = ROWS_AT_ONCE;
   const state = { group: 0, filter: "", safeOnly: false, hyperparameter: null, metric: null,
-                  task: null, sort: { column: null, descending: false } };
+                  task: null, sort: { column: null, descending: false }, marked: new Set(), folds: new Map() };
   let content = null;
 
   // ---- parts of pages -------------------------------------------------------------------------
@@ -31,15 +33,35 @@
     ? element("a", { href: "/run/" + encodeURIComponent(run) }, text) : text;
   const sweepUrl = (sweep) => "/sweep/" + encodeURIComponent(sweep);
 
+  // What can be opened and shut; it stays as one left it when what is new is drawn.
+  function fold(key, open, summary, ...children) {
+    const made = element("details", { open: state.folds.has(key) ? state.folds.get(key) : open },
+      element("summary", { onclick: () => state.folds.set(key, !made.open) }, summary), ...children);
+    return made;
+  }
+
+  // The rows of a long table that nobody sees at first are added while the page has nothing to do.
+  const whenIdle = window.requestIdleCallback || ((go) => setTimeout(go));
+  function fillLater(body, rows, line) {
+    const from = body.childElementCount;
+    if (from >= rows.length) return;
+    whenIdle(() => {
+      if (!body.isConnected) return;
+      body.append(...rows.slice(from, from + ROWS_AT_ONCE).map(line));
+      fillLater(body, rows, line);
+    });
+  }
+
   function table(columns, rows, options = {}) {
-    const body = element("tbody", {}, rows.map((row) => element("tr", { class: row.mark || null },
-      columns.map((column) => {
-        const value = row.cells[column.key];
-        const cell = column.draw ? column.draw(value, row) : shown(value);
-        const classes = [isNumber(value) ? "number" : null, column.text ? "text" : null,
-                         column.warn && column.warn(row) ? "unsafe" : null];
-        return element("td", { class: classes.filter(Boolean).join(" ") || null }, cell);
-      }))));
+    const line = (row) => element("tr", { class: row.mark || null }, columns.map((column) => {
+      const value = row.cells[column.key];
+      const cell = column.draw ? column.draw(value, row) : shown(value);
+      const classes = [isNumber(value) ? "number" : null, column.text ? "text" : null,
+                       column.warn && column.warn(row) ? "unsafe" : null];
+      return element("td", { class: classes.filter(Boolean).join(" ") || null }, cell);
+    }));
+    const body = element("tbody", {}, rows.slice(0, rowsAtOnce).map(line));
+    fillLater(body, rows, line);
     const head = element("thead", {}, element("tr", {}, columns.map((column) => {
       const direction = options.sort && options.sort.column === column.key
         ? (options.sort.descending ? "descending" : "ascending") : null;
@@ -55,14 +77,23 @@
   }
 
   function showParts(...parts) {
-    // Charts that are gone would go on listening to the window.
-    sight.disconnect();
-    page.querySelectorAll(".chart").forEach((place) => Plotly.purge(place));
     page.replaceChildren(...parts);
+    // Charts that are gone would go on listening to the window.
+    for (const [id, place] of charts) {
+      if (place.isConnected) continue;
+      sight.unobserve(place);
+      waiting.delete(place);
+      if (place.drawn) Plotly.purge(place);
+      charts.delete(id);
+    }
   }
 
   // ---- charts ---------------------------------------------------------------------------------
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const colors = new Map();
+  function color(name) {
+    if (!colors.has(name)) colors.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
+    return colors.get(name);
+  }
   const SHADES = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
   const limitLine = (axis) => ({ type: "line", [axis + "0"]: 1, [axis + "1"]: 1,
     [(axis === "x" ? "y" : "x") + "0"]: 0, [(axis === "x" ? "y" : "x") + "1"]: 1,
@@ -77,27 +108,64 @@
     for (const name of Object.keys(whole).filter((key) => /^[xy]axis/.test(key))) {
       whole[name] = { ...axis, ...whole[name] };
     }
-    const place = document.getElementById(id);
+    // What one has zoomed to stays while the sweep goes on.
+    whole.uirevision = [state.group, state.task, id === "score" ? state.hyperparameter : null, id === "metrics" ? state.metric : null].join();
+    const place = charts.get(id);
     if (!place) return;
     place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
-    if (place.inSight) drawPending(place); else sight.observe(place);
+    if (place.inSight) enqueue(place); else sight.observe(place);
   }
-  // Charts take most of a page's time: those that are out of sight are drawn when they come near.
-  function drawPending(place) {
+  // Charts take most of a page's time, and their library the most before the first of them. Text and
+  // tables do not wait for either; charts are drawn when they come near, one at a time, those that
+  // one sees first.
+  const charts = new Map(), waiting = new Set();
+  const library = () => document.getElementById("library");
+  function drawNow(place) {
+    waiting.delete(place);
     const pending = place.pending;
     place.pending = null;
-    if (pending) pending();
+    if (pending) { pending(); place.drawn = true; }
+  }
+  function farness(place) {
+    const { top, bottom } = place.getBoundingClientRect();
+    return Math.max(top - window.innerHeight, -bottom, 0);
+  }
+  function enqueue(place) {
+    if (!waiting.size) setTimeout(drawWaiting);
+    waiting.add(place);
+    delete document.body.dataset.charts;
+  }
+  function drawWaiting() {
+    if (!waiting.size) return;
+    if (!window.Plotly) readLibrary();
+    if (!window.Plotly) return;
+    const [nearest] = [...waiting].map((place) => [place, farness(place)]).reduce((one, other) => other[1] < one[1] ? other : one);
+    drawNow(nearest);
+    if (waiting.size) setTimeout(drawWaiting); else document.body.dataset.charts = "drawn";
+  }
+  // In a page without a server the library is text until the first picture is there.
+  function readLibrary() {
+    if (served || window.Plotly || !library()) return;
+    document.head.append(element("script", {}, library().textContent));
+  }
+  if (served && library()) {
+    library().addEventListener("load", drawWaiting);
+    library().addEventListener("error", () => say("the charts' library cannot be fetched; load the page again"));
   }
   const sight = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      entry.target.inSight = entry.isIntersecting;
-      if (entry.isIntersecting) drawPending(entry.target);
+    for (const { target, isIntersecting } of entries) {
+      target.inSight = isIntersecting;
+      if (!isIntersecting) waiting.delete(target); else if (target.pending) enqueue(target);
     }
   }, { rootMargin: "400px" });
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(drawPending));
+  window.addEventListener("beforeprint", () => {
+    readLibrary();
+    if (window.Plotly) [...charts.values()].forEach(drawNow);
+  });
   function figure(id, caption, wide, extra) {
+    if (!charts.has(id)) charts.set(id, element("div", { class: "chart", id }));
     return element("figure", { class: wide ? "wide" : null },
-      element("figcaption", {}, caption, extra || null), element("div", { class: "chart", id }));
+      element("figcaption", {}, caption, extra || null), charts.get(id));
   }
   const costAxis = { title: { text: "normalized cost" }, rangemode: "tozero" };
   const axisTitle = (text) => ({ title: { text: escaped(text) } });
@@ -150,13 +218,18 @@
     return standing.heading + (standing.remark ? `; ${standing.remark}` : "");
   }
 
+  function labels({ tags, note }) {
+    const parts = [...tags.map((tag) => [element("span", { class: "tag" }, tag), " "]), note || null].flat().filter(Boolean);
+    return parts.length ? element("div", { class: "labels" }, parts) : null;
+  }
+
   function tasksTable(standing) {
     const columns = ["method", "task", "done", "running", "failed", "diverged"].map((key) => ({ key, title: key }));
     columns.push({ key: "steps_per_second", title: "steps/s" }, { key: "left", title: "left" });
     const whole = table(columns, standing.tasks.map((cells) => ({ cells })), { id: "task-table", all: true });
     const trials = standing.trials.map((trial) => `${trial.algorithm} on ${trial.task}: ${trial.runs} runs at step `
       + `${trial.step} of ${trial.steps}, ${trial.condition}${trial.rate ? ` at ${trial.rate.toPrecision(3)} steps/s` : ""} on ${trial.host}`);
-    return element("details", { open: standing.running > 0 }, element("summary", {}, "Methods and tasks"), whole,
+    return fold("tasks", standing.running > 0, "Methods and tasks", whole,
       trials.length ? element("ul", {}, trials.map((text) => element("li", {}, text))) : null);
   }
 
@@ -166,7 +239,7 @@
     const group = content.groups[Math.min(state.group, content.groups.length - 1)];
     const parts = [
       served ? element("nav", {}, element("a", { href: "/" }, "All sweeps")) : null,
-      element("h1", {}, content.sweep),
+      element("h1", {}, content.sweep), labels(content),
       element("p", { id: "standing", role: "status" }, `${content.status}, created ${content.created}. `
         + `${content.planned} runs: ${counts}. ${shown(content.hours)} hours of training and evaluation.`),
       element("div", { id: "bar" }, bar(content.counts, content.planned)),
@@ -380,7 +453,7 @@
     const columns = [{ key: "run_id", title: "run", draw: (value) => runLink(value, value) }, { key: "task", title: "task" },
       { key: "seed", title: "seed" }, { key: "status", title: "status" }, { key: "steps", title: "steps" },
       { key: "error", title: "error", text: true, draw: (value, row) => row.cells.traceback
-        ? element("details", {}, element("summary", {}, shown(value)), element("pre", {}, row.cells.traceback)) : shown(value) }];
+        ? fold(row.cells.run_id, false, shown(value), element("pre", {}, row.cells.traceback)) : shown(value) }];
     return [element("h2", { id: "failures" }, "Runs that did not complete"),
       table(columns, content.failures.map((cells) => ({ cells })), { id: "failed-runs" }),
       content.failures_left_out ? element("p", { class: "faint" }, `and ${content.failures_left_out} more`) : null];
@@ -389,12 +462,15 @@
   // ---- the other pages ------------------------------------------------------------------------
   function listPage() {
     const columns = [
-      { key: "sweep", title: "sweep", draw: (value) => element("a", { href: sweepUrl(value) }, value) },
+      { key: "sweep", title: "sweep", draw: (value, row) =>
+        [element("a", { href: sweepUrl(value) }, value), labels(row.cells)] },
       { key: "status", title: "status" }, { key: "progress", title: "progress", draw: (_, row) => bar(row.counts, row.cells.runs) },
       { key: "runs", title: "runs" }, ...["completed", "stopped", "diverged", "failed"].map((key) => ({ key, title: key })),
       { key: "created", title: "created" },
       { key: "compare", title: "compare", draw: (_, row) => element("input", { type: "checkbox", name: "sweep",
-        value: row.cells.sweep, "aria-label": `compare ${row.cells.sweep}` }) }];
+        value: row.cells.sweep, checked: state.marked.has(row.cells.sweep), autocomplete: "off",
+        onchange: (event) => { if (event.target.checked) state.marked.add(row.cells.sweep); else state.marked.delete(row.cells.sweep); },
+        "aria-label": `compare ${row.cells.sweep}` }) }];
     const rows = content.sweeps.map((sweep) => ({ cells: { ...sweep, ...sweep.counts }, counts: sweep.counts }));
     showParts(element("h1", {}, "Sweeps"), element("p", { class: "faint" }, content.storage),
       rows.length ? element("form", { action: "/compare" }, table(columns, rows, { id: "sweeps", all: true }),
@@ -465,7 +541,10 @@
         shapes: score === "cost" ? [limitLine("y")] : [] });
     }
     if (content.episode_costs.length) {
-      chart("episodes", content.episode_costs.map((part) => ({ type: "histogram", name: escaped(part.policy), x: part.cost, opacity: 0.7 })),
+      chart("episodes", content.episode_costs.map((part) => ({ type: "bar", name: escaped(part.policy), opacity: 0.7,
+        x: part.from.map((from, place) => (from + part.to[place]) / 2), width: part.to.map((to, place) => to - part.from[place]),
+        y: part.episodes, text: part.from.map((from, place) => `${shown(from)} to ${shown(part.to[place])}`), textposition: "none",
+        hovertemplate: "cost %{text}: %{y} episodes" })),
         { xaxis: axisTitle("cost of an episode"), yaxis: axisTitle("episodes"), barmode: "overlay" });
     }
     if (state.metric !== null) {
@@ -482,7 +561,11 @@
     const caret = focused === "filter" ? document.activeElement.selectionStart : null;
     const rows = () => document.querySelector("#configurations .scroll");
     const [across, down, within] = [window.scrollX, window.scrollY, rows() ? rows().scrollTop : 0];
+    colors.clear();
+    // What one has scrolled to has to be there at once.
+    rowsAtOnce = within || down ? Infinity : ROWS_AT_ONCE;
     PAGES[content.kind]();
+    rowsAtOnce = ROWS_AT_ONCE;
     if (rows()) rows().scrollTop = within;
     window.scrollTo(across, down);
     if (focused && document.getElementById(focused)) {
@@ -509,15 +592,12 @@
     if (!response.ok) throw new Error(value.problem || `the server says ${response.status}`);
     return { tag: response.headers.get("ETag"), value };
   }
-  const loaded = new Promise((resolve) => document.readyState === "loading"
-    ? document.addEventListener("DOMContentLoaded", resolve) : resolve());
   async function follow() {
     let tag = null, over = false;
     const wait = () => new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
     for (;;) {
       try {
         const answer = await fetched(page.dataset.url, tag);
-        await loaded;
         tag = answer.tag;
         if (answer.value) { content = answer.value; draw(); }
         if (page.dataset.statusUrl) {
