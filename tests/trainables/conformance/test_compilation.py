@@ -3,6 +3,8 @@
 The update is `Population`'s gradient step: losses, gradients, Adam and the targets, of all members.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
@@ -71,6 +73,28 @@ def test_the_update_is_one_graph(name: str, boat_task: Task, make_dataset: MakeD
 
 def test_so_it_is_in_bf16(boat_task: Task, make_dataset: MakeDataset) -> None:
     assert compare(boat_task, make_dataset, "bc", "bf16") == 1
+
+
+def test_a_falling_learning_rate_falls_in_the_graph_too(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    """Along half of the cosine, where a rate that the graph held as a constant would show."""
+    falling = {"learning_rate_schedule": "cosine"}
+    changes = [{**falling, "learning_rate": rate} for rate in (1e-2, 1e-3)]
+
+    def population(*changes: dict[str, Any]) -> Population:
+        return build("bc", boat_task, make_dataset(boat_task), changes, [0, 1], STEPS)
+
+    plain, traced = population(*changes), population(*changes)
+    counters = graph_counters()
+    counters.clear()
+    traced._compiled, traced._compiled_step = True, traced_step(traced)
+    for one in (plain, traced):
+        one.advance(STEPS // 2)
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2
+    pairs = zip(tree_leaves(plain.state), tree_leaves(traced.state), strict=True)
+    for expected, found in pairs:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
