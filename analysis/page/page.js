@@ -8,7 +8,7 @@
   const ROWS_AT_ONCE = 50;
   let rowsAtOnce = ROWS_AT_ONCE;
   const state = { group: 0, filter: "", safeOnly: false, hyperparameter: null, metric: null,
-                  task: null, sort: { column: null, descending: false }, marked: new Set(), folds: new Map() };
+                  task: null, sort: { column: null, descending: false }, marked: new Set(), standing: null, folds: new Map() };
   let content = null;
 
   // ---- parts of pages -------------------------------------------------------------------------
@@ -94,17 +94,24 @@
     if (!colors.has(name)) colors.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
     return colors.get(name);
   }
-  const SHADES = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
-  const limitLine = (axis) => ({ type: "line", [axis + "0"]: 1, [axis + "1"]: 1,
+  // Viridis from low to high, without the end that the paper swallows.
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const shades = () => dark.matches
+    ? ["#35608d", "#2c728e", "#24868e", "#1f9a8a", "#2fb47c", "#65cb5e", "#a8db34", "#fde725"]
+    : ["#440154", "#472f7d", "#3a528b", "#2c728e", "#20908c", "#28ae80", "#5ec962", "#8fd744"];
+  const limitLine = (axis, reference) => ({ type: "line", [axis + "0"]: 1, [axis + "1"]: 1, [axis + "ref"]: reference || axis,
     [(axis === "x" ? "y" : "x") + "0"]: 0, [(axis === "x" ? "y" : "x") + "1"]: 1,
-    [(axis === "x" ? "y" : "x") + "ref"]: "paper", line: { color: color("ink"), dash: "dash", width: 1 } });
+    [(axis === "x" ? "y" : "x") + "ref"]: "paper", line: { color: color("ink"), dash: "dash", width: 1.5 } });
+  const limitName = (axis) => ({ text: "limit", showarrow: false, x: 1, y: 1, font: { size: 11 }, bgcolor: color("paper"), opacity: 0.8,
+    [axis === "x" ? "yref" : "xref"]: "paper", xanchor: axis === "x" ? "left" : "right", yanchor: axis === "x" ? "top" : "bottom" });
+  const limit = (axis) => ({ shapes: [limitLine(axis)], annotations: [limitName(axis)] });
 
   function chart(id, traces, layout) {
     const axis = { gridcolor: color("line"), zerolinecolor: color("line"), linecolor: color("line"),
                    automargin: true, exponentformat: "power" };
     const whole = { paper_bgcolor: color("paper"), plot_bgcolor: color("paper"),
       font: { color: color("ink"), size: 12 }, margin: { l: 55, r: 15, t: 10, b: 45 }, hovermode: "closest",
-      legend: { orientation: "h", y: -0.25 }, ...layout };
+      legend: { orientation: "h", y: -0.25, itemsizing: "constant" }, ...layout };
     for (const name of Object.keys(whole).filter((key) => /^[xy]axis/.test(key))) {
       whole[name] = { ...axis, ...whole[name] };
     }
@@ -136,12 +143,11 @@
     delete document.body.dataset.charts;
   }
   function drawWaiting() {
-    if (!waiting.size) return;
+    if (!waiting.size) { document.body.dataset.charts = "drawn"; return; }
     if (!window.Plotly) readLibrary();
     if (!window.Plotly) return;
-    const [nearest] = [...waiting].map((place) => [place, farness(place)]).reduce((one, other) => other[1] < one[1] ? other : one);
-    drawNow(nearest);
-    if (waiting.size) setTimeout(drawWaiting); else document.body.dataset.charts = "drawn";
+    setTimeout(drawWaiting);  // whatever becomes of this one
+    drawNow([...waiting].map((place) => [place, farness(place)]).reduce((one, other) => other[1] < one[1] ? other : one)[0]);
   }
   // In a page without a server the library is text until the first picture is there.
   function readLibrary() {
@@ -168,6 +174,7 @@
       element("figcaption", {}, caption, extra || null), charts.get(id));
   }
   const costAxis = { title: { text: "normalized cost" }, rangemode: "tozero" };
+  const stepsAxis = (text) => ({ ...axisTitle(text), exponentformat: "SI" });
   const axisTitle = (text) => ({ title: { text: escaped(text) } });
 
   // ---- a sweep --------------------------------------------------------------------------------
@@ -214,8 +221,11 @@
         return part;
       }));
   }
-  function standingLine(standing) {
-    return standing.heading + (standing.remark ? `; ${standing.remark}` : "");
+  function showStanding() {
+    const { heading, remark, counts, planned, running } = state.standing;
+    document.getElementById("standing").textContent = heading + (remark ? `; ${remark}` : "");
+    document.getElementById("bar").replaceChildren(bar(counts, planned, running));
+    document.getElementById("tasks").replaceChildren(tasksTable(state.standing));
   }
 
   function labels({ tags, note }) {
@@ -253,7 +263,8 @@
       content.choices.length ? content.choices.map((choice) => element("div", { class: "choice" },
         element("strong", {}, choice.label), choice.config_id ? ` ${choice.config_id}` : "",
         choice.config_id && !choice.safe ? element("span", { class: "unsafe" }, " (not safe)") : null,
-        `: ${choice.reason}.`,
+        choice.config_id ? `: reward ${shown(choice.reward)}, cost ${shown(choice.cost)}, ${choice.seeds} ${choice.seeds === 1 ? "seed" : "seeds"}` : "",
+        element("div", {}, `${choice.reason}.`),
         element("div", {}, Object.entries(choice.settings).map(([name, value]) =>
           [element("code", {}, `${name}=${shown(value)}`), " "]))))
         : element("p", {}, "Nothing has been evaluated yet."),
@@ -269,6 +280,7 @@
       element("p", {}, `Code ${content.code_versions.join(", ")}; data ${content.datasets.join(", ")}. This page: `,
         element("code", {}, content.command)));
     showParts(...parts.flat().filter(Boolean));
+    if (state.standing) showStanding();
     if (beside.length > 1) {
       drawBeside("methods", beside.map((other) => [other.label.replace(` on ${other.task}`, ""), other]));
     }
@@ -329,17 +341,17 @@
     const marks = (some, name, shade, symbol, size) => ({ type: "scatter", mode: "markers", name,
       x: at(group.cost, some), y: at(group.reward, some), text: some.map(label),
       hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}<extra></extra>",
-      cliponaxis: false, marker: { color: color(shade), symbol, size } });
+      cliponaxis: false, marker: { color: color(shade), symbol, size, opacity: some.length > 200 ? 0.8 : 1 } });
     const runs = group.run_points.place.map((_, number) => number).filter((number) => kept.has(group.run_points.place[number]));
     const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
     chart("front", [
       { type: "scatter", mode: "markers", name: "a run", x: at(group.run_points.cost, runs), y: at(group.run_points.reward, runs),
-        marker: { color: color("run"), size: 3 }, hoverinfo: "skip" },
+        marker: { color: color("run"), size: 3, opacity: runs.length > 1000 ? 0.4 : 1 }, hoverinfo: "skip" },
       marks(plain, "mean of a configuration", "configuration", "circle", places.length > 60 ? 5 : 8),
       { type: "scatter", mode: "lines", name: "front", x: at(group.cost, front), y: at(group.reward, front),
         line: { color: color("front"), shape: "hv" }, hoverinfo: "skip" },
       marks(chosen, "the chosen one", "chosen", "diamond", 12),
-    ], { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    ], { xaxis: costAxis, yaxis: axisTitle("normalized reward"), ...limit("x") });
     for (const score of ["reward", "cost"]) {
       const grey = { type: "scatter", mode: "lines", name: "a configuration", x: [], y: [], text: [], connectgaps: false,
         line: { color: color("run"), width: 1 }, opacity: Math.max(0.3, Math.min(0.8, 40 / places.length)), hoverinfo: "skip" };
@@ -353,8 +365,8 @@
           grey.x.push(...curve.step, null); grey.y.push(...curve[score], null);
         }
       }
-      chart(score + "-curve", traces, { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
-        shapes: score === "cost" ? [limitLine("y")] : [] });
+      chart(score + "-curve", traces, { xaxis: stepsAxis("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
+        ...score === "cost" ? limit("y") : {} });
     }
     drawHyperparameter(group, plain, chosen, label, at);
     if (group.importance.name.length) {
@@ -366,7 +378,7 @@
     }
     chart("budget", [{ type: "scatter", mode: "lines", name: "best safe reward", x: group.budget.gradient_steps,
       y: group.budget.reward, line: { shape: "hv", color: color("configuration") } }],
-      { xaxis: axisTitle("gradient steps of all runs so far"), yaxis: axisTitle("normalized reward"), showlegend: false });
+      { xaxis: stepsAxis("gradient steps of all runs so far"), yaxis: axisTitle("normalized reward"), showlegend: false });
     drawParallel(group, places);
   }
 
@@ -387,7 +399,7 @@
     }
     chart("score", traces, { xaxis: { ...axisTitle(state.hyperparameter), type: column.axis, anchor: "y2" },
       yaxis: { ...axisTitle("reward"), domain: [0.54, 1] }, yaxis2: { ...axisTitle("cost"), domain: [0, 0.46], rangemode: "tozero" },
-      shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: 1, y1: 1, line: { color: color("ink"), dash: "dash", width: 1 } }] });
+      shapes: [limitLine("y", "y2")] });
   }
 
   function drawParallel(group, places) {
@@ -395,16 +407,16 @@
     if (names.length < 3) return;
     const rewards = places.map((place) => group.reward[place]).filter((value) => value !== null);
     const low = Math.min(...rewards), high = Math.max(...rewards);
-    const bins = new Map();
+    const bins = new Map(), scale = shades();
     const key = (place) => group.chosen[place] ? "chosen" : !group.safe[place] ? "unsafe"
-      : high > low ? Math.min(SHADES.length - 1, Math.floor(SHADES.length * (group.reward[place] - low) / (high - low))) : 0;
+      : high > low ? Math.min(scale.length - 1, Math.floor(scale.length * (group.reward[place] - low) / (high - low))) : 0;
     for (const place of places) bins.set(key(place), [...(bins.get(key(place)) || []), place]);
-    const order = ["unsafe", ...SHADES.keys(), "chosen"].filter((bin) => bins.has(bin));
+    const order = ["unsafe", ...scale.keys(), "chosen"].filter((bin) => bins.has(bin));
     const traces = order.map((bin) => {
-      const trace = { type: "scatter", mode: "lines", x: [], y: [], hoverinfo: "skip", showlegend: typeof bin === "string" || bin === SHADES.length - 1 || bin === 0,
+      const trace = { type: "scatter", mode: "lines", x: [], y: [], hoverinfo: "skip", showlegend: typeof bin === "string" || bin === scale.length - 1 || bin === 0,
         name: bin === "chosen" ? "the chosen one" : bin === "unsafe" ? "breaks the limit"
           : high === low ? "within the limit" : bin === 0 ? "lowest reward" : "highest reward",
-        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("run") : SHADES[bin] },
+        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("run") : scale[bin] },
         opacity: bin === "unsafe" ? 0.5 : 1 };
       for (const place of bins.get(bin)) {
         trace.x.push(...names.keys(), null);
@@ -433,7 +445,12 @@
       ...Object.keys(group.hyperparameters).map((name) => ({ key: name, title: name })),
     ];
     const rows = places.map((place) => ({ place, cells: cellsOf(group, place), mark: group.chosen[place] ? "chosen" : null }));
-    if (state.sort.column !== null) {
+    if (state.sort.column === null) {
+      // The chosen one, then those within the limit from the best, then the others from the cheapest.
+      const rank = ({ place }) => group.chosen[place] ? [0, 0] : group.safe[place] ? [1, -group.reward[place]]
+        : [2, group.cost[place] === null ? Infinity : group.cost[place]];
+      rows.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1]);
+    } else {
       const { column, descending } = state.sort;
       rows.sort((a, b) => {
         const [one, other] = [a.cells[column], b.cells[column]];
@@ -507,13 +524,13 @@
       const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
       return [
         { type: "scatter", mode: "markers", name: escaped(name), x: group.cost, y: group.reward, text: group.config_id.map(escaped),
-          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
+          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade, opacity: 0.8, line: { width: 0 },
             size: places.map((place) => group.chosen[place] ? 13 : 5), symbol: places.map((place) => group.chosen[place] ? "diamond" : "circle") } },
         { type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: front.map((place) => group.cost[place]),
           y: front.map((place) => group.reward[place]), line: { color: shade, shape: "hv" } },
       ];
     });
-    chart(id, traces, { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    chart(id, traces, { xaxis: costAxis, yaxis: axisTitle("normalized reward"), ...limit("x") });
   }
 
   function runPage() {
@@ -537,8 +554,8 @@
     showParts(...parts.flat(2).filter(Boolean));
     for (const score of content.curves.length ? ["reward", "cost"] : []) {
       chart("run-" + score, content.curves.map((curve) => ({ type: "scatter", mode: "lines+markers", name: escaped(curve.policy),
-        x: curve.step, y: curve[score] })), { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
-        shapes: score === "cost" ? [limitLine("y")] : [] });
+        x: curve.step, y: curve[score] })), { xaxis: stepsAxis("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
+        ...score === "cost" ? limit("y") : {} });
     }
     if (content.episode_costs.length) {
       chart("episodes", content.episode_costs.map((part) => ({ type: "bar", name: escaped(part.policy), opacity: 0.7,
@@ -550,7 +567,7 @@
     if (state.metric !== null) {
       const metric = content.metrics[state.metric];
       chart("metrics", [{ type: "scatter", mode: "lines+markers", x: metric.step, y: metric.value }],
-        { xaxis: axisTitle("gradient steps"), yaxis: axisTitle(state.metric) });
+        { xaxis: stepsAxis("gradient steps"), yaxis: axisTitle(state.metric) });
     }
   }
 
@@ -602,9 +619,8 @@
         if (answer.value) { content = answer.value; draw(); }
         if (page.dataset.statusUrl) {
           const { value } = await fetched(page.dataset.statusUrl, null);
-          document.getElementById("standing").textContent = standingLine(value);
-          document.getElementById("bar").replaceChildren(bar(value.counts, value.planned, value.running));
-          document.getElementById("tasks").replaceChildren(tasksTable(value));
+          state.standing = value;
+          showStanding();
         }
         say(null);
       } catch (problem) {
@@ -615,7 +631,7 @@
       do { await wait(); } while (document.hidden);
     }
   }
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => content && draw());
+  dark.addEventListener("change", () => content && draw());
   if (served) follow();
   else { content = JSON.parse(document.getElementById("content").textContent); draw(); }
 })();
