@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas
 
-from safesweep.analysis.plots.figures import positions
 from safesweep.analysis.plots.measures import (
     best_safe_by_budget,
     importance,
     is_logarithmic,
     is_numeric,
+    positions,
 )
 from safesweep.analysis.plots.sweep_results import (
     SweepResults,
