@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -148,10 +149,23 @@ def metric_label(metric: str) -> str:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches, whose panels are arranged so that nothing overlaps."""
+    """An empty figure of so many inches, whose panels are arranged so that nothing overlaps. In a
+    notebook it shows itself, also where nobody has imported pyplot."""
+    return _shown_figure()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _shown_figure() -> "type[Figure]":
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            drawn = io.BytesIO()
+            with figure_style():
+                self.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
+            return drawn.getvalue()
+
+    return ShownFigure
 
 
 def make_panels(

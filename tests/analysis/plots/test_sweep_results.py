@@ -87,3 +87,5 @@ def test_objects_show_themselves(write_sweep: WriteSweep, tmp_path: Path) -> Non
     for shown in (store, choose(store, sweep="a<b"), results_of(tmp_path / "store", "a<b")):
         text = shown._repr_html_()
         assert "<table" in text and "a<b" not in text
+    figure = PLOTS["front"](results_of(tmp_path / "store", "a<b"))
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
