@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas
-from scipy import stats
 
 from safesweep.analysis.contrasts import AgreementTest, Evidence, FloatArray, contrast, pool
 
@@ -323,6 +322,8 @@ def _average(claim: Claim, findings: Sequence[Finding]) -> Finding:
     if len(evidence) == len(findings):
         low, high = claim.margin
         return judge_evidence(ALL_TASKS, pool(evidence), low, high, remark, part)
+    from scipy import stats
+
     ps = [(f.p_value, f.p_against) for f in findings if not np.isnan(f.p_value)]
     both = [
         float(stats.combine_pvalues(np.clip(column, 1e-12, 1 - 1e-12), "stouffer").pvalue)

@@ -20,7 +20,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,11 +49,15 @@ class StudentTest:
 
     def p_above(self, value: float) -> float:
         """One-sided, of the effect being above a value."""
+        from scipy import special
+
         statistic = (self.effect - value) / self.error
         return min(1.0, self.penalty * float(special.stdtr(self.degrees, -statistic)))
 
     def lower(self, alpha: float) -> float:
         """The largest value that the effect is above at level alpha."""
+        from scipy import special
+
         quantile = -float(special.stdtrit(self.degrees, alpha / self.penalty))
         return self.effect - quantile * self.error
 
@@ -93,6 +96,8 @@ class FailureTest:
     def _bound(self, alpha: float) -> float:
         if self.failures == 0:
             return 0.0
+        from scipy import special
+
         share = (
             special.betaincinv(self.failures + 1, self.seeds - self.failures, 1 - alpha / 2)
             if self.failures < self.seeds

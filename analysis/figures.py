@@ -1,5 +1,7 @@
 """What all figures are made of, those of sweeps, ablations and notebooks: style, labels, panels,
-means with their bands, the limit, the legend; and how they are saved."""
+means with their bands, the limit, the legend; and how they are saved.
+
+What draws is imported when something is drawn: ablations are listed without it."""
 
 import io
 import math
@@ -7,20 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas
-from matplotlib import rc_context
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from safesweep.search_spaces.validation import InvalidInput
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Okabe and Ito's palette, told apart with every common colour-vision deficiency.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -135,6 +136,8 @@ _STYLE: Any = {
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Within it, figures are made in the common style."""
+    from matplotlib import rc_context
+
     with rc_context(_STYLE):
         yield
 
@@ -144,9 +147,16 @@ def metric_label(metric: str) -> str:
     return _LABELS.get(metric, metric.replace("_", " "))
 
 
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches, whose panels are arranged so that nothing overlaps."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def make_panels(
     rows: int, columns: int, *, panel: tuple[float, float], extra: float = 0.9, **options: Any
-) -> tuple[Figure, npt.NDArray[Any]]:
+) -> "tuple[Figure, npt.NDArray[Any]]":
     """A figure of rows and columns of panels in the common style.
 
     Args:
@@ -156,13 +166,13 @@ def make_panels(
     """
     with figure_style():
         size = (max(COLUMN_INCHES, panel[0] * columns), panel[1] * rows + extra)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = new_figure(*size)
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def draw_panels(
     count: int, width: float = 2.3, height: float = 2.0, columns: int = PANELS_A_ROW, **options: Any
-) -> tuple[Figure, list[Axes]]:
+) -> "tuple[Figure, list[Axes]]":
     """A figure of so many panels in rows; places that are left over stay empty."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
@@ -172,25 +182,35 @@ def draw_panels(
     return figure, flat[:count]
 
 
-def hide_empty(panels: Iterable[Axes]) -> None:
+def hide_empty(panels: "Iterable[Axes]") -> None:
     """Hide the panels on which nothing is drawn."""
     for axes in panels:
         if not axes.has_data():
             axes.set_visible(False)
 
 
-def draw_limit(axes: Axes, *, upright: bool = False) -> None:
+def draw_limit(axes: "Axes", *, upright: bool = False) -> None:
     """The cost limit, 1 in normalised costs."""
     draw = axes.axvline if upright else axes.axhline
     draw(1.0, color=GREY, linestyle=":", linewidth=1.0)
 
 
-def limit_handle() -> Line2D:
+def legend_handle(**options: Any) -> "Line2D":
+    """A line or a marker in a legend, of nothing that is drawn. `options`: as a `Line2D` takes
+    them."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **options)
+
+
+def limit_handle() -> "Line2D":
     """The cost limit in a legend."""
-    return Line2D([], [], color=GREY, linestyle=":", label="cost limit")
+    return legend_handle(color=GREY, linestyle=":", label="cost limit")
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "", **options: Any) -> None:
+def legend_below(
+    figure: "Figure", handles: "Sequence[Artist]", note: str = "", **options: Any
+) -> None:
     """A legend below the panels, as many columns as fit, with a note above it."""
     width = figure.get_size_inches()[0]
     longest = max(len(str(handle.get_label())) for handle in handles)
@@ -206,7 +226,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "", **op
 
 
 def draw_series(
-    axes: Axes,
+    axes: "Axes",
     results: pandas.DataFrame,
     x: str,
     y: str,
@@ -230,7 +250,7 @@ def draw_series(
 
 
 def draw_band(
-    axes: Axes,
+    axes: "Axes",
     places: npt.ArrayLike,
     mean: "pandas.Series[float]",
     deviation: "pandas.Series[float]",
@@ -246,7 +266,7 @@ def draw_band(
 
 
 def draw_published(
-    axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, *, color: str, marker: str, label: str = ""
+    axes: "Axes", x: npt.ArrayLike, y: npt.ArrayLike, *, color: str, marker: str, label: str = ""
 ) -> None:
     """Printed numbers: hollow markers, without a line."""
     axes.plot(
@@ -261,9 +281,12 @@ def draw_published(
     )
 
 
-def _save_png(figure: Figure, path: Path, metadata: dict[str, Any]) -> None:
+def _save_png(figure: "Figure", path: Path, metadata: dict[str, Any]) -> None:
     """A PNG of at most 256 colours: a third of the size, and no colour is off by more than the eye
     tells apart (15 of 255 in any figure of the papers)."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
     information = PngInfo()
@@ -279,7 +302,7 @@ def _save_png(figure: Figure, path: Path, metadata: dict[str, Any]) -> None:
     image.save(path, optimize=True, pnginfo=information, dpi=dpi)
 
 
-def save_figure(figure: Figure, path: Path, command: str) -> None:
+def save_figure(figure: "Figure", path: Path, command: str) -> None:
     """Write a figure as what its name ends in; the command that made it stands in the metadata.
 
     Raises:
@@ -305,7 +328,7 @@ def save_figure(figure: Figure, path: Path, command: str) -> None:
 
 
 def save_with_data(
-    figure: Figure, folder: Path, name: str, data: pandas.DataFrame, command: str
+    figure: "Figure", folder: Path, name: str, data: pandas.DataFrame, command: str
 ) -> list[Path]:
     """Write `<name>.png`, `.svg` and `.csv` (what is drawn) into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)

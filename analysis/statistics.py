@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas
-from scipy import stats
 
 from safesweep.analysis.intervals import (
     FEW_SEEDS,
     mean_interval,
     mean_over_tasks_interval,
     share_interval,
+    student_quantile,
     studentized_interval,
 )
 from safesweep.analysis.selection.candidates import without_stopped_runs
@@ -55,7 +55,10 @@ def mean(strata: Sequence[FloatArray]) -> FloatArray:
 
 def interquartile_mean(strata: Sequence[FloatArray]) -> FloatArray:
     """Mean of the middle half of all (task, seed) scores; a task counts by its number of seeds."""
-    return np.asarray(stats.trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1))
+    scores = np.sort(np.concatenate(strata, axis=-1), axis=-1)
+    quarter = scores.shape[-1] // 4
+    middle: FloatArray = scores[..., quarter : scores.shape[-1] - quarter].mean(axis=-1)
+    return middle
 
 
 def median(strata: Sequence[FloatArray]) -> FloatArray:
@@ -111,7 +114,7 @@ def estimate(
             [function(drawn) for drawn in _resamples(strata, samples, seed)], axis=0
         )
         error = float(np.std(draws, ddof=1)) * np.sqrt(len(strata) / (len(strata) - 1))
-        half = float(stats.t.ppf((1 + confidence) / 2, len(strata) - 1)) * error
+        half = student_quantile((1 + confidence) / 2, len(strata) - 1) * error
         return Estimate(value, value - half, value + half)
     if function is mean:
         return Estimate(*mean_over_tasks_interval(strata, confidence))
@@ -586,5 +589,5 @@ def _unpaired(one: FloatArray, other: FloatArray, confidence: float) -> tuple[fl
     if not errors.any():
         return difference, difference, difference
     freedom = errors.sum() ** 2 / (errors**2 / [len(one) - 1, len(other) - 1]).sum()
-    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(errors.sum()))
+    half = float(student_quantile(0.5 + confidence / 2, freedom) * np.sqrt(errors.sum()))
     return difference, difference - half, difference + half

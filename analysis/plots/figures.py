@@ -5,7 +5,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -36,6 +35,8 @@ from safesweep.analysis.plots.measures import (
     importance,
     is_logarithmic,
     is_numeric,
+    places_on_axis,
+    positions,
 )
 from safesweep.analysis.plots.sweep_results import SweepResults, rows_of, varying
 from safesweep.search_spaces.validation import InvalidInput, require_choice
@@ -187,7 +188,7 @@ def draw_hyperparameter(results: SweepResults, name: str) -> Figure:
     figure, pairs = _pairs(len(groups))
     for pair, (key, rows) in zip(pairs, groups, strict=True):
         rows = rows[rows[column].notna()]
-        places, labels = _places(rows[column])
+        places, labels = places_on_axis(rows[column])
         for panel, score in zip(pair, SCORES, strict=True):
             for chosen, color, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
                 mask = (rows["chosen"] == chosen).to_numpy(bool)
@@ -241,31 +242,6 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "budget": draw_budget,
 }
 """By kind. `hyperparameter` alone takes a name beside the results."""
-
-
-def positions(column: "pandas.Series[Any]") -> "pandas.Series[float]":
-    """The values of a column between 0 and 1, as they stand on an axis of their own: numbers
-    evenly (by their logarithms where they are far apart), words in alphabetical order."""
-    places, _ = _places(column)
-    if is_numeric(column) and is_logarithmic(column):
-        places = np.log(places)
-    present = places[np.isfinite(places)]
-    low, high = (present.min(), present.max()) if len(present) else (0.0, 0.0)
-    scaled = (
-        (places - low) / (high - low) if high > low else np.where(np.isnan(places), np.nan, 0.5)
-    )
-    return pandas.Series(scaled, column.index)
-
-
-def _places(column: "pandas.Series[Any]") -> tuple[npt.NDArray[np.float64], list[str] | None]:
-    """Where values stand on an axis; with the names of the places where they are words."""
-    if is_numeric(column):
-        return column.to_numpy(np.float64), None
-    names = sorted({str(value) for value in column.dropna()})
-    numbers = {name: float(place) for place, name in enumerate(names)}
-    return column.dropna().astype(str).map(numbers).reindex(column.index).to_numpy(
-        np.float64
-    ), names
 
 
 def _ends(panel: Axes, place: int, column: "pandas.Series[Any]") -> None:

@@ -175,3 +175,30 @@ def best_safe_by_budget(
             "config_id": pandas.Series(identities, dtype=object),
         }
     )
+
+
+def positions(column: "pandas.Series[Any]") -> "pandas.Series[float]":
+    """The values of a column between 0 and 1, as they stand on an axis of their own: numbers
+    evenly (by their logarithms where they are far apart), words in alphabetical order."""
+    places, _ = places_on_axis(column)
+    if is_numeric(column) and is_logarithmic(column):
+        places = np.log(places)
+    present = places[np.isfinite(places)]
+    low, high = (present.min(), present.max()) if len(present) else (0.0, 0.0)
+    scaled = (
+        (places - low) / (high - low) if high > low else np.where(np.isnan(places), np.nan, 0.5)
+    )
+    return pandas.Series(scaled, column.index)
+
+
+def places_on_axis(
+    column: "pandas.Series[Any]",
+) -> tuple[npt.NDArray[np.float64], list[str] | None]:
+    """Where values stand on an axis; with the names of the places where they are words."""
+    if is_numeric(column):
+        return column.to_numpy(np.float64), None
+    names = sorted({str(value) for value in column.dropna()})
+    numbers = {name: float(place) for place, name in enumerate(names)}
+    return column.dropna().astype(str).map(numbers).reindex(column.index).to_numpy(
+        np.float64
+    ), names

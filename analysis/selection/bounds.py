@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from safesweep.analysis.intervals import student_quantile
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.trainables.store.shared_estimates import Costs, upper_bounds
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,7 +51,7 @@ def _bounds(costs: FloatArray, confidence: float) -> FloatArray:
     count = costs.shape[1]
     mean, deviation = costs.mean(axis=1), costs.std(axis=1, ddof=1)
     error = deviation / np.sqrt(count)
-    student = mean + stats.t.ppf(confidence, count - 1) * error
+    student = mean + student_quantile(confidence, count - 1) * error
     draws = np.random.default_rng(0).integers(0, count, (_BOOTSTRAP_SAMPLES, count))
     # Rounded standard scores: seeds shifted together must give the same pivots, and a resample of
     # equal seeds no spread, whatever the last digits say.
@@ -90,6 +89,8 @@ def shared_cost_bound(seed_costs: Sequence[npt.ArrayLike], confidence: float) ->
         seed_costs: one array of normalised seed costs a candidate, at least one seed each.
         confidence: level, such as 0.9.
     """
+    from safesweep.trainables.store.shared_estimates import Costs, upper_bounds
+
     found = [np.zeros(0)]
     for start in range(0, len(seed_costs), MOST_TOGETHER):
         costs = [np.asarray(v, np.float64) for v in seed_costs[start : start + MOST_TOGETHER]]
@@ -159,8 +160,10 @@ def violation_upper_bound(
 
     1 where there are no episodes.
     """
+    from scipy import special
+
     hits, trials = np.asarray(violations, np.float64), np.asarray(episodes, np.float64)
     misses = np.maximum(trials - hits, 0.0)
     with np.errstate(invalid="ignore"):
-        bound = stats.beta.ppf(confidence, hits + 1, misses)
+        bound = special.betaincinv(hits + 1, misses, confidence)
     return np.where(misses > 0, bound, 1.0)

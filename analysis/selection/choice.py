@@ -46,7 +46,7 @@ from safesweep.analysis.selection.rules import (
     find_rule,
     judge,
 )
-from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
+from safesweep.analysis.store.reader import ResultStore, varying_values
 from safesweep.search_spaces.validation import (
     InvalidInput,
     is_missing,
@@ -211,7 +211,8 @@ class Choice:
 
     Attributes:
         evaluations: what it judged, with costs at the limit that it judged by.
-        chosen: a row per algorithm, task and policy, with the hyperparameters that vary.
+        chosen: a row per algorithm, task and policy, with the hyperparameters that vary within the
+            algorithm.
         goal: what it went after.
         incomplete: runs that were left out since rows of theirs are missing: `sweep`, `lacks`.
         judged: what `select` was given, rows for lost runs among it.
@@ -324,8 +325,8 @@ def choose(
     }
     chosen = select(judged, **options)
     configurations = store.configurations(**filters)
-    names = hyperparameter_columns(configurations)
-    chosen = chosen.join(configurations.set_index("config_id")[names], on="config_id")
+    varying = varying_values(configurations).set_axis(configurations["config_id"])
+    chosen = chosen.join(varying, on="config_id")
     chosen.insert(list(chosen.columns).index("config_id") + 1, "step_choice", str(step))
     evaluations = rows.evaluations
     if limit is not None:

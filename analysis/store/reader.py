@@ -59,7 +59,8 @@ class ResultStore(StoreReader):
         return self._while_parts_move(lambda: self._finals(filters, columns))
 
     def configurations(self, **filters: object) -> pandas.DataFrame:
-        """One row per configuration of the runs: `config_id` and the columns `hp_<name>`."""
+        """One row per configuration of the runs: `config_id`, `algorithm` and the columns
+        `hp_<name>`."""
         return self._while_parts_move(lambda: self._configurations(filters))
 
     def to_judge(self, step: str | int = "last", **filters: object) -> pandas.DataFrame:
@@ -202,7 +203,7 @@ class ResultStore(StoreReader):
             chosen = "".join(f", {identifier(name)}" for name in names)
             # Of each configuration one row, so that its values are looked up once.
             query = (
-                f"SELECT config_id{chosen} FROM (SELECT * FROM runs WHERE {condition} "
+                f"SELECT config_id, algorithm{chosen} FROM (SELECT * FROM runs WHERE {condition} "
                 "QUALIFY row_number() OVER (PARTITION BY config_id ORDER BY run_id) = 1) "
                 "ORDER BY 1"
             )
@@ -273,12 +274,22 @@ class ResultStore(StoreReader):
 
 
 def hyperparameter_columns(runs: pandas.DataFrame) -> list[str]:
-    """The columns `hp_<name>` of a frame of runs that take more than one value."""
-    return [
-        column
-        for column in runs.columns
-        if column.startswith(HYPERPARAMETER_PREFIX) and runs[column].nunique(dropna=False) > 1
-    ]
+    """The columns `hp_<name>` of runs or configurations that take more than one value within a
+    method: methods differ in what they have."""
+    columns = [name for name in runs.columns if name.startswith(HYPERPARAMETER_PREFIX)]
+    values = runs.groupby("algorithm")[columns].nunique(dropna=False) if columns else runs[[]]
+    return [name for name in columns if (values[name] > 1).any()]
+
+
+def varying_values(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The `hyperparameter_columns` of runs or configurations, a value missing where it is the same
+    in all of its method."""
+    values = runs[hyperparameter_columns(runs)].copy()
+    for _, rows in runs.groupby("algorithm"):
+        same = values.columns.difference(hyperparameter_columns(rows))
+        values[same] = values[same].astype(object)
+        values.loc[rows.index, same] = None
+    return values
 
 
 def with_incomplete(runs: pandas.DataFrame, lacking: pandas.DataFrame) -> pandas.DataFrame:

@@ -37,10 +37,9 @@ def check(arguments: argparse.Namespace) -> int:
     import pandas
 
     from safesweep.trainables.store.checking import check_files, check_tables
-    from safesweep.trainables.training.checkpoints import problem_of_checkpoint
 
     findings = check_tables(arguments.storage)
-    findings += check_files(arguments.storage, problem_of_checkpoint)
+    findings += check_files(arguments.storage, _problem_of_checkpoint)
     moved: dict[str, str] = {}
     if arguments.repair and findings:
         moved = _set_aside(arguments.storage, findings)
@@ -57,6 +56,18 @@ def check(arguments: argparse.Namespace) -> int:
         say(f"check: set aside {place} as {target}")
     _say_what_to_do(arguments, findings)
     return 1
+
+
+def _problem_of_checkpoint(content: bytes, place: str) -> str | None:
+    """What is wrong with a checkpoint. One that is as it was sealed is what a worker wrote; only
+    others are opened, which takes torch."""
+    from safesweep.trainables.store.seal import is_as_sealed
+
+    if is_as_sealed(content):
+        return None
+    from safesweep.trainables.training.checkpoints import problem_of_checkpoint
+
+    return problem_of_checkpoint(content, place)
 
 
 def _set_aside(storage: str, findings: Sequence["Finding"]) -> dict[str, str]:

@@ -469,7 +469,7 @@ def _print_plan(
     drivers: Iterable["Holder"],
     beats: Iterable[Mapping[str, Any]],
 ) -> None:
-    from safesweep.analysis.store.reader import hyperparameter_columns
+    from safesweep.analysis.store.reader import varying_values
     from safesweep.trainables.store.leases import sweep_state
 
     plans = store.sweeps(sweep=sweep)
@@ -484,12 +484,15 @@ def _print_plan(
         print()
         print(plan["spec"].rstrip())
         print()
-    for column in hyperparameter_columns(runs):
-        values = sorted(runs[column].dropna().unique(), key=lambda value: (str(type(value)), value))
+    varying = varying_values(runs)
+    for column in varying:
+        values = sorted(
+            varying[column].dropna().unique(), key=lambda value: (str(type(value)), value)
+        )
         shown = ", ".join(plain(value) for value in values[:12])
         more = f", ... ({len(values)} values)" if len(values) > 12 else ""
         print(f"{column}: {shown}{more}")
-    if hyperparameter_columns(runs):
+    if len(varying.columns):
         print()
 
 

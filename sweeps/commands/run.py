@@ -363,6 +363,9 @@ def _print_configurations(plan: "SweepPlan") -> None:
             for runs in task_plan.suggested:
                 found[tuple(_settings_of(task_plan, runs[0].config).items())] = None
         later = max(one.configurations - len(one.suggested) for one in task_plans)
+        if all(not values for values in found) and not later:
+            print(f"\none configuration of {algorithm}, in which nothing varies")
+            continue
         print(f"\nconfigurations of {algorithm}:")
         # As objects, so that what does not take part in one is empty and not a number.
         rows = pandas.DataFrame([dict(values) for values in found][:MOST_SHOWN], dtype=object)

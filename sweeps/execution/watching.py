@@ -117,7 +117,6 @@ class SweepWatch:
         if runs == self._best_runs or (not at_once and time.monotonic() < self._best_due):
             return
         from safesweep.analysis.selection.choice import choose
-        from safesweep.analysis.store.reader import hyperparameter_columns
         from safesweep.sweeps.execution.progress import describe_best
         from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 
@@ -126,16 +125,11 @@ class SweepWatch:
         objective = choice.goal.maximize.replace("_return_mean", "")
         self._best = {}
         rows = choice.chosen[choice.chosen["safe"]]
-        names = {
-            algorithm: hyperparameter_columns(
-                self._store.configurations(sweep=self._sweep, algorithm=algorithm)
-            )
-            for algorithm in rows["algorithm"].unique()
-        }
+        names = [str(name) for name in rows if str(name).startswith(HYPERPARAMETER_PREFIX)]
         for row in rows.sort_values("normalized_reward", ascending=False).to_dict("records"):
             settings = {
                 name.removeprefix(HYPERPARAMETER_PREFIX): row[name]
-                for name in names[row["algorithm"]]
+                for name in names
                 if not is_missing(row.get(name))
             }
             scores = {

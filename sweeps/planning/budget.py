@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from safesweep.search_spaces.space import Value
 from safesweep.sweeps.planning.estimates import Estimates, Standing, Tried
@@ -39,7 +39,7 @@ class Strategy:
     stricter: float = 1.2
 
     def level(self, confidence: float) -> float:
-        return float(stats.norm.cdf(self.stricter * stats.norm.ppf(confidence)))
+        return float(special.ndtr(self.stricter * special.ndtri(confidence)))
 
 
 STRATEGY = Strategy()
@@ -102,7 +102,7 @@ def choose(space: UnitSpace, tried: Sequence[Tried], confidence: float) -> Chose
     cost, deviation = float(standing.cost[place]), float(standing.deviation[place])
     seeds = None
     if cost < 1:
-        needed = -math.log(cost) / stats.norm.ppf(confidence)
+        needed = -math.log(cost) / special.ndtri(confidence)
         more = standing.seed_variance[place] * (needed**-2 - deviation**-2)
         seeds = max(1, math.ceil(more))
     bound = float(standing.bound[place])
@@ -136,7 +136,9 @@ def next_round(
     generator = np.random.default_rng([terms.seed, spent])
     if not tried:
         count = max(1, min(FIRST_ROUND, total) - len(starts))
-        sobol = stats.qmc.Sobol(len(space.entries), seed=np.random.default_rng([terms.seed, 0]))
+        from scipy.stats import qmc
+
+        sobol = qmc.Sobol(len(space.entries), seed=np.random.default_rng([terms.seed, 0]))
         drawn = [
             space.values(position)
             for position in sobol.random_base2(math.ceil(math.log2(count)))[:count]

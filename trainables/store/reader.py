@@ -70,6 +70,7 @@ from safesweep.trainables.store.writer import (
     common_type,
     compacted_trials,
     hyperparameter_types,
+    open_file_system,
     seals_of,
     storage_location,
     store_problems,
@@ -159,7 +160,7 @@ class StoreReader:
         self.uri = without_secrets(self._location)
         location = storage_location(self._location)
         with store_problems(self._location, "read"):
-            self._filesystem, self._root = fs.FileSystem.from_uri(location)
+            self._filesystem, self._root = open_file_system(location)
             info = self._filesystem.get_file_info(self._root)
         if info.type == fs.FileType.File:
             raise InvalidInput(f"storage: {self.uri!r} is a file, not the folder of a store")

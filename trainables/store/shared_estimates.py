@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, optimize, special, stats
+from scipy import linalg, special
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -161,6 +161,8 @@ class Process:
         return np.array([mean for mean, _ in pairs]), np.array([sd for _, sd in pairs])
 
     def _fitted(self, start: FloatArray | None) -> FloatArray:
+        from scipy import optimize
+
         means, deviations = self._priors()
         found = optimize.minimize(
             self._loss,
@@ -412,4 +414,4 @@ def _amount(features: FloatArray, positive: Sequence[FloatArray]) -> Process:
 
 def upper_bounds(mean: FloatArray, variance: FloatArray, confidence: float) -> FloatArray:
     """[m] of the expected cost, from mean and variance of its logarithm."""
-    return np.asarray(np.exp(mean + stats.norm.ppf(confidence) * np.sqrt(variance)))
+    return np.asarray(np.exp(mean + special.ndtri(confidence) * np.sqrt(variance)))

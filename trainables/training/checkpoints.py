@@ -1,11 +1,10 @@
 """What trials save, and the one way from a checkpoint in a store to a run.
 
 A checkpoint is read as tensors and plain values only (`weights_only`): one that somebody else made
-cannot run code. It is an archive (zip) whose comment is the digest of all that comes before it, so
-that a bit that flipped is not taken for a weight.
+cannot run code. It is an archive (zip) with a seal, so that a bit that flipped is not taken for a
+weight.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -17,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.search_spaces.validation import InvalidInput, one_line
 from safesweep.trainables.data.dataset import Dataset
+from safesweep.trainables.store.seal import is_as_sealed, sealed
 from safesweep.trainables.store.writer import ResultWriter, checkpoint_path
 from safesweep.trainables.tasks.registry import get_task
 from safesweep.trainables.training.population import Population
@@ -27,20 +27,11 @@ class DamagedCheckpoint(InvalidInput):
     """A file that is not, or no longer, a checkpoint of ours."""
 
 
-_DIGEST = b"sha256:"
-_COMMENT_BYTES = len(_DIGEST) + 64
-_LENGTH_BYTES = 2
-
-
 def checkpoint_content(saved: Mapping[str, Any]) -> bytes:
     """The content of a checkpoint's file."""
     buffer = io.BytesIO()
     torch.save(dict(saved), buffer)
-    content = buffer.getvalue()
-    if content[-_LENGTH_BYTES:] != bytes(_LENGTH_BYTES):
-        raise AssertionError("torch saves an archive with a comment of its own")
-    content = content[:-_LENGTH_BYTES] + _COMMENT_BYTES.to_bytes(_LENGTH_BYTES, "little")
-    return content + _DIGEST + hashlib.sha256(content).hexdigest().encode()
+    return sealed(buffer.getvalue())
 
 
 def _require_sound(content: bytes) -> None:
@@ -50,11 +41,10 @@ def _require_sound(content: bytes) -> None:
         ValueError: it is not what was written.
         zipfile.BadZipFile: it is no archive.
     """
-    comment = content[-_COMMENT_BYTES:]
-    if comment.startswith(_DIGEST):
-        found = hashlib.sha256(content[:-_COMMENT_BYTES]).hexdigest()
-        if comment != _DIGEST + found.encode():
-            raise ValueError("its digest is another")
+    whole = is_as_sealed(content)
+    if whole is False:
+        raise ValueError("its digest is another")
+    if whole:
         return
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         damaged = archive.testzip()

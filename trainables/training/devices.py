@@ -1,7 +1,5 @@
 """On what a population is trained."""
 
-import torch
-
 from safesweep.search_spaces.validation import require_choice
 from safesweep.trainables.training.request import DEVICES
 
@@ -11,4 +9,6 @@ def pick_device(device: str) -> str:
     require_choice("device", device, DEVICES)
     if device != "auto":
         return device
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -5,12 +5,10 @@ Results: reward and cost of every configuration, and for each method, by seed, `
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from safesweep.analysis.ablations.cross_method.around_defaults import (
     CANDIDATES,
@@ -33,9 +31,20 @@ from safesweep.analysis.ablations.engine.settings import (
     nothing_published,
 )
 from safesweep.analysis.claims import Claim, Finding, judge_paired
-from safesweep.analysis.figures import GREY, METHOD_STYLES, figure_style, legend_below
+from safesweep.analysis.figures import (
+    GREY,
+    METHOD_STYLES,
+    figure_style,
+    legend_below,
+    legend_handle,
+    new_figure,
+)
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.scores import within_limit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 REGRET, SAFE_SHARE = "regret", "safe_share"
 ID = "safesweep-sensitivity"
@@ -113,7 +122,7 @@ def least_tuned(results: pandas.DataFrame) -> list[Finding]:
     return findings
 
 
-def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """Above regret and share of safe configurations; below, method by method, what each change of
     one hyperparameter does to the safe reward, paired by seed. Of several tasks the first."""
     task = str(results["task"].iloc[0])
@@ -125,7 +134,7 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
     rows = [[_NAMES[i] for i in order[start : start + 2]] for start in range(0, len(_NAMES), 2)]
     heights = [0.6 + 0.15 * max(counts[_NAMES.index(name)] for name in row) for row in rows]
     with figure_style():
-        figure = Figure(figsize=(7.2, 2.2 + sum(heights) + 0.9), layout="constrained")
+        figure = new_figure(7.2, 2.2 + sum(heights) + 0.9)
         grid = figure.add_gridspec(1 + len(rows), 2, height_ratios=[1.5, *heights])
         for column, (metric, label) in enumerate(_SUMMARIES):
             _draw_summary(figure.add_subplot(grid[0, column]), results, metric, label)
@@ -143,7 +152,7 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
             fontsize=8.5,
         )
         handles = [
-            Line2D([], [], color=GREY, marker=marker, linestyle="none", label=label)
+            legend_handle(color=GREY, marker=marker, linestyle="none", label=label)
             for marker, label in (("<", "below the default"), (">", "above the default"))
         ]
         legend_below(figure, handles, wrapped(_NOTE, 7.2))
@@ -176,7 +185,7 @@ def changes_of(scores: pandas.DataFrame, method: str) -> pandas.DataFrame:
     return varied[["hyperparameter", "setting", "x", "seed", "change"]]
 
 
-def _draw_summary(axes: Axes, results: pandas.DataFrame, metric: str, label: str) -> None:
+def _draw_summary(axes: "Axes", results: pandas.DataFrame, metric: str, label: str) -> None:
     chosen = results[results["metric"] == metric]
     chosen = chosen[chosen["task"] == results["task"].iloc[0]]
     for place, name in enumerate(_NAMES):
@@ -195,7 +204,7 @@ def _draw_summary(axes: Axes, results: pandas.DataFrame, metric: str, label: str
     axes.set_ylabel(label)
 
 
-def _draw_changes(axes: Axes, changes: pandas.DataFrame, color: str) -> None:
+def _draw_changes(axes: "Axes", changes: pandas.DataFrame, color: str) -> None:
     names = list(dict.fromkeys(changes["hyperparameter"]))
     for place, name in enumerate(names):
         groups = changes[changes["hyperparameter"] == name].groupby(["x", "setting"])

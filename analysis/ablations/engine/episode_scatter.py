@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from scipy import stats
 
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.plots import short_name, wrapped
@@ -18,6 +16,10 @@ from safesweep.analysis.figures import BLUE, GREY, ORANGE, draw_panels, figure_s
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.data.sources import load_dataset
 from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = ("task", "dataset_id", "collected", "episode", "cost", "reward", "cost_limit")
 
@@ -78,6 +80,8 @@ def rank_correlation(episodes: pandas.DataFrame) -> float:
     """Spearman's correlation of an episode's cost with its return; 0 where one is constant."""
     if episodes["cost"].nunique() < 2 or episodes["reward"].nunique() < 2:
         return 0.0
+    from scipy import stats
+
     return float(stats.spearmanr(episodes["cost"], episodes["reward"]).statistic)
 
 
@@ -151,11 +155,15 @@ class ShareTest:
         share = -value if self.negated else value
         if not 0 <= share <= 1:
             return 0.0 if value < 0 else 1.0
+        from scipy import stats
+
         side = "less" if self.negated else "greater"
         return float(stats.binomtest(self.hits, self.total, share, side).pvalue)
 
     def lower(self, alpha: float) -> float:
         """Clopper and Pearson's one-sided bound."""
+        from scipy import stats
+
         interval = stats.binomtest(self.hits, self.total).proportion_ci(1 - 2 * alpha)
         return -float(interval.high) if self.negated else float(interval.low)
 
@@ -167,11 +175,11 @@ def _share(hits: int, total: int) -> Evidence:
 
 def draw_episodes(
     title: str, histograms: bool = False, note: str = ""
-) -> Callable[[pandas.DataFrame, pandas.DataFrame, str], Figure]:
+) -> "Callable[[pandas.DataFrame, pandas.DataFrame, str], Figure]":
     """A panel for each task: episodes by cost and return, coloured by the cost limit; and, if
     asked for, a histogram of costs below."""
 
-    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
         tasks = list(dict.fromkeys(results["task"]))
         with figure_style():
             figure, panels = draw_panels(len(tasks) * (2 if histograms else 1), columns=_columns(
@@ -198,7 +206,7 @@ def _columns(tasks: int, histograms: bool) -> int:
     return 2 if histograms else min(4, tasks)
 
 
-def _scatter(axes: Axes, episodes: pandas.DataFrame, name: str) -> None:
+def _scatter(axes: "Axes", episodes: pandas.DataFrame, name: str) -> None:
     unsafe = episodes["cost"] > episodes["cost_limit"]
     for chosen, color in ((~unsafe, BLUE), (unsafe, ORANGE)):
         rows = episodes[chosen]
@@ -209,7 +217,7 @@ def _scatter(axes: Axes, episodes: pandas.DataFrame, name: str) -> None:
     axes.set_ylabel("normalized return")
 
 
-def _histogram(axes: Axes, episodes: pandas.DataFrame) -> None:
+def _histogram(axes: "Axes", episodes: pandas.DataFrame) -> None:
     axes.hist(episodes["cost"], bins=30, color=BLUE)
     axes.axvline(float(episodes["cost_limit"].iloc[0]), color=GREY, linestyle=":", linewidth=1.0)
     axes.set_xlabel("episode cost")

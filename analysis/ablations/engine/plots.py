@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from safesweep.analysis.ablations.engine.settings import COST, LATENCY, REWARD, STEP_TIME, Draw
@@ -20,12 +18,19 @@ from safesweep.analysis.figures import (
     figure_style,
     hide_empty,
     legend_below,
+    legend_handle,
     limit_handle,
     make_panels,
     metric_label,
+    new_figure,
     styles_of,
 )
 from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 FloatArray = NDArray[np.float64]
 
@@ -45,7 +50,7 @@ def tasks_of(results: pandas.DataFrame, published: pandas.DataFrame) -> list[str
     return list(dict.fromkeys([*results["task"], *published["task"]]))
 
 
-def finish_axes(axes: Axes, metric: str, largest: float) -> None:
+def finish_axes(axes: "Axes", metric: str, largest: float) -> None:
     """What belongs to a metric: the cost limit and, for costs far beyond it, a scale that bends."""
     if metric == COST:
         draw_limit(axes)
@@ -75,11 +80,11 @@ def seed_count(results: pandas.DataFrame) -> str:
 
 
 def finish_figure(
-    figure: Figure,
+    figure: "Figure",
     title: str,
     results: pandas.DataFrame,
     published: pandas.DataFrame,
-    handles: Sequence[Line2D],
+    handles: "Sequence[Line2D]",
     note: str,
     shown: Sequence[str],
 ) -> None:
@@ -87,8 +92,7 @@ def finish_figure(
     handles = list(handles)
     if not published.empty:
         handles.append(
-            Line2D(
-                [], [], color=GREY, marker="o", linestyle="none", markerfacecolor="none",
+            legend_handle(color=GREY, marker="o", linestyle="none", markerfacecolor="none",
                 markersize=7, label="printed, a single number",
             )
         )  # fmt: skip
@@ -111,7 +115,7 @@ def wrapped(text: str, width: float) -> str:
 def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str = "") -> Draw:
     """Tasks along x, a colour for each setting; a row of panels for each metric."""
 
-    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
         settings = list(dict.fromkeys([*results["setting"], *published["setting"]]))
         tasks = tasks_of(results, published)
         if len(tasks) > TASKS_A_ROW * MOST_PANEL_ROWS / len(metrics):
@@ -144,7 +148,7 @@ def draw_by_task(title: str, metrics: Sequence[str] = (REWARD, COST), note: str 
                     fontsize=7,
                 )
             handles = [
-                Line2D([], [], color=style.color, marker=style.marker, linestyle="none", label=name)
+                legend_handle(color=style.color, marker=style.marker, linestyle="none", label=name)
                 for name, style in styles_of(settings).items()
             ]
             finish_figure(figure, f"{title}, {scale}", results, published, handles, note, metrics)
@@ -162,7 +166,7 @@ def draw_table(
     published: pandas.DataFrame,
     scale: str,
     note: str,
-) -> Figure:
+) -> "Figure":
     """A row for each task and a column for each setting, for more tasks than panels can show.
 
     A cell holds the metrics, ours above what is printed; ours is bold, and what is beyond the cost
@@ -177,7 +181,7 @@ def draw_table(
     ]
     width = min(10.0, 1.9 + 0.82 * len(settings))
     with figure_style():
-        figure = Figure(figsize=(width, 0.16 * len(lines) + 1.1), layout="constrained")
+        figure = new_figure(width, 0.16 * len(lines) + 1.1)
         axes = figure.subplots()
         axes.set_xlim(-0.5, len(settings) - 0.5)
         axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -227,7 +231,7 @@ def task_label(task: str, results: pandas.DataFrame) -> str:
 
 
 def _draw_tasks(
-    axes: Axes,
+    axes: "Axes",
     results: pandas.DataFrame,
     published: pandas.DataFrame,
     tasks: Sequence[str],
@@ -283,7 +287,7 @@ def draw_along(
 ) -> Draw:
     """The varied number along x, a colour for each series, a column of panels for each task."""
 
-    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
         return _draw_lines(
             results, published, f"{title}, {scale}", x_label, metrics,
             "x", "series", dict(series_labels or {}), log, note,
@@ -295,7 +299,7 @@ def draw_along(
 def draw_curves(title: str, metrics: Sequence[str] = (REWARD, COST), *, note: str = "") -> Draw:
     """Gradient steps along x, a colour for each setting, a column of panels for each task."""
 
-    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+    def draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
         return _draw_lines(
             results, published[:0], f"{title}, {scale}", "gradient steps", metrics,
             "step", "setting", {}, False, note,
@@ -315,7 +319,7 @@ def _draw_lines(
     labels: Mapping[str, str],
     log: bool,
     note: str,
-) -> Figure:
+) -> "Figure":
     tasks = tasks_of(results, published)
     lines = list(dict.fromkeys([*results[hue], *published[hue]]))
     shown = [m for m in metrics if m in {*results["metric"], *published["metric"]}]
@@ -341,8 +345,7 @@ def _draw_lines(
                     _log_levels(axes, [*results["x"].dropna(), *published["x"].dropna()])
         hide_empty(panels.ravel())
         handles = [
-            Line2D(
-                [], [], color=style.color, marker=style.marker, linestyle=style.line,
+            legend_handle(color=style.color, marker=style.marker, linestyle=style.line,
                 label=labels.get(line, line) or "ours",
             )
             for line, style in styles_of(lines).items()
@@ -351,7 +354,7 @@ def _draw_lines(
     return figure
 
 
-def _log_levels(axes: Axes, levels: Sequence[float]) -> None:
+def _log_levels(axes: "Axes", levels: Sequence[float]) -> None:
     """A logarithmic axis whose ticks are the levels themselves, as plain numbers."""
     places = sorted(set(levels))
     axes.set_xscale("log")
@@ -360,7 +363,7 @@ def _log_levels(axes: Axes, levels: Sequence[float]) -> None:
 
 
 def _draw_panel(
-    axes: Axes,
+    axes: "Axes",
     results: pandas.DataFrame,
     published: pandas.DataFrame,
     task: str,
@@ -396,8 +399,8 @@ def _draw_panel(
 
 
 def draw_plane(
-    figure: Figure,
-    axes: Axes,
+    figure: "Figure",
+    axes: "Axes",
     plane: pandas.DataFrame,
     quantity: str,
     lighter_is_higher: bool = False,

@@ -7,11 +7,10 @@ are `normalized_reward`, `normalized_cost` and whatever an ablation reads beside
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas
-from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.ablation import SCALES, Ablation
 from safesweep.analysis.ablations.engine.budgets import (
@@ -26,6 +25,9 @@ from safesweep.analysis.published import load_published
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.trainables.store.scores import last_evaluations
 from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ("task", "series", "setting", "x", "seed", "step", "metric", "value")
 REWARD = "normalized_reward"
@@ -325,7 +327,7 @@ def compare_settings(results: pandas.DataFrame, published: pandas.DataFrame) -> 
     return both.reset_index(drop=True)
 
 
-Draw = Callable[[pandas.DataFrame, pandas.DataFrame, str], Figure]
+Draw = Callable[[pandas.DataFrame, pandas.DataFrame, str], "Figure"]
 
 
 def settings_ablation(

@@ -1,8 +1,9 @@
 """FLP's figure 2: moving between the modes of behaviour, on a toy."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas
-from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.measured import measured_ablation, table_of
 from safesweep.analysis.claims import Claim, Finding, judge_paired
@@ -13,6 +14,9 @@ from safesweep.trainables.measurements.bandit import (
     mode_centres,
     mode_shares,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NAMES = {
     "flp": ("FLP", METHOD_STYLES["FLP"].color, r"$\alpha$"),
@@ -66,7 +70,7 @@ def _stays_in_support(results: pandas.DataFrame) -> list[Finding]:
     return [judge_paired("toy", gap.to_numpy(), remark)]
 
 
-def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """A panel for each method and strength: actions of the first seed over the modes."""
     views = list(dict.fromkeys(results["view"]))
     seed = int(results["seed"].min())

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from safesweep.analysis.ablations.engine.budgets import describe_cost
 from safesweep.analysis.ablations.engine.claim_builders import rises
@@ -35,8 +33,13 @@ from safesweep.analysis.figures import (
     draw_series,
     figure_style,
     legend_below,
+    legend_handle,
 )
 from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 EXPECTILES = (0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -187,7 +190,7 @@ def _title(task: str, results: pandas.DataFrame) -> str:
     return key if task in set(results["task"]) else f"{key} (printed only)"
 
 
-def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw_table8(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """A panel per task: what {V_h <= 0} gets right against tau_h, ours and printed."""
     ours = list(dict.fromkeys(results["task"]))
     tasks = [*ours, *(task for task in dict.fromkeys(published["task"]) if task not in ours)]
@@ -233,16 +236,15 @@ def _table8_note(results: pandas.DataFrame, scale: str) -> str:
     return "\n".join(lines)
 
 
-def _table8_legend() -> list[Line2D]:
+def _table8_legend() -> "list[Line2D]":
     shades = [
-        Line2D([], [], color=color, marker=marker, linestyle="none", label=quantity)
+        legend_handle(color=color, marker=marker, linestyle="none", label=quantity)
         for quantity, (color, marker) in _QUANTITIES.items()
     ]
     lines = [
-        Line2D([], [], color=GREY, linestyle="-", label="against the true set"),
-        Line2D([], [], color=GREY, linestyle="--", label="against zero-cost steps"),
-        Line2D(
-            [], [], color=GREY, marker="o", linestyle="none", markerfacecolor="none",
+        legend_handle(color=GREY, linestyle="-", label="against the true set"),
+        legend_handle(color=GREY, linestyle="--", label="against zero-cost steps"),
+        legend_handle(color=GREY, marker="o", linestyle="none", markerfacecolor="none",
             markersize=7, label="printed by the paper",
         ),
     ]  # fmt: skip

@@ -1,10 +1,9 @@
 """FLRP's figure 2: one state, and what each expert does there."""
 
 import math
+from typing import TYPE_CHECKING
 
 import pandas
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.measured import (
     each_task,
@@ -17,6 +16,10 @@ from safesweep.analysis.ablations.engine.settings import AblationSetting
 from safesweep.analysis.ablations.flrp.comparisons import SMALL_TASKS, SMOKE_TASKS
 from safesweep.analysis.claims import Finding, judge_range
 from safesweep.analysis.figures import BLUE, ORANGE, PURPLE, draw_panels, figure_style, legend_below
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Each surface, and the expert that climbs or descends it. Shaded as in the paper: darker is safer,
 # lighter has more reward or density.
@@ -41,7 +44,7 @@ def _overlap(results: pandas.DataFrame, task: str) -> Finding | None:
     return judge_range(task, shares, high=0.5, remark="shared part of the best tenths")
 
 
-def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """A row for each task: the three surfaces, each with its expert's paths, of the first seed."""
     tasks = list(dict.fromkeys(results["task"]))
     with figure_style():
@@ -64,7 +67,13 @@ def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) ->
 
 
 def _draw_paths(
-    axes: Axes, results: pandas.DataFrame, task: str, seed: int, name: str, color: str, symbol: str
+    axes: "Axes",
+    results: pandas.DataFrame,
+    task: str,
+    seed: int,
+    name: str,
+    color: str,
+    symbol: str,
 ) -> None:
     steps = sorted(
         view for view in results["view"].unique() if str(view).startswith(f"{name} step")

@@ -1,8 +1,9 @@
 """LSPC's policies at one state (figure 3), and on tasks they were not trained on (figure 12)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas
-from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.measured import (
     each_task,
@@ -38,6 +39,9 @@ from safesweep.analysis.figures import (
 )
 from safesweep.trainables.tasks.registry import TASKS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _POLICIES = {
     policy: (METHOD_STYLES[name].color, name)
     for policy, name in (("cvae", "CVAE"), ("lspc_s", "LSPC-S"), ("lspc_o", "LSPC-O"))
@@ -47,7 +51,7 @@ _LSPC = (AblationSetting("LSPC", "lspc"),)
 
 def _draw_plane_of_policies(
     results: pandas.DataFrame, published: pandas.DataFrame, scale: str
-) -> Figure:
+) -> "Figure":
     """A panel for each task: Q_r over the plane and the policies' actions, of the first seed."""
     tasks = list(dict.fromkeys(results["task"]))
     with figure_style():
@@ -106,7 +110,7 @@ def _by_target(results: pandas.DataFrame, target: str) -> pandas.DataFrame:
     return means.assign(cost=means["cost"] * inverse_limit)
 
 
-def _draw_transfer(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw_transfer(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """Reward and cost: the target tasks along x, a colour for each training task."""
     sources = list(dict.fromkeys(results["task"]))
     targets = list(dict.fromkeys(results["view"]))

@@ -1,9 +1,9 @@
 """R2PAC's maps of values over states: figures 3 and 8."""
 
 import math
+from typing import TYPE_CHECKING
 
 import pandas
-from matplotlib.figure import Figure
 
 from safesweep.analysis.ablations.engine.ablation import Ablation
 from safesweep.analysis.ablations.engine.measured import each_task, measured_ablation, table_of
@@ -13,6 +13,9 @@ from safesweep.analysis.ablations.r2pac.components import SMOKE_TASKS
 from safesweep.analysis.claims import Finding, judge_paired, judge_range
 from safesweep.analysis.figures import draw_panels, figure_style
 from safesweep.trainables.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VANILLA, PENALIZED = "vanilla", "penalized"
 _SETTINGS = tuple(AblationSetting(name, "r2pac", {"value": name}) for name in (VANILLA, PENALIZED))
@@ -56,7 +59,7 @@ def _constant_when_unsafe(results: pandas.DataFrame, task: str) -> Finding | Non
     return judge_range(task, ratios, high=0.5, remark="a ratio of deviations")
 
 
-def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> Figure:
+def _draw(results: pandas.DataFrame, published: pandas.DataFrame, scale: str) -> "Figure":
     """A row for each task: V_r, V_c and the penalized V_r at states of the data, first seed."""
     tasks = list(dict.fromkeys(results["task"]))
     with figure_style():

@@ -1,6 +1,7 @@
 """What makes daily use short: defaults from the environment, names, narrow tables."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,14 +162,40 @@ def test_without_locks_of_files_it_is_an_error_of_the_system(
         file_lock.flock(file.fileno(), file_lock.LOCK_EX)
 
 
-def test_what_there_is_is_listed_without_torch() -> None:
-    code = (
-        "import sys; from safesweep.sweeps.cli import main; "
-        "codes = [main(words) for words in (['algorithms'], ['space', 'flrp'], ['tasks'])]; "
-        "print(codes, [m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
+READING = [
+    "--help", "plot --help", "export --help", "algorithms", "space flrp", "tasks", "data list",
+    "completion bash", "reproduce --list", "reproduce --list --wide", "select --rule list", "list",
+    "check", "query 'SELECT * FROM runs'", "show shared", "watch shared", "table shared",
+    "select shared", "report shared --output page.html", "statistics shared",
+]  # fmt: skip
+"""Commands that only look, those first that need the least."""
+
+
+def test_what_only_looks_imports_nothing_heavy(full_store: Path, tmp_path: Path) -> None:
+    """Each is to take less than a second, most of which goes into imports."""
+    code = f"""
+import contextlib, os, shlex, sys
+from safesweep.sweeps.cli import main
+slow = ("matplotlib", "optuna", "ray", "scipy.optimize", "scipy.stats", "torch")
+for words in {READING!r}:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        try:
+            code = main(shlex.split(words))
+        except SystemExit as end:
+            code = end.code
+    loaded = [name for name in slow if name in sys.modules]
+    if "reproduce" in words or "--rule list" in words:
+        loaded += [name for name in sys.modules if name.partition(".")[0] == "scipy"]
+    assert code == 0 and not loaded, (words, code, loaded)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "SAFESWEEP_STORAGE": str(full_store)},
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[0, 0, 0] []"
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_ablations_fit_100_columns(capfd: pytest.CaptureFixture[str]) -> None:
