@@ -139,7 +139,7 @@ def main() -> None:
         elapsed = time.perf_counter() - began
         serve.terminate()
         serve.wait()
-        watch.wait(60)
+        watch.wait(600)  # It looks the more seldom the more a look takes.
         text = seen.decode(errors="replace")
         found = re.search(r"drawing took ([0-9.]+) CPU", text)
         drawing = float(found.group(1)) if found else float("nan")
