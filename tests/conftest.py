@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import tempfile
 from importlib.util import find_spec
 
 # The tests' networks are too small to share: one thread each, before torch is imported.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -26,6 +28,37 @@ from tests import fixture_store
 _REASONS = {"diverged": "loss is not finite", "stopped": "rank 2 of 2 at step 1000"}
 
 WriteSweep = Callable[..., list[str]]
+
+
+IN_MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 8 * 2**30
+"""What must be free in memory for the tests' files to lie there; those of all take about 1 GiB."""
+_FILES = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where it has room: they are tens of thousands, each written
+    to the disk before it counts, and a disk would take most of the tests' time."""
+    if "TMPDIR" in os.environ or not IN_MEMORY.is_dir():
+        return
+    free = min(shutil.disk_usage(IN_MEMORY).free, psutil.virtual_memory().available)
+    if free < MEMORY_BYTES:
+        return
+    for left in IN_MEMORY.glob("safesweep-tests-*"):  # by tests that failed
+        if not psutil.pid_exists(int(left.name.split("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"safesweep-tests-{os.getpid()}-", dir=IN_MEMORY)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.stash[_FILES] = Path(folder)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the tests' files from memory, unless some test failed."""
+    folder = session.config.stash.get(_FILES, None)
+    if folder is not None and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # Before xdist looks at the groups.
@@ -73,7 +106,8 @@ def _file_of(item: pytest.Item) -> str:
 
 
 # How many examples a property is tried on. Deadlines would measure the machine.
-hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+# The quick one tries the same ones every time: what fails was changed.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

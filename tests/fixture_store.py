@@ -116,12 +116,14 @@ def train_sweep(
     storage: Path,
     datasets: Mapping[str, Dataset],
     endings: Mapping[float, Ending | None] = MappingProxyType({}),
+    make_task: Callable[[str], Task] = short_task,
 ) -> int:
     """Train what the store lacks of a sweep; how many trials that were.
 
     Args:
         endings: by learning rate, what befalls a trial after its first evaluation; None where its
             worker is lost.
+        make_task: what episodes are of; of `get_task`, rows are those that Ray's workers write.
     """
     queue = SweepScheduler({0: spec}, str(storage), _Data(datasets), False)
     queue.advance()
@@ -133,7 +135,8 @@ def train_sweep(
         if rate in endings and ending is None:
             launch.ended(planned, Failure("error", "the simulator gave up"))
         else:
-            train_trial(spec, planned, launch.writer, datasets[planned.task], ending)
+            task, data = make_task(planned.task), datasets[planned.task]
+            train_trial(spec, planned, launch.writer, task, data, ending)
             launch.ended(planned, None)
         trained += 1
     assert queue.over
@@ -155,12 +158,13 @@ def train_trial(
     spec: SweepSpec,
     planned: PlannedTrial,
     writer: ResultWriter,
+    task: Task,
     dataset: Dataset,
     ending: Ending | None = None,
 ) -> None:
-    """Train one population, as a worker does, and evaluate it in short episodes."""
+    """Train one population, as a worker does."""
     request = planned.request(spec, writer.storage, gpu=0)
-    trial = Trial(request, short_task(planned.task), dataset, writer)
+    trial = Trial(request, task, dataset, writer)
     while not trial.done:
         trial.advance()
         if ending is not None and not trial.done:

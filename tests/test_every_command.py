@@ -36,15 +36,20 @@ ON_A_STORE: list[list[str]] = [
     *(["select", "--sweep", sweep] for sweep in SWEEPS),
     *(["statistics", "--show", report, "--samples", "100"] for report in REPORTS),
 ]  # fmt: skip
+LIMIT = ["--cost-limit", "20"]
 # The same columns with other numbers in them.
 IN_ONE_FORMAT: list[list[str]] = [
-    *(["select", "--rule", rule] for rule in RULES),
-    *(["select", "--rule", rule, "--cost-limit", "20"] for rule in RULES),
-    *(["select", "--step", step] for step in ("best", "4", "8")),
+    *(["select", "--rule", rule, *LIMIT[: 2 * (n % 2)]] for n, rule in enumerate(RULES)),
+    *(["select", "--step", step] for step in ("best", "4")),
     ["select", "--algorithm", "ppo"],
-    ["select", "--task", "MyRobotReach-v0"],
+    ["select", "--task", "MyRobotReach-v0", "--min-seeds", "5"],
+    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in ("troubled", "elsewhere")),
+]
+SLOW: list[list[str]] = [
+    *(["select", "--rule", rule, *LIMIT[2 * (n % 2) :]] for n, rule in enumerate(RULES)),
+    ["select", "--step", "8"],
     ["select", "--min-seeds", "5"],
-    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in SWEEPS),
+    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in ("methods", "shared")),
     ["statistics", "--every-configuration", "--samples", "100"],
 ]
 ELSEWHERE: list[list[str]] = [
@@ -57,9 +62,19 @@ def words_of(case: list[str]) -> str:
     return " ".join(case)[:60]
 
 
+def two_formats(number: int) -> tuple[str, ...]:
+    """Every two formats beside each other come, as numbers go up."""
+    return tuple(FORMATS[(number + more) % len(FORMATS)] for more in (0, 1))
+
+
 @pytest.mark.parametrize(
     ("case", "formats"),
-    [(case, FORMATS) for case in ON_A_STORE] + [(case, ("json",)) for case in IN_ONE_FORMAT],
+    [
+        *((case, two_formats(n)) for n, case in enumerate(ON_A_STORE)),
+        *((case, ("json",)) for case in IN_ONE_FORMAT),
+        *(pytest.param(case, FORMATS, marks=pytest.mark.slow) for case in ON_A_STORE),
+        *(pytest.param(case, ("json",), marks=pytest.mark.slow) for case in SLOW),
+    ],
     ids=lambda part: words_of(part) if isinstance(part, list) else f"{len(part)} formats",
 )
 def test_commands_on_a_store(
@@ -86,8 +101,15 @@ def test_commands_on_a_store(
     assert len(set(rows.values())) <= 1
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("case", ELSEWHERE, ids=words_of)
+@pytest.mark.parametrize(
+    ("case", "format"),
+    [
+        pytest.param(case, format, marks=() if format in two_formats(n) else pytest.mark.slow)
+        for n, case in enumerate(ELSEWHERE)
+        for format in FORMATS
+    ],
+    ids=lambda part: words_of(part) if isinstance(part, list) else part,
+)
 def test_commands_without_a_store(
     case: list[str], format: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -106,7 +128,13 @@ def test_data_info(
             assert capfdbinary.readouterr().out
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        pytest.param(sweep, marks=() if sweep in ("methods", "elsewhere") else pytest.mark.slow)
+        for sweep in SWEEPS
+    ],
+)
 def test_pages(full_store: Path, tmp_path: Path, sweep: str) -> None:
     page = tmp_path / "page.html"
     assert main(["report", sweep, "--storage", str(full_store), "--output", str(page)]) == 0
@@ -116,7 +144,10 @@ def test_pages(full_store: Path, tmp_path: Path, sweep: str) -> None:
             assert f"lspc on BoatNavigation-v0, policy {policy}" in text
 
 
-@pytest.mark.parametrize("format", FORMATS)
+IN_A_FORMAT = ["json", *(pytest.param(f, marks=pytest.mark.slow) for f in FORMATS if f != "json")]
+
+
+@pytest.mark.parametrize("format", IN_A_FORMAT)
 def test_confirmation(
     store_copy: Path, format: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -147,7 +178,7 @@ def test_what_cannot_be_confirmed_is_one_line(
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", IN_A_FORMAT)
 def test_compaction_changes_no_answer(
     store_copy: Path, format: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -168,8 +199,7 @@ def test_only_what_was_chosen_is_marked(full_store: Path) -> None:
 
 
 ODD_NAMES = (
-    'it\'s "größe"',
-    "a=b;c*d",
+    'it\'s "größe" a=b;c*d',
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("a?b", "[ab]", "a#b%20c d")),
 )
 

@@ -33,8 +33,14 @@ def _imported(file: Path, everywhere: bool = True) -> set[str]:
     return {name.removeprefix("safesweep.") for name in found}
 
 
-MODULES = _modules()
-EVERYWHERE = {name: _imported(file) & set(MODULES) - {name} for name, file in MODULES.items()}
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Path]:
+    return _modules()
+
+
+@pytest.fixture(scope="module")
+def everywhere(modules: dict[str, Path]) -> dict[str, set[str]]:
+    return {name: _imported(file) & set(modules) - {name} for name, file in modules.items()}
 
 
 def _with_packages(names: set[str]) -> set[str]:
@@ -43,16 +49,18 @@ def _with_packages(names: set[str]) -> set[str]:
     return {".".join(words[:end]) for words in parts for end in range(1, len(words) + 1)}
 
 
-def test_nothing_imports_in_a_circle() -> None:
+def test_nothing_imports_in_a_circle(
+    modules: dict[str, Path], everywhere: dict[str, set[str]]
+) -> None:
     # A name taken from a package is that package's only where it is no module of its own.
     graph = {
         name: {
             other
             for other in imported
             if not any(deeper.startswith(f"{other}.") for deeper in imported)
-            or MODULES[other].name != "__init__.py"
+            or modules[other].name != "__init__.py"
         }
-        for name, imported in EVERYWHERE.items()
+        for name, imported in everywhere.items()
     }
     TopologicalSorter(graph).prepare()
 
@@ -70,10 +78,12 @@ def test_nothing_imports_in_a_circle() -> None:
         ("trainables", "sweeps"),
     ],
 )
-def test_no_arrow_points_back_up(folder: str, forbidden: str) -> None:
+def test_no_arrow_points_back_up(
+    everywhere: dict[str, set[str]], folder: str, forbidden: str
+) -> None:
     arrows = {
         (name, other)
-        for name, imported in EVERYWHERE.items()
+        for name, imported in everywhere.items()
         if f"{name}.".startswith(f"{folder}.")
         for other in imported
         if f"{other}.".startswith(f"{forbidden}.")
@@ -81,11 +91,11 @@ def test_no_arrow_points_back_up(folder: str, forbidden: str) -> None:
     assert not arrows
 
 
-def test_analysis_reaches_neither_ray_nor_torch() -> None:
-    direct = {name: _imported(file, everywhere=False) for name, file in MODULES.items()}
-    reached = {name for name in MODULES if f"{name}.".startswith("analysis.")}
+def test_analysis_reaches_neither_ray_nor_torch(modules: dict[str, Path]) -> None:
+    direct = {name: _imported(file, everywhere=False) for name, file in modules.items()}
+    reached = {name for name in modules if f"{name}.".startswith("analysis.")}
     while True:
-        more = _with_packages(set().union(*(direct[name] for name in reached))) & set(MODULES)
+        more = _with_packages(set().union(*(direct[name] for name in reached))) & set(modules)
         if more <= reached:
             break
         reached |= more
@@ -98,10 +108,10 @@ def test_analysis_reaches_neither_ray_nor_torch() -> None:
     assert not heavy
 
 
-def test_few_modules_touch_ray() -> None:
+def test_few_modules_touch_ray(modules: dict[str, Path]) -> None:
     files = {
         name
-        for name, file in MODULES.items()
+        for name, file in modules.items()
         if any(other.split(".")[0] == "ray" for other in _imported(file))
     }
     assert files == {

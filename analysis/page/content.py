@@ -29,6 +29,7 @@ from safesweep.analysis.selection.choice import Choice, choose
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput, is_missing
 from safesweep.trainables.store.codes import codes_of
+from safesweep.trainables.store.labels import Labels, read_labels
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
 from safesweep.trainables.store.writer import log_path
 
@@ -58,6 +59,7 @@ def sweep_content(
     plan = plans.iloc[-1]
     results = read_results(store, sweep, choice)
     runs = results.runs
+    labels = read_labels(store).get(sweep, Labels())
     seconds = float(runs[["train_seconds", "evaluate_seconds"]].sum().sum())
     # A run that completed may have something to say too: that its feasible set was empty.
     troubled = runs[(runs["status"] != "completed") | runs["error"].notna()]
@@ -66,6 +68,8 @@ def sweep_content(
     return {
         "kind": "sweep",
         "sweep": sweep,
+        "tags": list(labels.tags),
+        "note": labels.note,
         "status": str(plan["status"]),
         "created": f"{plan['created_at']:%Y-%m-%d %H:%M} UTC",
         "planned": len(plan["run_ids"]),
@@ -162,10 +166,7 @@ def run_content(store: ResultStore, run_id: str) -> Content:
             str(name): {"step": _numbers(rows["step"]), "value": _numbers(rows["value"])}
             for name, rows in metrics.groupby("name")
         },
-        "episode_costs": [
-            {"policy": str(policy), "cost": _numbers(rows["cost_return"])}
-            for policy, rows in episodes[episodes["step"] == last].groupby("policy", dropna=False)
-        ],
+        "episode_costs": _histograms(episodes[episodes["step"] == last]),
         "traceback": _plain(row.get("traceback")),
         "output": None if output is None else output.decode("utf-8", errors="replace"),
     }
@@ -260,6 +261,23 @@ def _curves(rows: pandas.DataFrame, place: Mapping[str, int]) -> list[Content]:
         }
         for start, end in pairwise(starts)
         if end > start
+    ]
+
+
+def _histograms(episodes: pandas.DataFrame) -> list[Content]:
+    """For each policy how many episodes cost how much, in the same bins for all."""
+    episodes = episodes[np.isfinite(episodes["cost_return"])]
+    if episodes.empty:
+        return []
+    edges = np.histogram_bin_edges(episodes["cost_return"], bins="sturges")
+    return [
+        {
+            "policy": str(policy),
+            "from": [float(f"{edge:.6g}") for edge in edges[:-1]],
+            "to": [float(f"{edge:.6g}") for edge in edges[1:]],
+            "episodes": np.histogram(rows["cost_return"], edges)[0].tolist(),
+        }
+        for policy, rows in episodes.groupby("policy", dropna=False)
     ]
 
 

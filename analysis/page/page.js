@@ -4,9 +4,11 @@
 (() => {
   const page = document.getElementById("page");
   const served = Boolean(page.dataset.url);
-  const REFRESH_MS = 5000;
+  const REFRESH_MS = 1000 * Number(page.dataset.refreshSeconds);
+  const ROWS_AT_ONCE = 50;
+  let rowsAtOnce = ROWS_AT_ONCE;
   const state = { group: 0, filter: "", safeOnly: false, hyperparameter: null, metric: null,
-                  task: null, sort: { column: null, descending: false } };
+                  task: null, sort: { column: null, descending: false }, marked: new Set(), standing: null, folds: new Map() };
   let content = null;
 
   // ---- parts of pages -------------------------------------------------------------------------
@@ -31,15 +33,35 @@
     ? element("a", { href: "/run/" + encodeURIComponent(run) }, text) : text;
   const sweepUrl = (sweep) => "/sweep/" + encodeURIComponent(sweep);
 
+  // What can be opened and shut; it stays as one left it when what is new is drawn.
+  function fold(key, open, summary, ...children) {
+    const made = element("details", { open: state.folds.has(key) ? state.folds.get(key) : open },
+      element("summary", { onclick: () => state.folds.set(key, !made.open) }, summary), ...children);
+    return made;
+  }
+
+  // The rows of a long table that nobody sees at first are added while the page has nothing to do.
+  const whenIdle = window.requestIdleCallback || ((go) => setTimeout(go));
+  function fillLater(body, rows, line) {
+    const from = body.childElementCount;
+    if (from >= rows.length) return;
+    whenIdle(() => {
+      if (!body.isConnected) return;
+      body.append(...rows.slice(from, from + ROWS_AT_ONCE).map(line));
+      fillLater(body, rows, line);
+    });
+  }
+
   function table(columns, rows, options = {}) {
-    const body = element("tbody", {}, rows.map((row) => element("tr", { class: row.mark || null },
-      columns.map((column) => {
-        const value = row.cells[column.key];
-        const cell = column.draw ? column.draw(value, row) : shown(value);
-        const classes = [isNumber(value) ? "number" : null, column.text ? "text" : null,
-                         column.warn && column.warn(row) ? "unsafe" : null];
-        return element("td", { class: classes.filter(Boolean).join(" ") || null }, cell);
-      }))));
+    const line = (row) => element("tr", { class: row.mark || null }, columns.map((column) => {
+      const value = row.cells[column.key];
+      const cell = column.draw ? column.draw(value, row) : shown(value);
+      const classes = [isNumber(value) ? "number" : null, column.text ? "text" : null,
+                       column.warn && column.warn(row) ? "unsafe" : null];
+      return element("td", { class: classes.filter(Boolean).join(" ") || null }, cell);
+    }));
+    const body = element("tbody", {}, rows.slice(0, rowsAtOnce).map(line));
+    fillLater(body, rows, line);
     const head = element("thead", {}, element("tr", {}, columns.map((column) => {
       const direction = options.sort && options.sort.column === column.key
         ? (options.sort.descending ? "descending" : "ascending") : null;
@@ -55,51 +77,108 @@
   }
 
   function showParts(...parts) {
-    // Charts that are gone would go on listening to the window.
-    sight.disconnect();
-    page.querySelectorAll(".chart").forEach((place) => Plotly.purge(place));
     page.replaceChildren(...parts);
+    // Charts that are gone would go on listening to the window.
+    for (const [id, place] of charts) {
+      if (place.isConnected) continue;
+      sight.unobserve(place);
+      waiting.delete(place);
+      if (place.drawn) Plotly.purge(place);
+      charts.delete(id);
+    }
   }
 
   // ---- charts ---------------------------------------------------------------------------------
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-  const SHADES = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
-  const limitLine = (axis) => ({ type: "line", [axis + "0"]: 1, [axis + "1"]: 1,
+  const colors = new Map();
+  function color(name) {
+    if (!colors.has(name)) colors.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
+    return colors.get(name);
+  }
+  // Viridis from low to high, without the end that the paper swallows.
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const shades = () => dark.matches
+    ? ["#35608d", "#2c728e", "#24868e", "#1f9a8a", "#2fb47c", "#65cb5e", "#a8db34", "#fde725"]
+    : ["#440154", "#472f7d", "#3a528b", "#2c728e", "#20908c", "#28ae80", "#5ec962", "#8fd744"];
+  const limitLine = (axis, reference) => ({ type: "line", [axis + "0"]: 1, [axis + "1"]: 1, [axis + "ref"]: reference || axis,
     [(axis === "x" ? "y" : "x") + "0"]: 0, [(axis === "x" ? "y" : "x") + "1"]: 1,
-    [(axis === "x" ? "y" : "x") + "ref"]: "paper", line: { color: color("ink"), dash: "dash", width: 1 } });
+    [(axis === "x" ? "y" : "x") + "ref"]: "paper", line: { color: color("ink"), dash: "dash", width: 1.5 } });
+  const limitName = (axis) => ({ text: "limit", showarrow: false, x: 1, y: 1, font: { size: 11 }, bgcolor: color("paper"), opacity: 0.8,
+    [axis === "x" ? "yref" : "xref"]: "paper", xanchor: axis === "x" ? "left" : "right", yanchor: axis === "x" ? "top" : "bottom" });
+  const limit = (axis) => ({ shapes: [limitLine(axis)], annotations: [limitName(axis)] });
 
   function chart(id, traces, layout) {
     const axis = { gridcolor: color("line"), zerolinecolor: color("line"), linecolor: color("line"),
                    automargin: true, exponentformat: "power" };
     const whole = { paper_bgcolor: color("paper"), plot_bgcolor: color("paper"),
       font: { color: color("ink"), size: 12 }, margin: { l: 55, r: 15, t: 10, b: 45 }, hovermode: "closest",
-      legend: { orientation: "h", y: -0.25 }, ...layout };
+      legend: { orientation: "h", y: -0.25, itemsizing: "constant" }, ...layout };
     for (const name of Object.keys(whole).filter((key) => /^[xy]axis/.test(key))) {
       whole[name] = { ...axis, ...whole[name] };
     }
-    const place = document.getElementById(id);
+    // What one has zoomed to stays while the sweep goes on.
+    whole.uirevision = [state.group, state.task, id === "score" ? state.hyperparameter : null, id === "metrics" ? state.metric : null].join();
+    const place = charts.get(id);
     if (!place) return;
     place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
-    if (place.inSight) drawPending(place); else sight.observe(place);
+    if (place.inSight) { enqueue(place); setTimeout(drawWaiting); } else sight.observe(place);
   }
-  // Charts take most of a page's time: those that are out of sight are drawn when they come near.
-  function drawPending(place) {
+  // Charts take most of a page's time, and their library the most before the first of them. Text and
+  // tables do not wait for either; charts are drawn when they come near, one at a time, those that
+  // one sees first.
+  const charts = new Map(), waiting = new Set();
+  const library = () => document.getElementById("library");
+  function drawNow(place) {
+    waiting.delete(place);
     const pending = place.pending;
     place.pending = null;
-    if (pending) pending();
+    if (pending) { pending(); place.drawn = true; }
+  }
+  function farness(place) {
+    const { top, bottom } = place.getBoundingClientRect();
+    return Math.max(top - window.innerHeight, -bottom, 0);
+  }
+  function enqueue(place) {
+    waiting.add(place);
+    delete document.body.dataset.charts;
+  }
+  function drawWaiting() {
+    if (!waiting.size) {
+      const all = [...charts.values()];
+      if (all.length && all.every((place) => place.inSight !== undefined)) document.body.dataset.charts = "drawn";
+      return;
+    }
+    if (!window.Plotly) readLibrary();
+    if (!window.Plotly) return;
+    setTimeout(drawWaiting);  // whatever becomes of this one
+    drawNow([...waiting].map((place) => [place, farness(place)]).reduce((one, other) => other[1] < one[1] ? other : one)[0]);
+  }
+  // In a page without a server the library is text until the first picture is there.
+  function readLibrary() {
+    if (served || window.Plotly || !library()) return;
+    document.head.append(element("script", {}, library().textContent));
+  }
+  if (served && library()) {
+    library().addEventListener("load", drawWaiting);
+    library().addEventListener("error", () => say("the charts' library cannot be fetched; load the page again"));
   }
   const sight = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      entry.target.inSight = entry.isIntersecting;
-      if (entry.isIntersecting) drawPending(entry.target);
+    for (const { target, isIntersecting } of entries) {
+      target.inSight = isIntersecting;
+      if (!isIntersecting) waiting.delete(target); else if (target.pending) enqueue(target);
     }
+    setTimeout(drawWaiting);
   }, { rootMargin: "400px" });
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(drawPending));
+  window.addEventListener("beforeprint", () => {
+    readLibrary();
+    if (window.Plotly) [...charts.values()].forEach(drawNow);
+  });
   function figure(id, caption, wide, extra) {
+    if (!charts.has(id)) charts.set(id, element("div", { class: "chart", id }));
     return element("figure", { class: wide ? "wide" : null },
-      element("figcaption", {}, caption, extra || null), element("div", { class: "chart", id }));
+      element("figcaption", {}, caption, extra || null), charts.get(id));
   }
   const costAxis = { title: { text: "normalized cost" }, rangemode: "tozero" };
+  const stepsAxis = (text) => ({ ...axisTitle(text), exponentformat: "SI" });
   const axisTitle = (text) => ({ title: { text: escaped(text) } });
 
   // ---- a sweep --------------------------------------------------------------------------------
@@ -146,8 +225,16 @@
         return part;
       }));
   }
-  function standingLine(standing) {
-    return standing.heading + (standing.remark ? `; ${standing.remark}` : "");
+  function showStanding() {
+    const { heading, remark, counts, planned, running } = state.standing;
+    document.getElementById("standing").textContent = heading + (remark ? `; ${remark}` : "");
+    document.getElementById("bar").replaceChildren(bar(counts, planned, running));
+    document.getElementById("tasks").replaceChildren(tasksTable(state.standing));
+  }
+
+  function labels({ tags, note }) {
+    const parts = [...tags.map((tag) => [element("span", { class: "tag" }, tag), " "]), note || null].flat().filter(Boolean);
+    return parts.length ? element("div", { class: "labels" }, parts) : null;
   }
 
   function tasksTable(standing) {
@@ -156,7 +243,7 @@
     const whole = table(columns, standing.tasks.map((cells) => ({ cells })), { id: "task-table", all: true });
     const trials = standing.trials.map((trial) => `${trial.algorithm} on ${trial.task}: ${trial.runs} runs at step `
       + `${trial.step} of ${trial.steps}, ${trial.condition}${trial.rate ? ` at ${trial.rate.toPrecision(3)} steps/s` : ""} on ${trial.host}`);
-    return element("details", { open: standing.running > 0 }, element("summary", {}, "Methods and tasks"), whole,
+    return fold("tasks", standing.running > 0, "Methods and tasks", whole,
       trials.length ? element("ul", {}, trials.map((text) => element("li", {}, text))) : null);
   }
 
@@ -166,7 +253,7 @@
     const group = content.groups[Math.min(state.group, content.groups.length - 1)];
     const parts = [
       served ? element("nav", {}, element("a", { href: "/" }, "All sweeps")) : null,
-      element("h1", {}, content.sweep),
+      element("h1", {}, content.sweep), labels(content),
       element("p", { id: "standing", role: "status" }, `${content.status}, created ${content.created}. `
         + `${content.planned} runs: ${counts}. ${shown(content.hours)} hours of training and evaluation.`),
       element("div", { id: "bar" }, bar(content.counts, content.planned)),
@@ -180,7 +267,8 @@
       content.choices.length ? content.choices.map((choice) => element("div", { class: "choice" },
         element("strong", {}, choice.label), choice.config_id ? ` ${choice.config_id}` : "",
         choice.config_id && !choice.safe ? element("span", { class: "unsafe" }, " (not safe)") : null,
-        `: ${choice.reason}.`,
+        choice.config_id ? `: reward ${shown(choice.reward)}, cost ${shown(choice.cost)}, ${choice.seeds} ${choice.seeds === 1 ? "seed" : "seeds"}` : "",
+        element("div", {}, `${choice.reason}.`),
         element("div", {}, Object.entries(choice.settings).map(([name, value]) =>
           [element("code", {}, `${name}=${shown(value)}`), " "]))))
         : element("p", {}, "Nothing has been evaluated yet."),
@@ -196,6 +284,7 @@
       element("p", {}, `Code ${content.code_versions.join(", ")}; data ${content.datasets.join(", ")}. This page: `,
         element("code", {}, content.command)));
     showParts(...parts.flat().filter(Boolean));
+    if (state.standing) showStanding();
     if (beside.length > 1) {
       drawBeside("methods", beside.map((other) => [other.label.replace(` on ${other.task}`, ""), other]));
     }
@@ -256,17 +345,17 @@
     const marks = (some, name, shade, symbol, size) => ({ type: "scatter", mode: "markers", name,
       x: at(group.cost, some), y: at(group.reward, some), text: some.map(label),
       hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}<extra></extra>",
-      cliponaxis: false, marker: { color: color(shade), symbol, size } });
+      cliponaxis: false, marker: { color: color(shade), symbol, size, opacity: some.length > 200 ? 0.8 : 1 } });
     const runs = group.run_points.place.map((_, number) => number).filter((number) => kept.has(group.run_points.place[number]));
     const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
     chart("front", [
       { type: "scatter", mode: "markers", name: "a run", x: at(group.run_points.cost, runs), y: at(group.run_points.reward, runs),
-        marker: { color: color("run"), size: 3 }, hoverinfo: "skip" },
+        marker: { color: color("run"), size: 3, opacity: runs.length > 1000 ? 0.4 : 1 }, hoverinfo: "skip" },
       marks(plain, "mean of a configuration", "configuration", "circle", places.length > 60 ? 5 : 8),
       { type: "scatter", mode: "lines", name: "front", x: at(group.cost, front), y: at(group.reward, front),
         line: { color: color("front"), shape: "hv" }, hoverinfo: "skip" },
       marks(chosen, "the chosen one", "chosen", "diamond", 12),
-    ], { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    ], { xaxis: costAxis, yaxis: axisTitle("normalized reward"), ...limit("x") });
     for (const score of ["reward", "cost"]) {
       const grey = { type: "scatter", mode: "lines", name: "a configuration", x: [], y: [], text: [], connectgaps: false,
         line: { color: color("run"), width: 1 }, opacity: Math.max(0.3, Math.min(0.8, 40 / places.length)), hoverinfo: "skip" };
@@ -280,8 +369,8 @@
           grey.x.push(...curve.step, null); grey.y.push(...curve[score], null);
         }
       }
-      chart(score + "-curve", traces, { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
-        shapes: score === "cost" ? [limitLine("y")] : [] });
+      chart(score + "-curve", traces, { xaxis: stepsAxis("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
+        ...score === "cost" ? limit("y") : {} });
     }
     drawHyperparameter(group, plain, chosen, label, at);
     if (group.importance.name.length) {
@@ -293,7 +382,7 @@
     }
     chart("budget", [{ type: "scatter", mode: "lines", name: "best safe reward", x: group.budget.gradient_steps,
       y: group.budget.reward, line: { shape: "hv", color: color("configuration") } }],
-      { xaxis: axisTitle("gradient steps of all runs so far"), yaxis: axisTitle("normalized reward"), showlegend: false });
+      { xaxis: stepsAxis("gradient steps of all runs so far"), yaxis: axisTitle("normalized reward"), showlegend: false });
     drawParallel(group, places);
   }
 
@@ -314,7 +403,7 @@
     }
     chart("score", traces, { xaxis: { ...axisTitle(state.hyperparameter), type: column.axis, anchor: "y2" },
       yaxis: { ...axisTitle("reward"), domain: [0.54, 1] }, yaxis2: { ...axisTitle("cost"), domain: [0, 0.46], rangemode: "tozero" },
-      shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: 1, y1: 1, line: { color: color("ink"), dash: "dash", width: 1 } }] });
+      shapes: [limitLine("y", "y2")] });
   }
 
   function drawParallel(group, places) {
@@ -322,16 +411,16 @@
     if (names.length < 3) return;
     const rewards = places.map((place) => group.reward[place]).filter((value) => value !== null);
     const low = Math.min(...rewards), high = Math.max(...rewards);
-    const bins = new Map();
+    const bins = new Map(), scale = shades();
     const key = (place) => group.chosen[place] ? "chosen" : !group.safe[place] ? "unsafe"
-      : high > low ? Math.min(SHADES.length - 1, Math.floor(SHADES.length * (group.reward[place] - low) / (high - low))) : 0;
+      : high > low ? Math.min(scale.length - 1, Math.floor(scale.length * (group.reward[place] - low) / (high - low))) : 0;
     for (const place of places) bins.set(key(place), [...(bins.get(key(place)) || []), place]);
-    const order = ["unsafe", ...SHADES.keys(), "chosen"].filter((bin) => bins.has(bin));
+    const order = ["unsafe", ...scale.keys(), "chosen"].filter((bin) => bins.has(bin));
     const traces = order.map((bin) => {
-      const trace = { type: "scatter", mode: "lines", x: [], y: [], hoverinfo: "skip", showlegend: typeof bin === "string" || bin === SHADES.length - 1 || bin === 0,
+      const trace = { type: "scatter", mode: "lines", x: [], y: [], hoverinfo: "skip", showlegend: typeof bin === "string" || bin === scale.length - 1 || bin === 0,
         name: bin === "chosen" ? "the chosen one" : bin === "unsafe" ? "breaks the limit"
           : high === low ? "within the limit" : bin === 0 ? "lowest reward" : "highest reward",
-        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("run") : SHADES[bin] },
+        line: { width: bin === "chosen" ? 3 : 1, color: bin === "chosen" ? color("chosen") : bin === "unsafe" ? color("run") : scale[bin] },
         opacity: bin === "unsafe" ? 0.5 : 1 };
       for (const place of bins.get(bin)) {
         trace.x.push(...names.keys(), null);
@@ -360,7 +449,12 @@
       ...Object.keys(group.hyperparameters).map((name) => ({ key: name, title: name })),
     ];
     const rows = places.map((place) => ({ place, cells: cellsOf(group, place), mark: group.chosen[place] ? "chosen" : null }));
-    if (state.sort.column !== null) {
+    if (state.sort.column === null) {
+      // The chosen one, then those within the limit from the best, then the others from the cheapest.
+      const rank = ({ place }) => group.chosen[place] ? [0, 0] : group.safe[place] ? [1, -group.reward[place]]
+        : [2, group.cost[place] === null ? Infinity : group.cost[place]];
+      rows.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1]);
+    } else {
       const { column, descending } = state.sort;
       rows.sort((a, b) => {
         const [one, other] = [a.cells[column], b.cells[column]];
@@ -380,7 +474,7 @@
     const columns = [{ key: "run_id", title: "run", draw: (value) => runLink(value, value) }, { key: "task", title: "task" },
       { key: "seed", title: "seed" }, { key: "status", title: "status" }, { key: "steps", title: "steps" },
       { key: "error", title: "error", text: true, draw: (value, row) => row.cells.traceback
-        ? element("details", {}, element("summary", {}, shown(value)), element("pre", {}, row.cells.traceback)) : shown(value) }];
+        ? fold(row.cells.run_id, false, shown(value), element("pre", {}, row.cells.traceback)) : shown(value) }];
     return [element("h2", { id: "failures" }, "Runs that did not complete"),
       table(columns, content.failures.map((cells) => ({ cells })), { id: "failed-runs" }),
       content.failures_left_out ? element("p", { class: "faint" }, `and ${content.failures_left_out} more`) : null];
@@ -389,12 +483,15 @@
   // ---- the other pages ------------------------------------------------------------------------
   function listPage() {
     const columns = [
-      { key: "sweep", title: "sweep", draw: (value) => element("a", { href: sweepUrl(value) }, value) },
+      { key: "sweep", title: "sweep", draw: (value, row) =>
+        [element("a", { href: sweepUrl(value) }, value), labels(row.cells)] },
       { key: "status", title: "status" }, { key: "progress", title: "progress", draw: (_, row) => bar(row.counts, row.cells.runs) },
       { key: "runs", title: "runs" }, ...["completed", "stopped", "diverged", "failed"].map((key) => ({ key, title: key })),
       { key: "created", title: "created" },
       { key: "compare", title: "compare", draw: (_, row) => element("input", { type: "checkbox", name: "sweep",
-        value: row.cells.sweep, "aria-label": `compare ${row.cells.sweep}` }) }];
+        value: row.cells.sweep, checked: state.marked.has(row.cells.sweep), autocomplete: "off",
+        onchange: (event) => { if (event.target.checked) state.marked.add(row.cells.sweep); else state.marked.delete(row.cells.sweep); },
+        "aria-label": `compare ${row.cells.sweep}` }) }];
     const rows = content.sweeps.map((sweep) => ({ cells: { ...sweep, ...sweep.counts }, counts: sweep.counts }));
     showParts(element("h1", {}, "Sweeps"), element("p", { class: "faint" }, content.storage),
       rows.length ? element("form", { action: "/compare" }, table(columns, rows, { id: "sweeps", all: true }),
@@ -431,13 +528,13 @@
       const front = places.filter((place) => group.front[place]).sort((a, b) => group.cost[a] - group.cost[b]);
       return [
         { type: "scatter", mode: "markers", name: escaped(name), x: group.cost, y: group.reward, text: group.config_id.map(escaped),
-          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade,
+          cliponaxis: false, hovertemplate: "%{text}<br>cost %{x:.3g}, reward %{y:.3g}", marker: { color: shade, opacity: 0.8, line: { width: 0 },
             size: places.map((place) => group.chosen[place] ? 13 : 5), symbol: places.map((place) => group.chosen[place] ? "diamond" : "circle") } },
         { type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: front.map((place) => group.cost[place]),
           y: front.map((place) => group.reward[place]), line: { color: shade, shape: "hv" } },
       ];
     });
-    chart(id, traces, { xaxis: costAxis, yaxis: axisTitle("normalized reward"), shapes: [limitLine("x")] });
+    chart(id, traces, { xaxis: costAxis, yaxis: axisTitle("normalized reward"), ...limit("x") });
   }
 
   function runPage() {
@@ -461,17 +558,20 @@
     showParts(...parts.flat(2).filter(Boolean));
     for (const score of content.curves.length ? ["reward", "cost"] : []) {
       chart("run-" + score, content.curves.map((curve) => ({ type: "scatter", mode: "lines+markers", name: escaped(curve.policy),
-        x: curve.step, y: curve[score] })), { xaxis: axisTitle("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
-        shapes: score === "cost" ? [limitLine("y")] : [] });
+        x: curve.step, y: curve[score] })), { xaxis: stepsAxis("gradient steps"), yaxis: score === "cost" ? costAxis : axisTitle("normalized reward"),
+        ...score === "cost" ? limit("y") : {} });
     }
     if (content.episode_costs.length) {
-      chart("episodes", content.episode_costs.map((part) => ({ type: "histogram", name: escaped(part.policy), x: part.cost, opacity: 0.7 })),
+      chart("episodes", content.episode_costs.map((part) => ({ type: "bar", name: escaped(part.policy), opacity: 0.7,
+        x: part.from.map((from, place) => (from + part.to[place]) / 2), width: part.to.map((to, place) => to - part.from[place]),
+        y: part.episodes, text: part.from.map((from, place) => `${shown(from)} to ${shown(part.to[place])}`), textposition: "none",
+        hovertemplate: "cost %{text}: %{y} episodes" })),
         { xaxis: axisTitle("cost of an episode"), yaxis: axisTitle("episodes"), barmode: "overlay" });
     }
     if (state.metric !== null) {
       const metric = content.metrics[state.metric];
       chart("metrics", [{ type: "scatter", mode: "lines+markers", x: metric.step, y: metric.value }],
-        { xaxis: axisTitle("gradient steps"), yaxis: axisTitle(state.metric) });
+        { xaxis: stepsAxis("gradient steps"), yaxis: axisTitle(state.metric) });
     }
   }
 
@@ -482,7 +582,11 @@
     const caret = focused === "filter" ? document.activeElement.selectionStart : null;
     const rows = () => document.querySelector("#configurations .scroll");
     const [across, down, within] = [window.scrollX, window.scrollY, rows() ? rows().scrollTop : 0];
+    colors.clear();
+    // What one has scrolled to has to be there at once.
+    rowsAtOnce = within || down ? Infinity : ROWS_AT_ONCE;
     PAGES[content.kind]();
+    rowsAtOnce = ROWS_AT_ONCE;
     if (rows()) rows().scrollTop = within;
     window.scrollTo(across, down);
     if (focused && document.getElementById(focused)) {
@@ -509,22 +613,18 @@
     if (!response.ok) throw new Error(value.problem || `the server says ${response.status}`);
     return { tag: response.headers.get("ETag"), value };
   }
-  const loaded = new Promise((resolve) => document.readyState === "loading"
-    ? document.addEventListener("DOMContentLoaded", resolve) : resolve());
   async function follow() {
     let tag = null, over = false;
     const wait = () => new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
     for (;;) {
       try {
         const answer = await fetched(page.dataset.url, tag);
-        await loaded;
         tag = answer.tag;
         if (answer.value) { content = answer.value; draw(); }
         if (page.dataset.statusUrl) {
           const { value } = await fetched(page.dataset.statusUrl, null);
-          document.getElementById("standing").textContent = standingLine(value);
-          document.getElementById("bar").replaceChildren(bar(value.counts, value.planned, value.running));
-          document.getElementById("tasks").replaceChildren(tasksTable(value));
+          state.standing = value;
+          showStanding();
         }
         say(null);
       } catch (problem) {
@@ -535,7 +635,7 @@
       do { await wait(); } while (document.hidden);
     }
   }
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => content && draw());
+  dark.addEventListener("change", () => content && draw());
   if (served) follow();
   else { content = JSON.parse(document.getElementById("content").textContent); draw(); }
 })();

@@ -14,7 +14,12 @@ ASSETS = {
     "page.css": "text/css; charset=utf-8",
     "plotly.js": "text/javascript; charset=utf-8",
 }
-"""Files that every page uses, with their types."""
+"""Files that pages use, with their types."""
+_FILES = {"plotly.js": "plotly-basic.min.js"}
+"""Those that are called otherwise on a disk. Of Plotly it is the bundle with lines, points and bars
+alone, a quarter of the whole one; its licence lies beside it."""
+REFRESH_SECONDS = 5.0
+"""Between two times that a page asks for what is new."""
 
 
 def whole_page(title: str, content: Content) -> str:
@@ -24,21 +29,35 @@ def whole_page(title: str, content: Content) -> str:
         title=title,
         data=as_script_data(content),
         style=asset("page.css"),
-        # Neither may end the element that it stands in.
-        scripts=[
-            asset(name).replace("</script", "<\\/script") for name in ("plotly.js", "page.js")
-        ],
+        script=_within_script(asset("page.js")),
+        library=_within_script(asset("plotly.js")),
     )
 
 
-def served_page(title: str, data_url: str, status_url: str | None = None) -> str:
+def served_page(
+    title: str,
+    data_url: str,
+    status_url: str | None = None,
+    *,
+    charts: bool = True,
+    refresh_seconds: float = REFRESH_SECONDS,
+) -> str:
     """A page that fetches its script, style and data from the server that it came from.
 
     Args:
         data_url: of its content.
         status_url: of how a sweep stands, asked for again and again.
+        charts: whether it draws any, for which it fetches the charts' library.
+        refresh_seconds: between two times that it asks.
     """
-    return _filled(title=title, data_url=data_url, status_url=status_url, data=None)
+    return _filled(
+        title=title,
+        data_url=data_url,
+        status_url=status_url,
+        charts=charts,
+        refresh_seconds=refresh_seconds,
+        data=None,
+    )
 
 
 def message_page(title: str, message: str) -> str:
@@ -56,12 +75,14 @@ def as_script_data(content: Any) -> str:
 
 @cache
 def asset(name: str) -> str:
-    """A file of `ASSETS`. Plotly's own is the one in the Python package."""
-    if name == "plotly.js":
-        place = files("plotly").joinpath("package_data", "plotly.min.js")
-    else:
-        place = files("safesweep.analysis.page").joinpath(name)
+    """A file of `ASSETS`."""
+    place = files("safesweep.analysis.page").joinpath(_FILES.get(name, name))
     return place.read_text(encoding="utf-8")
+
+
+def _within_script(text: str) -> str:
+    """A script so written that it does not end the element that it stands in."""
+    return text.replace("</script", "<\\/script")
 
 
 def _filled(**values: Any) -> str:

@@ -125,10 +125,10 @@ def previous_spec(storage: str, sweep: str) -> str | None:
 def _exists(location: str) -> bool:
     from pyarrow import fs
 
-    from safesweep.trainables.store.writer import store_problems
+    from safesweep.trainables.store.writer import open_file_system, store_problems
 
     with store_problems(location, "read"):
-        filesystem, root = fs.FileSystem.from_uri(location)
+        filesystem, root = open_file_system(location)
         return bool(filesystem.get_file_info(root).type != fs.FileType.NotFound)
 
 

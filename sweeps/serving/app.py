@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
@@ -28,7 +29,13 @@ from safesweep.analysis.page.content import (
     run_content,
     sweep_content,
 )
-from safesweep.analysis.page.render import ASSETS, asset, message_page, served_page
+from safesweep.analysis.page.render import (
+    ASSETS,
+    REFRESH_SECONDS,
+    asset,
+    message_page,
+    served_page,
+)
 from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.selection.rules import RULES
 from safesweep.analysis.store.reader import ResultStore
@@ -42,7 +49,7 @@ from safesweep.search_spaces.validation import (
 from safesweep.sweeps.execution.standing import duration
 from safesweep.sweeps.execution.watching import SweepWatch, pause_after
 from safesweep.trainables.store.heartbeats import condition
-from safesweep.trainables.store.labels import read_labels
+from safesweep.trainables.store.labels import Labels, read_labels
 from safesweep.trainables.store.leases import sweep_state
 from safesweep.trainables.store.schema import TABLES
 
@@ -180,6 +187,7 @@ class StorePages:
                     known.due = time.monotonic() + FRESH_SECONDS
                 else:
                     used = time.process_time()
+                    ResultStore(self.storage)  # One that went away is no empty one.
                     body = json.dumps(make(), separators=(",", ":"), allow_nan=False).encode()
                     took = time.process_time() - used
                     due = time.monotonic() + pause_after(took, FRESH_SECONDS)
@@ -200,6 +208,7 @@ class StorePages:
         archived = [name for name, own in labels.items() if own.archived]
         plans = plans[~plans["sweep"].isin(archived)]
         for plan in plans.to_dict("records"):
+            own = labels.get(str(plan["sweep"]), Labels())
             counts = dict.fromkeys(STATUSES, 0)
             for run_id in plan["run_ids"]:
                 status = statuses.get(run_id)
@@ -212,6 +221,8 @@ class StorePages:
                     "created": f"{plan['created_at']:%Y-%m-%d %H:%M} UTC",
                     "runs": len(plan["run_ids"]),
                     "counts": counts,
+                    "tags": list(own.tags),
+                    "note": own.note,
                 }
             )
         return {"kind": "sweeps", "storage": without_secrets(self.storage), "sweeps": sweeps}
@@ -232,7 +243,11 @@ class StorePages:
 
 
 def make_app(
-    storage: str, *, host_names: tuple[str, ...] = LOOPBACK_NAMES, token: str | None = None
+    storage: str,
+    *,
+    host_names: tuple[str, ...] = LOOPBACK_NAMES,
+    token: str | None = None,
+    refresh_seconds: float = REFRESH_SECONDS,
 ) -> ASGIApp:
     """The application for one store.
 
@@ -241,11 +256,13 @@ def make_app(
             browser ask under a name of its own; empty for any.
         token: what a browser has to bring, once in the address and then as a cookie; None for
             nothing.
+        refresh_seconds: between two times that an open page asks for what is new.
 
     Raises:
         InvalidInput: there is no store.
         StoreProblem: it cannot be read.
     """
+    page = partial(served_page, refresh_seconds=refresh_seconds)
     pages = StorePages(storage)
 
     def served(name: str, make: Callable[[Request], Response]) -> Callable[[Request], Response]:
@@ -281,7 +298,7 @@ def make_app(
                 raise InvalidInput(f"sweep: {name!r} is not in the store {place!r}")
 
     def list_page(request: Request) -> Response:
-        return HTMLResponse(served_page("Sweeps", "/data/sweeps"))
+        return HTMLResponse(page("Sweeps", "/data/sweeps", charts=False))
 
     def sweep_page(request: Request) -> Response:
         name = request.path_params["sweep"]
@@ -289,12 +306,12 @@ def make_app(
         place = quote(name, safe="")
         rule = rule_of(request)
         data_url = f"/data/sweep/{place}?{urlencode({'rule': rule})}"
-        return HTMLResponse(served_page(name, data_url, f"/data/status/{place}"))
+        return HTMLResponse(page(name, data_url, f"/data/status/{place}"))
 
     def run_page(request: Request) -> Response:
         name = request.path_params["run"]
         pages.run(name)  # So that one that is not there is said.
-        return HTMLResponse(served_page(f"Run {name}", f"/data/run/{quote(name, safe='')}"))
+        return HTMLResponse(page(f"Run {name}", f"/data/run/{quote(name, safe='')}"))
 
     def comparison_page(request: Request) -> Response:
         names = request.query_params.getlist("sweep")
@@ -302,7 +319,7 @@ def make_app(
             raise InvalidInput("sweep: none is marked")
         require_sweeps(names)
         query = urlencode([("sweep", name) for name in names])
-        return HTMLResponse(served_page("Comparison", f"/data/compare?{query}"))
+        return HTMLResponse(page("Comparison", f"/data/compare?{query}"))
 
     def asset_file(request: Request) -> Response:
         name = request.path_params["name"]

@@ -217,6 +217,8 @@ def _without_fixed(
         elif parent is None or parent in kept:
             kept[name] = entry
     start = {name: value for name, value in registered.defaults.items() if name in kept}
+    # What a fixed choice has take part, and the registered start leaves out, starts at its default.
+    start |= {name: values[name] for name in kept if name not in start and not kept[name].when}
     start |= {
         name: value
         for name, value in settings.items()

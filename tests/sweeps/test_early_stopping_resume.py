@@ -16,7 +16,9 @@ from safesweep.analysis.selection.choice import select
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.tasks.registry import get_task
+from tests.fixture_store import train_sweep
 from tests.sweeps.drivers import local_session
 
 SPEC = """
@@ -32,13 +34,14 @@ evaluate: {{every: {every}, episodes: 2}}
 configs_per_trial: 3
 early_stopping: {{method: halving, reduction: 2, min_steps: {every}}}
 """
+TASK = "BoatNavigation-v0"
 TIMEOUT_SECONDS = 400
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     path = tmp_path / "boat.hdf5"
-    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=path)
+    collect_dataset(get_task(TASK), episodes=4, path=path)
     return path
 
 
@@ -61,7 +64,8 @@ def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
     halved = SweepSpec.from_yaml(SPEC.format(dataset=dataset, steps=40, every=5))
     whole = SweepSpec.from_yaml(halved.to_yaml(), ["early_stopping=null"])
     full, stopped = tmp_path / "full", tmp_path / "stopped"
-    assert run_sweep(whole, str(full), progress=False).completed == 16
+    data = {TASK: read_dataset(dataset, TASK)}
+    assert train_sweep(whole, full, data, make_task=get_task) == 3
     # One CPU and three populations, all of which have to come to a rung.
     summary = run_sweep(halved, str(stopped), progress=False)
     assert (summary.completed, summary.stopped, summary.exit_code) == (2, 14, 0)

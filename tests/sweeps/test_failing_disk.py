@@ -14,7 +14,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main
 from safesweep.sweeps.execution.ray_tune import ray_session
 from safesweep.sweeps.planning import history
-from tests.sweeps.tiny_sweep import assert_same, files, write_spec
+from tests.sweeps.tiny_sweep import assert_same, files, train_here, write_spec
 
 
 def mount(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -48,10 +48,10 @@ def session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(session: None, spec: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    storage = str(tmp_path_factory.mktemp("undisturbed"))
-    assert main(["run", str(spec), "--storage", storage]) == 0
-    return storage
+def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    storage = tmp_path_factory.mktemp("undisturbed")
+    train_here(spec, storage)
+    return str(storage)
 
 
 def fill(disk: Path, left: int) -> None:
@@ -64,10 +64,11 @@ def fill(disk: Path, left: int) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("fault", ["full", "read-only"])
+@pytest.mark.parametrize("fault", ["full", pytest.param("read-only", marks=pytest.mark.slow)])
 def test_the_sweep_stops_in_one_line_and_resumes_after_the_cure(
     fault: str,
     disk: Path,
+    session: None,
     undisturbed: str,
     spec: Path,
     monkeypatch: pytest.MonkeyPatch,

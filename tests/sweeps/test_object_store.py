@@ -16,7 +16,7 @@ from safesweep.sweeps.planning import history
 from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.writer import ResultWriter, StoreProblem
 from tests.sweeps.object_store import BUCKET, ObjectStore, object_store
-from tests.sweeps.tiny_sweep import assert_same, files, write_spec
+from tests.sweeps.tiny_sweep import assert_same, files, train_here, write_spec
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def session(bucket: ObjectStore) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def local(session: None, spec: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def local(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the sweep comes to in a folder."""
-    storage = str(tmp_path_factory.mktemp("local") / "store")
-    assert main(["run", str(spec), "--storage", storage]) == 0
-    return storage
+    storage = tmp_path_factory.mktemp("local") / "store"
+    train_here(spec, storage)
+    return str(storage)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -52,7 +52,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 @pytest.mark.ray
 def test_every_command_on_a_bucket(
-    local: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: None, local: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = f"s3://{BUCKET}/some/store"
     assert main(["run", str(spec), "--storage", storage]) == 0
@@ -92,6 +92,7 @@ def test_every_command_on_a_bucket(
 @pytest.mark.ray
 def test_a_server_that_goes_away_ends_the_sweep_which_then_resumes(
     bucket: ObjectStore,
+    session: None,
     local: str,
     spec: Path,
     monkeypatch: pytest.MonkeyPatch,

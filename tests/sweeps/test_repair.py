@@ -1,5 +1,6 @@
 """What was cut or lost is there again after the same command, as if nothing had happened."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import pandas
 import pytest
 
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.cli import main
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.dataset import Dataset, read_dataset
 from safesweep.trainables.store.compaction import compact
@@ -137,24 +139,31 @@ def test_a_lost_row_of_runs_leaves_no_rows_twice(
 
 
 @pytest.mark.ray
-def test_a_killed_sweep_that_lost_parts(tmp_path: Path) -> None:
+def test_a_killed_sweep_that_lost_parts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The driver is killed in the middle, then a part of each table is lost or cut."""
-    spec = str(tiny_sweep.write_spec(tmp_path, configs=4, steps=20))
-    whole, disturbed = (str(tmp_path / name) for name in ("whole", "disturbed"))
-    words = ["run", spec, "--num-cpus", "1", "--storage"]
+    file = tiny_sweep.write_spec(tmp_path, configs=4, steps=20)
+    whole, disturbed = (tmp_path / name for name in ("whole", "disturbed"))
+    tiny_sweep.train_here(file, whole)
+    words = ["run", str(file), "--num-cpus", "1", "--storage", str(disturbed)]
 
     def parts(table: str = "runs") -> list[Path]:
-        return sorted(Path(disturbed).glob(f"{table}/*/*.parquet"))
+        return sorted(disturbed.glob(f"{table}/*/*.parquet"))
 
-    driver = drivers.start([*words, disturbed])
+    def said(*asked: str) -> str:
+        assert main([*asked, "--storage", str(disturbed)]) == 0
+        return capfd.readouterr().out
+
+    driver = drivers.start(words)
     drivers.wait_until(lambda: len(parts()) >= 2, driver, 400)
+    assert json.loads(said("list", "--format", "json"))[0]["status"] == "running"
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
+    assert json.loads(said("list", "--format", "json"))[0]["status"] == "dead"
+    assert said("show", "example").startswith("example: dead, created")
     for number, table in enumerate(TRIAL_TABLES):
         list(DAMAGES.values())[number % 2](parts(table)[number % 2])
-    for storage in (disturbed, whole):
-        driver = drivers.start([*words, storage])
-        _, said = driver.communicate(timeout=400)
-        assert driver.returncode == 0, said
-    tiny_sweep.assert_same(disturbed, whole)
+    driver = drivers.start(words)
+    _, complaints = driver.communicate(timeout=400)
+    assert driver.returncode == 0, complaints
+    tiny_sweep.assert_same(str(disturbed), str(whole))
     assert ResultStore(disturbed).incomplete(thorough=True).empty

@@ -1,6 +1,5 @@
 """A sweep of the real trainable that is interrupted, killed and resumed, as a user would see it."""
 
-import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,7 +9,6 @@ import pandas
 import pytest
 
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.sweeps.cli import main
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.tasks.registry import get_task
 from tests.sweeps import drivers
@@ -142,25 +140,3 @@ def test_two_drivers_share_a_sweep_and_one_that_was_killed_blocks_nobody(tmp_pat
     assert runs["run_id"].is_unique
     assert set(runs["status"]) == {"completed"}
     assert not list(store.glob("leases/*.json")) and not list(store.glob("heartbeats/*.json"))
-
-
-@pytest.mark.ray
-def test_after_a_kill_nobody_says_that_it_runs(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"
-    collect_dataset(get_task("BoatNavigation-v0"), episodes=4, path=dataset)
-    spec.write_text(SPEC.format(dataset=dataset).replace("steps: 800", "steps: 300"))
-    driver = start(spec, store)
-    wait_until(lambda: working(store) == 1, driver)
-
-    def said(*words: str) -> str:
-        assert main([*words, "--storage", str(store), "--format", "json"]) == 0
-        return capfd.readouterr().out
-
-    assert json.loads(said("list"))[0]["status"] == "running"
-    driver.kill()
-    driver.communicate(timeout=TIMEOUT_SECONDS)
-    assert json.loads(said("list"))[0]["status"] == "dead"
-    assert main(["show", "example", "--storage", str(store)]) == 0
-    assert capfd.readouterr().out.startswith("example: dead, created")

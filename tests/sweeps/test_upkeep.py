@@ -160,14 +160,15 @@ def test_both_at_once_leave_nothing(store: Path) -> None:
     assert files(store) == set()
 
 
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_interrupted_deletion_is_finished_whatever_was_done_of_it(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     before = read_back(store, "new")
     whole = tmp_path / "whole"
     shutil.copytree(store, whole)
     delete_sweeps(str(whole), ["old"])
-    for step in range(1000):
+    for step in range(0, 1000, every):
         tried = tmp_path / f"step{step}"
         shutil.copytree(store, tried)
         with killed_at(step, monkeypatch) as done:
@@ -245,11 +246,12 @@ def test_a_process_that_is_killed_holds_nobody_up(store: Path) -> None:
     assert_deleted(store, before)
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_archiving_is_finished_and_touches_no_run_of_others(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     before = [read_back(store, sweep) for sweep in ("old", "new")]
-    for step in range(100):
+    for step in range(0, 100, every):
         tried = tmp_path / f"step{step}"
         shutil.copytree(store, tried)
         with killed_at(step, monkeypatch):

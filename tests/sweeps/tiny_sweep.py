@@ -6,8 +6,11 @@ import pandas
 from pyarrow import fs
 
 from safesweep.analysis.store.reader import ResultStore
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.tasks.registry import get_task
+from tests import fixture_store
 
 SPEC = """
 name: example
@@ -31,6 +34,13 @@ def write_spec(folder: Path, configs: int = 3, steps: int = 20, every: int = 10)
     rates = [round(0.001 * (1 + number), 6) for number in range(configs)]
     path.write_text(SPEC.format(dataset=dataset, learning_rates=rates, steps=steps, every=every))
     return path
+
+
+def train_here(file: Path, storage: Path) -> None:
+    """Train a sweep file's runs in this process, to compare with: Ray has no part in it."""
+    spec = SweepSpec.load(file)
+    datasets = {task: read_dataset(spec.dataset_of(task), task) for task in spec.tasks}
+    fixture_store.train_sweep(spec, storage, datasets, make_task=get_task)
 
 
 def tables(storage: str) -> list[pandas.DataFrame]:

@@ -89,7 +89,7 @@ def test_best_checkpoint_restore_and_pbt(
     }
     scheduler = PopulationBasedTraining(
         time_attr="training_iteration",
-        perturbation_interval=1,
+        perturbation_interval=2,
         quantile_fraction=0.5,
         hyperparam_mutations={"hyperparameters": {"learning_rate": [1e-3, 1e-2]}},
         synch=True,

@@ -202,6 +202,48 @@ _CDT = (
         for key, values in _CDT_BY_TASK.items()
     ),
 )  # fmt: skip
+_OSRL = {
+    "hidden_dim": 256, "hidden_layers": 2, "batch_size": 512, "discount": 0.99,
+    "reward_scaling": "none", "reward_scale": 0.1, "done_signal": "terminals_and_timeouts",
+}  # fmt: skip
+_OSRL_CRITICS = {
+    **_OSRL, "learning_rate": 1e-3, "target_update_rate": 0.005, "vae_hidden_dim": 400,
+    "kl_coefficient": 0.5, "candidates": 10,
+}  # fmt: skip
+_OSRL_LAGRANGIAN = {
+    **_OSRL_CRITICS, "group_size": 2, "pessimism": 0.75, "proportional_gain": 0.1,
+    "integral_gain": 0.003, "derivative_gain": 0.001,
+}  # fmt: skip
+_CPQ = (
+    Rows(
+        {
+            **_OSRL_CRITICS, "actor_rate_factor": 0.1, "ood_quantile": 0.75, "ood_margin": 1.5,
+            "multiplier_rate": 1e-4,
+        },
+        "OSRL",
+    ),
+)  # fmt: skip
+_BCQL = (Rows({**_OSRL_LAGRANGIAN, "perturbation": 0.05}, "OSRL"),)
+_BEARL = (
+    Rows(
+        {
+            **_OSRL_LAGRANGIAN, "discrepancy_samples": 10, "kernel": "gaussian",
+            "bandwidth": 50.0, "discrepancy_threshold": 0.05, "multiplier_rate": 1e-3,
+            "imitation_steps": 0.0,
+        },
+        "OSRL",
+    ),
+)  # fmt: skip
+_COPTIDICE = (
+    Rows(
+        {
+            **_OSRL, "learning_rate": 1e-4, "divergence_weight": 0.5, "bound_radius": 0.01,
+            "imitation_noise": 0.1,
+        },
+        "OSRL",
+    ),
+)  # fmt: skip
+_OSRL_DEFECTS = "OSRL, as published"
 _FQL_COMPARISON = (
     Rows(
         {
@@ -293,6 +335,10 @@ PAPER: Mapping[str, Sequence[Rows]] = {
     "fisor": _FISOR,
     "caps": _CAPS,
     "cdt": _CDT,
+    "cpq": _CPQ,
+    "bcql": _BCQL,
+    "bearl": _BEARL,
+    "coptidice": _COPTIDICE,
     "fql": _FQL,
     "ifql": (
         *_FQL_COMPARISON,
@@ -340,6 +386,19 @@ PUBLIC: Mapping[str, Sequence[Rows]] = {
     "fisor": (*_FISOR, Rows({"done_signal": "terminals_and_timeouts"}, "public code")),
     "caps": (*_CAPS, Rows({"deviations": "published"}, "public code")),
     "cdt": (*_CDT, Rows({"entropy_target": "published"}, "public code")),
+    "cpq": (*_CPQ, Rows({"ood": "published", "cost_bootstrap": "published"}, _OSRL_DEFECTS)),
+    **{
+        name: (
+            *rows, Rows({"cost_aggregation": "min", "cost_bootstrap": "published"}, _OSRL_DEFECTS)
+        )
+        for name, rows in (("bcql", _BCQL), ("bearl", _BEARL))
+    },
+    "coptidice": (
+        *_COPTIDICE,
+        Rows(
+            {"cost_scale_of_limit": "published", "policy_density": "published"}, _OSRL_DEFECTS
+        ),
+    ),
     "rebrac": (*PAPER["rebrac"], Rows({"next_actions": "published"}, "public code of FQL")),
 }  # fmt: skip
 _TABLES = {"paper": PAPER, "public": PUBLIC}
@@ -359,7 +418,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "fisor": Protocol(3_000_000, 3, 20, source="public code"),
     # On MetaDrive both take twice as many.
     "caps": Protocol(100_000, 3, 20, source="table 14"),
-    "cdt": Protocol(100_000, 3, 20, source="OSRL"),
+    # On MetaDrive OSRL's take twice as many as well.
+    **dict.fromkeys(("cdt", "cpq", "bcql", "coptidice"), Protocol(100_000, 3, 20, source="OSRL")),
+    "bearl": Protocol(300_000, 3, 20, source="OSRL"),
     **dict.fromkeys(
         ("fql", "ifql", "iql", "rebrac"), Protocol(1_000_000, 8, 50, 3, "public code of FQL")
     ),

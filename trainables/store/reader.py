@@ -70,6 +70,7 @@ from safesweep.trainables.store.writer import (
     common_type,
     compacted_trials,
     hyperparameter_types,
+    open_file_system,
     seals_of,
     storage_location,
     store_problems,
@@ -160,7 +161,7 @@ class StoreReader:
         self.uri = without_secrets(self.location)
         location = storage_location(self.location)
         with store_problems(self.location, "read"):
-            self._filesystem, self._root = fs.FileSystem.from_uri(location)
+            self._filesystem, self._root = open_file_system(location)
             info = self._filesystem.get_file_info(self._root)
         if info.type == fs.FileType.File:
             raise InvalidInput(f"storage: {self.uri!r} is a file, not the folder of a store")

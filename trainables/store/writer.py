@@ -64,6 +64,14 @@ COMPACTED_PREFIX = "compacted-"
 SET_ASIDE_FOLDER = "set-aside"
 """Where damaged files of a store are moved to; nothing reads them there."""
 
+_WITH_BUCKETS = ("s3", "gs", "gcs")
+# How pyarrow is to use an object store, by scheme.
+_OPTIONS = {
+    "s3": ("allow_delayed_open", "true"),
+    "gs": ("retry_limit_seconds", "60"),
+    "gcs": ("retry_limit_seconds", "60"),
+}
+
 _log = logging.getLogger("safesweep")
 
 # A merged part, by its path, length and time: the trials in it, or None where it is damaged.
@@ -76,8 +84,8 @@ def storage_location(storage: str) -> str:
     """The absolute path of a local store, or the URI as given.
 
     Raises:
-        InvalidInput: it is empty, no folder can be called so, or it begins with the home folder of
-            a user whom this machine does not know.
+        InvalidInput: it is empty, no folder can be called so, it names no bucket, or it begins with
+            the home folder of a user whom this machine does not know.
     """
     if not storage.strip():
         raise InvalidInput("storage: is empty; it must be a folder or a URI")
@@ -85,7 +93,11 @@ def storage_location(storage: str) -> str:
         storage.encode()
     except UnicodeEncodeError:
         raise InvalidInput(f"storage: {shown(storage)} is not UTF-8 text") from None
-    if "://" in storage:
+    scheme, separator, place = storage.partition("://")
+    if separator:
+        bucket = place.partition("?")[0].rpartition("@")[2]
+        if scheme in _WITH_BUCKETS and not bucket.partition("/")[0].strip():
+            raise InvalidInput(f"storage: '{scheme}://' names no bucket; write {scheme}://BUCKET")
         return storage
     try:
         return str(Path(storage).expanduser().resolve())
@@ -137,7 +149,7 @@ class ResultWriter:
     def __init__(self, storage: str, sweep: str, probe: bool = True) -> None:
         self.storage, self.sweep = storage_location(storage), sweep
         with store_problems(self.storage, "written"):
-            self.filesystem, self.root = fs.FileSystem.from_uri(_in_one_request(self.storage))
+            self.filesystem, self.root = open_file_system(self.storage)
             self.local = isinstance(self.filesystem, fs.LocalFileSystem)
             if self.local:
                 Path(self.root).mkdir(parents=True, exist_ok=True)
@@ -617,11 +629,22 @@ def store_lock(root: Path, kind: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _in_one_request(location: str) -> str:
-    """An S3 location with which pyarrow sends a small file in one request instead of three."""
-    if not location.startswith("s3://"):
-        return location
-    return f"{location}{'&' if '?' in location else '?'}allow_delayed_open=true"
+def open_file_system(location: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a store (`storage_location`), and the store's place in it.
+
+    On S3 a small file is sent in one request instead of three, and a bucket of Google's that
+    cannot be reached is given up within a minute instead of a quarter of an hour. Whatever the
+    location says itself holds.
+
+    Raises:
+        OSError or pyarrow.ArrowException: there is none, or it cannot be reached.
+    """
+    scheme, separator, _ = location.partition("://")
+    name, value = _OPTIONS.get(scheme if separator else "", ("", ""))
+    if name and f"{name}=" not in location:
+        location = f"{location}{'&' if '?' in location else '?'}{name}={value}"
+    found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(location)
+    return found
 
 
 def compacted_trials(schema: pa.Schema) -> list[str]:

@@ -1,10 +1,11 @@
-"""What the known defects of OSRL's baselines do to cost and reward: each method as it should be,
-with each of its defects, and as it is published.
+"""What the known defects of OSRL's baselines, and of CAPS, do to cost and reward: each method as it
+should be, with each of its defects, and as it is published.
 
 What is wrong stands with each method in `trainables.methods`: CPQ's term of unlike actions has no
 gradient; COptiDICE compares the cost of a step with the limit of an episode, and acts otherwise
 than it fits; BCQ-Lag and BEAR-Lag take the smallest of several cost values; all but COptiDICE
-bootstrap costs past the end of an episode.
+bootstrap costs past the end of an episode. Of CAPS the standard deviations of its heads are not
+learned.
 """
 
 from typing import Any
@@ -53,15 +54,17 @@ def _settings() -> tuple[AblationSetting, ...]:
                 found.append(
                     AblationSetting(f"{name}, {label}" if label else name, algorithm, values)
                 )
+    for label, value in (("CAPS", "learned"), (f"CAPS, {_BOTH}", "published")):
+        found.append(AblationSetting(label, "caps", {"deviations": value}))
     return tuple(found)
 
 
-_CORRECT = [name for name, _ in _DEFECTS]
+_CORRECT = [*(name for name, _ in _DEFECTS), "CAPS"]
 
 PUBLISHED_DEFECTS = settings_ablation(
     "published-defects",
-    "What the defects of OSRL's baselines do to cost and reward",
-    "for each method, which of its two known defects it has",
+    "What the published defects of baselines do to cost and reward",
+    "for each method, which of its known defects it has",
     _settings(),
     {
         "smoke": ("BoatNavigation",),
@@ -82,6 +85,11 @@ PUBLISHED_DEFECTS = settings_ablation(
                 COST, f"{name}, {_BOTH}", name,
             )
             for name, algorithm in _DEFECTS
+        ),
+        difference_within(
+            "caps-deviations-cost-no-more",
+            "CAPS costs no more where the deviations of its heads are learned.",
+            COST, ("CAPS", ""), (f"CAPS, {_BOTH}", ""), high=0.0,
         ),
         larger(
             "cpq-gradient-costs-less",

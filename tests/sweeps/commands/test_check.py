@@ -78,8 +78,18 @@ def test_a_whole_store_has_nothing_wrong(
     assert _check(storage, capfd)[0] == 0
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("table", [*TRIAL_TABLES, "sweeps", "checkpoints"])
+PLACES = (*TRIAL_TABLES, "sweeps", "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [
+        # Of each place one damage, the others are slow.
+        pytest.param(table, damage, marks=() if (n + k) % len(DAMAGES) == 0 else pytest.mark.slow)
+        for n, table in enumerate(PLACES)
+        for k, damage in enumerate(DAMAGES)
+    ],
+)
 def test_what_is_damaged_is_named_set_aside_and_made_again(
     storage: Path, undisturbed: Path, datasets: dict[str, Dataset], table: str, damage: str,
     capfd: pytest.CaptureFixture[str],
@@ -122,7 +132,13 @@ def test_one_run_alone_sets_aside_what_it_makes_again(
     assert any(part.name in line for line in caplog.messages if "set aside" in line)
 
 
-@pytest.mark.parametrize("table", TRIAL_TABLES)
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(table, marks=() if table in ("runs", "episodes") else pytest.mark.slow)
+        for table in TRIAL_TABLES
+    ],
+)
 def test_a_damaged_compacted_part(
     storage: Path, undisturbed: Path, datasets: dict[str, Dataset], table: str,
     capfd: pytest.CaptureFixture[str],

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.ray
 
 ONE_OF_EACH_KIND = {
     "lspc-fig4": "settings of a method",
-    "r2pac-fig3": "measured on trained networks",
+    "lspc-fig3": "measured on trained networks",
     "lspc-fig10": "datasets alone",
     "flrp-table8": "against the true feasible set",
-    "safesweep-methods": "several methods",
+    "flp-table1": "several methods",
 }
 
 

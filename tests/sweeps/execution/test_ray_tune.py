@@ -22,6 +22,7 @@ from safesweep.sweeps.execution.ray_tune import max_concurrent, trial_resources
 from safesweep.sweeps.execution.scheduler import make_plan
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.data.dataset import read_dataset
 from safesweep.trainables.store.writer import (
     ResultWriter,
     StoreProblem,
@@ -30,6 +31,7 @@ from safesweep.trainables.store.writer import (
     log_path,
 )
 from safesweep.trainables.tasks.registry import get_task
+from tests.fixture_store import train_sweep
 from tests.sweeps.drivers import local_session
 
 TASK = "BoatNavigation-v0"
@@ -350,18 +352,18 @@ def test_halved_populations_have_the_results_of_whole_ones(
         evaluate={"every": 10, "episodes": 2},
         fixed={"hidden_dim": 8, "batch_size": 16},
     )
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    train_sweep(example, whole, {TASK: read_dataset(dataset, TASK)}, make_task=get_task)
+    assert run_sweep(example, str(halved), progress=False, trainable=Hungry).completed == 8
     frames = []
-    for name, trainable in (("whole", SafeRLTrainable), ("halved", Hungry)):
-        storage = tmp_path / name
-        summary = run_sweep(example, str(storage), progress=False, trainable=trainable)
-        assert summary.completed == 8
+    for storage, population, splits in ((whole, 4, 0), (halved, 2, 1)):
         runs = ResultStore(storage).runs()
-        assert set(runs["population"]) == ({4} if name == "whole" else {2})
-        assert set(runs["memory_splits"]) == ({0} if name == "whole" else {1})
+        assert set(runs["population"]) == {population}
+        assert set(runs["memory_splits"]) == {splits}
         found = ResultStore(storage).evaluations().drop(columns="act_latency_ms")
         frames.append(found.sort_values(["run_id", "step"], ignore_index=True))
-        assert not list(storage.glob("heartbeats/*"))
         assert len(list(storage.glob("checkpoints/*/*"))) == runs["trial_id"].nunique()
+    assert not list(halved.glob("heartbeats/*"))
     pandas.testing.assert_frame_equal(frames[0], frames[1], check_exact=False, rtol=1e-4)
 
 

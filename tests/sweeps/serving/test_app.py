@@ -12,6 +12,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution import watching as watching_module
 from safesweep.sweeps.serving import app as app_module
 from safesweep.sweeps.serving.app import TOKEN_COOKIE, make_app
+from safesweep.trainables.store.labels import note_sweep, tag_sweep
 from safesweep.trainables.store.leases import Lease
 from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 from tests.conftest import WriteSweep
@@ -42,6 +43,16 @@ def test_the_list_of_sweeps(client: TestClient) -> None:
     found = client.get("/data/sweeps").json()["sweeps"]
     counts = {sweep["sweep"]: (sweep["runs"], sweep["counts"]["completed"]) for sweep in found}
     assert counts == {"first": (6, 6), SPECIAL: (3, 2)}
+    assert [(sweep["tags"], sweep["note"]) for sweep in found] == [([], "")] * 2
+
+
+def test_what_is_noted_down_of_a_sweep_is_shown(client: TestClient, storage: Path) -> None:
+    tag_sweep(str(storage), "first", ["night", "paper"])
+    note_sweep(str(storage), "first", "before the new limit")
+    listed = {sweep["sweep"]: sweep for sweep in client.get("/data/sweeps").json()["sweeps"]}
+    for found in (listed["first"], client.get("/data/sweep/first").json()):
+        assert found["tags"] == ["night", "paper"] and found["note"] == "before the new limit"
+    assert listed[SPECIAL]["tags"] == []
 
 
 def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) -> None:
@@ -97,7 +108,14 @@ def test_a_run_and_why_it_failed(full_store: Path) -> None:
     assert found["facts"]["error"] == "the simulator gave up" and found["curves"] == []
     done = ResultStore(full_store).runs(status="completed", sweep="methods")["run_id"].iloc[0]
     found = client.get(f"/data/run/{done}").json()
-    assert found["curves"] and found["metrics"] and found["episode_costs"]
+    assert found["curves"] and found["metrics"]
+    episodes = ResultStore(full_store).episodes(run_id=done)
+    episodes = episodes[episodes["step"] == episodes["step"].max()]
+    costs = {policy: rows["cost_return"] for policy, rows in episodes.groupby("policy")}
+    assert [part["policy"] for part in found["episode_costs"]] == list(costs)
+    for part in found["episode_costs"]:
+        assert sum(part["episodes"]) == len(costs[part["policy"]])
+        assert part["from"][0] == pytest.approx(episodes["cost_return"].min(), abs=0.5)
 
 
 def test_sweeps_beside_each_other(client: TestClient) -> None:
@@ -156,7 +174,7 @@ def test_a_store_that_goes_away_and_comes_back(
     monkeypatch.setattr(watching_module, "SHARE_OF_A_CORE", 1e9)
     assert client.get("/data/sweep/first").status_code == 200
     shutil.move(storage, tmp_path / "elsewhere")
-    for path in ("/data/sweep/first", "/data/status/first", "/sweep/first"):
+    for path in ("/data/sweep/first", "/data/status/first", "/sweep/first", "/data/sweeps"):
         answer = client.get(path)
         assert answer.status_code == 503 and "there is no result store" in answer.text
     shutil.move(tmp_path / "elsewhere", storage)
@@ -188,6 +206,8 @@ def test_pages_fetch_nothing_from_elsewhere(client: TestClient) -> None:
     answer = client.get("/")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src 'self';" in policy
+    assert "plotly" not in answer.text  # a list draws no charts
+    answer = client.get("/sweep/first")
     for name in ("page.js", "page.css", "plotly.js"):
         assert f"/assets/{name}" in answer.text
         assert client.get(f"/assets/{name}").status_code == 200

@@ -12,6 +12,7 @@ from safesweep.search_spaces import SEARCH_SPACES
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.spec.sweep_spec import AUTO_COMPILE_STEPS, EarlyStoppingOptions, SweepSpec
 from safesweep.sweeps.spec.yaml_file import shipped_specs
+from safesweep.trainables.methods.configs import CONFIGS
 
 BASE: dict[str, Any] = {
     "name": "example",
@@ -439,6 +440,16 @@ def test_registered_space_loses_fixed_entries_and_what_they_switch_off() -> None
     assert refined.defaults["reward_weight"] == 1.0
 
 
+def test_what_a_fixed_choice_has_take_part_starts_at_its_default() -> None:
+    search = {"method": "random", "num_configs": 3}
+    example = spec(algorithm="flp", space=None, search=search, fixed={"safety": "lagrangian"})
+    constrained = example.space_for("flp")
+    assert constrained.defaults["multiplier_speed"] == 10.0
+    assert "safety" not in constrained.entries
+    unconstrained = spec(algorithm="flp", space=None, search=search, fixed={"safety": "off"})
+    assert "multiplier_speed" not in unconstrained.space_for("flp").entries
+
+
 def test_scientific_notation_is_a_number() -> None:
     text = yaml.safe_dump({**BASE, "space": None}).replace(
         "space: null", "space: {learning_rate: [1e-4, 3E-4, 1.5e-3]}"
@@ -523,6 +534,17 @@ def test_the_coarse_boats_sweep_has_one_configuration_a_method_with_settings_of_
         assert list(sweep.space_for(algorithm).grid()) == [{}]
         assert sweep.resolve(algorithm, {})["hidden_dim"] == 64
     assert sweep.resolve("flp", {})["safety"] == "lagrangian"
+
+
+def test_the_baselines_sweep_gives_every_constrained_method_the_same_budget() -> None:
+    sweep = SweepSpec.load("baselines")
+    costless = {"fql", "ifql", "iql", "rebrac"}
+    assert set(sweep.algorithms) == set(CONFIGS) - costless
+    assert len(sweep.tasks) == 2
+    assert sweep.budget is not None and sweep.budget.runs == 30
+    for algorithm in sweep.algorithms:
+        space = sweep.space_for(algorithm)
+        assert space.entries and space.contains(space.defaults)
 
 
 def test_dataset_may_be_a_file_of_one_task(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def graph_counters() -> Any:
     return counters
 
 
+def traced_step(population: Population) -> Any:
+    """A population's gradient step as one traced graph, which nothing compiles."""
+    from safesweep.trainables.training.compilation import compiled
+
+    return compiled(population._gradient_step, "eager")
+
+
 def small_settings(name: str) -> dict[str, Any]:
     """Hyperparameters of a method in its smallest form that still does all it does."""
     return {**SMALL, **SMALLER.get(name, {})}

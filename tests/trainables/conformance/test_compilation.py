@@ -3,15 +3,16 @@
 The update is `Population`'s gradient step: losses, gradients, Adam and the targets, of all members.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
-from safesweep.trainables.training import compilation
 from safesweep.trainables.training.population import Population, phase_boundaries
-from tests.trainables.conformance.small_populations import build, graph_counters
+from tests.trainables.conformance.small_populations import build, graph_counters, traced_step
 from tests.trainables.conftest import MakeDataset
 
 STEPS = 40
@@ -50,7 +51,7 @@ def compare(task: Task, make_dataset: MakeDataset, name: str, precision: str = "
         plain, compiled = at(start), at(start, compiled=True)
         counters = graph_counters()
         counters.clear()
-        compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
+        compiled._compiled_step = traced_step(compiled)
         # Short of the phase's end, so that nothing but updates is compared.
         until = min(start + 1, end - 1)
         assert until > start
@@ -72,6 +73,28 @@ def test_the_update_is_one_graph(name: str, boat_task: Task, make_dataset: MakeD
 
 def test_so_it_is_in_bf16(boat_task: Task, make_dataset: MakeDataset) -> None:
     assert compare(boat_task, make_dataset, "bc", "bf16") == 1
+
+
+def test_a_falling_learning_rate_falls_in_the_graph_too(
+    boat_task: Task, make_dataset: MakeDataset
+) -> None:
+    """Along half of the cosine, where a rate that the graph held as a constant would show."""
+    falling = {"learning_rate_schedule": "cosine"}
+    changes = [{**falling, "learning_rate": rate} for rate in (1e-2, 1e-3)]
+
+    def population(*changes: dict[str, Any]) -> Population:
+        return build("bc", boat_task, make_dataset(boat_task), changes, [0, 1], STEPS)
+
+    plain, traced = population(*changes), population(*changes)
+    counters = graph_counters()
+    counters.clear()
+    traced._compiled, traced._compiled_step = True, traced_step(traced)
+    for one in (plain, traced):
+        one.advance(STEPS // 2)
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2
+    pairs = zip(tree_leaves(plain.state), tree_leaves(traced.state), strict=True)
+    for expected, found in pairs:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -21,13 +21,12 @@ from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.boat import BoatEnvironment, start_states
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.tasks.rollout import rollout
-from safesweep.trainables.training import compilation
 from safesweep.trainables.training.continuation import reason_to_train_anew
 from safesweep.trainables.training.population import Population
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
 from tests.trainables.conformance.extended_methods import EXTENDED, OBSTACLE, VARIED, Spender
-from tests.trainables.conformance.small_populations import graph_counters
+from tests.trainables.conformance.small_populations import graph_counters, traced_step
 from tests.trainables.conftest import random_dataset
 from tests.trainables.populations import make_population
 
@@ -124,7 +123,7 @@ def test_a_step_compiles_to_one_graph(name: str, task: Task) -> None:
     compiled._compiled = True
     counters = graph_counters()
     counters.clear()
-    compiled._compiled_step = compilation.compiled(compiled._gradient_step, "eager")
+    compiled._compiled_step = traced_step(compiled)
     for population in (plain, compiled):
         population.advance(6)
     # Of Adam's count: a constant at first, then an input; one more where networks rest in between.

@@ -10,14 +10,26 @@ import torch
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.tasks.registry import Task
 from tests.trainables.conformance.recorded_results import SIZES, recorded, results
+from tests.trainables.conformance.small_populations import BY_DEFAULT
 from tests.trainables.conftest import MakeDataset
 
 # Another processor rounds otherwise, by a few units in float32's last place an operation.
 TOLERANCE = 1e-5
 
 
-@pytest.mark.parametrize("kind", SIZES)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        # Of most methods the run alone is enough by default: a population computes the same.
+        pytest.param(
+            name,
+            kind,
+            marks=pytest.mark.slow if kind == "population" and name not in BY_DEFAULT else (),
+        )
+        for name in ALGORITHMS
+        for kind in SIZES
+    ],
+)
 def test_results_are_what_was_recorded(
     name: str, kind: str, boat_task: Task, make_dataset: MakeDataset
 ) -> None:

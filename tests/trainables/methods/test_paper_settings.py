@@ -226,6 +226,18 @@ def test_the_authors_code_differs_from_lspcs_paper() -> None:
     assert printed_settings("lspc", "AntRun", "public").values["restriction"] == 0.25
 
 
+def test_osrls_defects_are_of_its_code_alone() -> None:
+    for algorithm in ("cpq", "bcql", "bearl", "coptidice"):
+        public = printed_settings(algorithm, "BallRun", "public").values
+        paper = printed_settings(algorithm, "BallRun").values
+        defects = {name: value for name, value in public.items() if name not in paper}
+        assert len(defects) == 2 and set(defects.values()) <= {"published", "min"}
+        # What OSRL sets is the default of each field.
+        defaults = ALGORITHMS[algorithm].config_class().to_dict()
+        assert {name: defaults[name] for name in paper} == paper
+    assert PROTOCOLS["bearl"].steps == 3 * PROTOCOLS["cpq"].steps == 300_000
+
+
 def test_safefqls_public_settings() -> None:
     boat = printed_settings("safefql", "BoatNavigation", "public").values
     assert (boat["safety_signal"], boat["safety_weight"]) == ("exact", 1e5)

@@ -62,9 +62,19 @@ def test_nothing_is_missing(storage: Path) -> None:
         assert ResultStore(storage).incomplete(thorough).empty
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("table", COUNT_COLUMNS)
+@pytest.mark.parametrize(
+    ("table", "damage", "compacted"),
+    [
+        # Of each table one damage as written and another compacted, the others are slow.
+        pytest.param(
+            table, damage, compacted,
+            marks=() if (n + k + compacted) % len(DAMAGES) == 0 else pytest.mark.slow,
+        )
+        for n, table in enumerate(COUNT_COLUMNS)
+        for k, damage in enumerate(DAMAGES)
+        for compacted in (False, True)
+    ],
+)  # fmt: skip
 def test_lost_rows_are_noticed(storage: Path, table: str, damage: str, compacted: bool) -> None:
     if compacted:
         compact(str(storage), grace_seconds=0)

@@ -10,8 +10,16 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES
-from safesweep.trainables.store.writer import ResultWriter, StoreProblem, seals_of, store_problems
+from safesweep.trainables.store.writer import (
+    ResultWriter,
+    StoreProblem,
+    open_file_system,
+    seals_of,
+    storage_location,
+    store_problems,
+)
 
 
 def run_row(run: str, **config: Any) -> dict[str, Any]:
@@ -154,3 +162,35 @@ def test_what_killed_writers_had_begun_is_removed_and_what_is_being_written_is_n
     cleaning.join()
     assert writer.read_bytes("checkpoints/t/latest.pt") == b"state"
     assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["compaction-1"]
+
+
+@pytest.mark.parametrize("place", ["", "/", "///", "?scheme=http", "KEY:SECRET@", "KEY:SECRET@/x"])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "gcs"])
+def test_a_location_without_a_bucket_is_refused_before_anybody_is_asked(
+    scheme: str, place: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"'{scheme}://' names no bucket") as refusal:
+        storage_location(f"{scheme}://{place}")
+    assert "SECRET" not in str(refusal.value)
+    whole = f"{scheme}://KEY:SECRET@bucket/x?a=b"
+    assert storage_location(whole) == whole
+
+
+def test_a_bucket_that_cannot_be_reached_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    class FileSystem:
+        @staticmethod
+        def from_uri(location: str) -> tuple[None, str]:
+            asked.append(location)
+            return None, ""
+
+    monkeypatch.setattr("safesweep.trainables.store.writer.fs.FileSystem", FileSystem)
+    for location in ("gs://bucket/x", "gs://bucket/x?a=b", "gs://b?retry_limit_seconds=5", "/x"):
+        open_file_system(location)
+    assert asked == [
+        "gs://bucket/x?retry_limit_seconds=60", "gs://bucket/x?a=b&retry_limit_seconds=60",
+        "gs://b?retry_limit_seconds=5", "/x",
+    ]  # fmt: skip
