@@ -126,7 +126,7 @@ def acting_network(
     method = method_class(config, task_problem(task, limit))
     name = policy or method.evaluated_policies[0]
     require_policy(method_class, values, name)
-    writer = ResultWriter(reader.uri, str(row["sweep"]))
+    writer = ResultWriter(reader.location, str(row["sweep"]))
     stacked, step = run_state(writer, str(row["trial_id"]), str(row["run_id"]))
     state = tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, stacked)
     hp = config.hyperparameters_type()(

@@ -148,6 +148,7 @@ class StoreReader:
     warning that names it.
 
     Attributes:
+        location: where the store is, as it was given: with its keys, and never shown.
         uri: the store's location as it is shown: without keys.
 
     Raises:
@@ -156,10 +157,10 @@ class StoreReader:
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self._location = str(uri)
-        self.uri = without_secrets(self._location)
-        location = storage_location(self._location)
-        with store_problems(self._location, "read"):
+        self.location = str(uri)
+        self.uri = without_secrets(self.location)
+        location = storage_location(self.location)
+        with store_problems(self.location, "read"):
             self._filesystem, self._root = open_file_system(location)
             info = self._filesystem.get_file_info(self._root)
         if info.type == fs.FileType.File:
@@ -369,7 +370,7 @@ class StoreReader:
         ]  # fmt: skip
         name = f"{run_index.FOLDER}/rebuilt-{uuid.uuid4().hex}{run_index.SUFFIX}"
         with contextlib.suppress(StoreProblem):
-            ResultWriter(self._location, "", probe=False).write_bytes(name, b"".join(lines))
+            ResultWriter(self.location, "", probe=False).write_bytes(name, b"".join(lines))
 
     def _owners(self, everything: bool = False) -> RunOwners:
         """Every row of `runs`, and whose rows count.
@@ -493,7 +494,7 @@ class StoreReader:
         """
         selector = fs.FileSelector(f"{self._root}/heartbeats", allow_not_found=True)
         beats = []
-        with store_problems(self._location, "read"):
+        with store_problems(self.location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 if not info.base_name.endswith(".json") or info.base_name.startswith("."):
                     continue
@@ -511,7 +512,7 @@ class StoreReader:
         of which nothing was heard lately, by this machine's clock, are taken for dead."""
         selector = fs.FileSelector(f"{self._root}/{LEASE_FOLDER}", allow_not_found=True)
         found = []
-        with store_problems(self._location, "read"):
+        with store_problems(self.location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 if not info.base_name.endswith(".json") or info.base_name.startswith("."):
                     continue
@@ -527,14 +528,14 @@ class StoreReader:
 
     def has_file(self, relative: str) -> bool:
         """Whether there is a file `<store>/<relative>`."""
-        with store_problems(self._location, "read"):
+        with store_problems(self.location, "read"):
             info = self._filesystem.get_file_info(f"{self._root}/{relative}")
         return bool(info.type == fs.FileType.File)
 
     def file(self, relative: str) -> bytes | None:
         """The content of `<store>/<relative>`; None where there is no such file."""
         path = f"{self._root}/{relative}"
-        with store_problems(self._location, "read"), contextlib.suppress(FileNotFoundError):
+        with store_problems(self.location, "read"), contextlib.suppress(FileNotFoundError):
             stream = self._filesystem.open_input_stream(path)
             with stream:
                 return bytes(stream.read())
@@ -542,7 +543,7 @@ class StoreReader:
 
     def listed(self, table: str) -> list[Part]:
         """The parts of a table, damaged ones among them."""
-        with store_problems(self._location, "read"):
+        with store_problems(self.location, "read"):
             return self._parts(table)
 
     def problem_of(self, table: str, part: Part) -> str | None:
@@ -969,7 +970,7 @@ class StoreReader:
             except (UnreadablePart, *_DAMAGE) as error:
                 if len(self._broken) > known:
                     continue
-                with store_problems(self._location, "read"):
+                with store_problems(self.location, "read"):
                     found = self._leave_out_broken() or self._leave_out_damaged()
                 if not found:
                     reason = one_line(error)
@@ -997,7 +998,7 @@ class StoreReader:
         """What stores before version 4 hold beside their tables, a text file a name."""
         found = []
         selector = fs.FileSelector(f"{self._root}/points", allow_not_found=True)
-        with store_problems(self._location, "read"):
+        with store_problems(self.location, "read"):
             for info in self._filesystem.get_file_info(selector):
                 name = info.base_name.removesuffix(".csv")
                 if info.type != fs.FileType.File or name in ("", info.base_name):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from safesweep.analysis.selection.choice import select
-from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns
+from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, varying_values
 from safesweep.search_spaces.validation import InvalidInput, Problem
 from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.reader import UnreadablePart
@@ -367,6 +367,22 @@ def test_parts_of_older_and_newer_schemas_are_read_by_name(store, tmp_path: Path
     # Without a row in `runs` they are nobody's.
     (runs / "known.parquet").unlink()
     assert len(store.evaluations()) == 12
+
+
+def test_what_varies_varies_within_a_method() -> None:
+    runs = pandas.DataFrame(
+        {
+            "algorithm": ["bc", "flp", "flp", "bc"],
+            "hp_rate": [0.1, 0.2, 0.2, 0.1],
+            "hp_flow": [None, 1.0, 2.0, None],
+            "hp_depth": [3, 4, 4, 5],
+        }
+    )
+    assert hyperparameter_columns(runs) == ["hp_flow", "hp_depth"]
+    found = varying_values(runs)
+    assert [[value for value in row if pandas.notna(value)] for row in found.to_numpy()] == [
+        [3], [1.0], [2.0], [5],
+    ]  # fmt: skip
 
 
 def test_configurations_have_their_hyperparameters(write_sweep, tmp_path: Path) -> None:

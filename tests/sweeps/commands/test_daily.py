@@ -172,7 +172,7 @@ READING = [
 
 
 def test_what_only_looks_imports_nothing_heavy(full_store: Path, tmp_path: Path) -> None:
-    """Each is to take less than a second, most of which goes into imports."""
+    """Most of the time of these commands goes into imports."""
     code = f"""
 import contextlib, os, shlex, sys
 from safesweep.sweeps.cli import main

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -214,6 +215,30 @@ def test_what_a_policy_remembers_goes_with_it(
         np.testing.assert_array_equal(
             here.act([0.5, -0.5], 0.0, cost), there.act([0.5, -0.5], 0.0, cost)
         )
+
+
+def test_a_store_is_opened_with_its_keys_and_shown_without(
+    trained: tuple[Path, dict[str, str]],
+) -> None:
+    storage, runs = trained
+    store = ResultStore(storage)
+    store.uri = "s3://shown/without/keys"
+    assert load_policy(store, runs["bc"]).act([0.0, 0.0]).shape == (2,)
+
+
+def test_without_checkpoints_it_is_one_line(
+    store_copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = ResultStore(store_copy).runs(sweep="shared", status="completed")["run_id"].iloc[0]
+    shutil.rmtree(store_copy / "checkpoints")
+    said = f"checkpoint: run {run} has none"
+    with pytest.raises(InvalidInput, match=said):
+        load_policy(store_copy, run)
+    for words in (["export", run, "--format", "torch"], ["record", run]):
+        output = str(tmp_path / f"{words[0]}.gif")
+        assert main([*words, "--output", output, "--storage", str(store_copy)]) == 2
+        error = capfd.readouterr().err
+        assert said in error and len(error.splitlines()) == 1
 
 
 def test_bad_input_is_one_line(
