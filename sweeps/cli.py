@@ -18,7 +18,7 @@ from safesweep.search_spaces.validation import (
 )
 from safesweep.sweeps.commands.results import take_sweep_names
 from safesweep.sweeps.execution.interruption import exit_code, termination_as_interrupt
-from safesweep.sweeps.output import say
+from safesweep.sweeps.output import fit_streams, say
 
 COMMAND_MODULES = (
     "run", "watch", "logs", "results", "table", "plot", "confirm", "report", "serve", "export",
@@ -105,6 +105,7 @@ def _add_plugin_option(commands: Any) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 1 some runs failed, 2 bad input)."""
+    fit_streams()
     try:
         parser = build_parser()
         _require_text(sys.argv[1:] if argv is None else argv)

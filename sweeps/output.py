@@ -1,8 +1,10 @@
 """Tables on standard output; whatever else a command says goes to standard error."""
 
 import argparse
+import io
 import json
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,19 @@ def add_format_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="table", help="how tables are printed (default: table)"
     )
+
+
+def fit_streams() -> None:
+    """Have signs that a stream's encoding lacks written out, instead of ending the command. A
+    terminal of the C locale gets ASCII alone, where Python would write UTF-8."""
+    plain = os.environ.get("LC_ALL") in ("C", "POSIX")
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if plain and stream.isatty():
+            stream.reconfigure(encoding="ascii", errors="backslashreplace")
+        elif not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

@@ -120,7 +120,7 @@
     const place = charts.get(id);
     if (!place) return;
     place.pending = () => Plotly.react(place, traces, whole, { displaylogo: false, responsive: true });
-    if (place.inSight) enqueue(place); else sight.observe(place);
+    if (place.inSight) { enqueue(place); setTimeout(drawWaiting); } else sight.observe(place);
   }
   // Charts take most of a page's time, and their library the most before the first of them. Text and
   // tables do not wait for either; charts are drawn when they come near, one at a time, those that
@@ -138,12 +138,15 @@
     return Math.max(top - window.innerHeight, -bottom, 0);
   }
   function enqueue(place) {
-    if (!waiting.size) setTimeout(drawWaiting);
     waiting.add(place);
     delete document.body.dataset.charts;
   }
   function drawWaiting() {
-    if (!waiting.size) { document.body.dataset.charts = "drawn"; return; }
+    if (!waiting.size) {
+      const all = [...charts.values()];
+      if (all.length && all.every((place) => place.inSight !== undefined)) document.body.dataset.charts = "drawn";
+      return;
+    }
     if (!window.Plotly) readLibrary();
     if (!window.Plotly) return;
     setTimeout(drawWaiting);  // whatever becomes of this one
@@ -163,6 +166,7 @@
       target.inSight = isIntersecting;
       if (!isIntersecting) waiting.delete(target); else if (target.pending) enqueue(target);
     }
+    setTimeout(drawWaiting);
   }, { rootMargin: "400px" });
   window.addEventListener("beforeprint", () => {
     readLibrary();

@@ -187,6 +187,7 @@ class StorePages:
                     known.due = time.monotonic() + FRESH_SECONDS
                 else:
                     used = time.process_time()
+                    ResultStore(self.storage)  # One that went away is no empty one.
                     body = json.dumps(make(), separators=(",", ":"), allow_nan=False).encode()
                     took = time.process_time() - used
                     due = time.monotonic() + pause_after(took, FRESH_SECONDS)

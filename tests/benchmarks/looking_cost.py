@@ -1,6 +1,6 @@
 """What it costs to look at a sweep that runs: its live view, `watch` and the page, together.
 
-    python -m tests.benchmarks.looking_cost [--runs 510]
+    python -m tests.benchmarks.looking_cost [--runs 510] [--seconds 0]
 
 runs a sweep of a method that does nothing (`tests.benchmarks.sweep_overhead`), three runs a trial,
 with the live view in a terminal of 100 columns, `safesweep watch` in another one, and `safesweep
@@ -8,7 +8,8 @@ serve` asked by a page every five seconds. Prints the CPU seconds that each took
 as a share of that time, when the terminal first showed something, and its last table. The live
 view's share is that of drawing, in the driver; the other two are whole processes after their start.
 
-Target: 5 % of a core together. Null runs end faster than any others, so a night is cheaper.
+Target: 5 % of a core together. Null runs end faster than any others, so that what is paid once, as
+what the first page imports, weighs more than in a night: `--seconds` makes each trial as long.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def timed(self):
     whole(self)
     drawing += time.thread_time() - began
 Live.refresh = timed
-runs, storage = int(sys.argv[1]), sys.argv[2]
+runs, storage, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 dataset = storage + ".hdf5"
 collect_dataset(get_task(TASK), episodes=4, path=dataset)
 run_sweep(
@@ -54,7 +55,7 @@ run_sweep(
      "seeds": [0, 1, 2], "steps": 100, "search": {"method": "random", "num_configs": runs // 6},
      "configs_per_trial": 1, "fixed": {"hidden_dim": 8}, "evaluate": {"episodes": 2},
      "space": {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}},
-    storage, num_cpus=2, trainable=null_trainable(),
+    storage, num_cpus=2, trainable=null_trainable(seconds),
 )
 print(f"drawing took {drawing:.3f} CPU seconds", flush=True)
 """
@@ -97,11 +98,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=510)
-    runs = parser.parse_args().runs
+    parser.add_argument("--seconds", type=float, default=0.0, help="that each trial lasts at least")
+    options = parser.parse_args()
+    runs = options.runs
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(folder) / "store"
         seen, first = bytearray(), list[float]()
-        command = [sys.executable, "-c", _DRIVER, str(runs), str(storage)]
+        command = [sys.executable, "-c", _DRIVER, str(runs), str(storage), str(options.seconds)]
         driver = in_terminal(command, seen, first)
         while not (storage / "sweeps").exists() and driver.poll() is None:
             time.sleep(0.2)

@@ -29,8 +29,8 @@ CPUS = 2
 EPISODES = 20
 
 
-def null_trainable() -> type[Any]:
-    """A trainable that writes what a finished run writes, at once."""
+def null_trainable(seconds: float = 0.0) -> type[Any]:
+    """A trainable that writes what a finished run writes, at once or after some time."""
     from ray import tune
 
     class NullTrainable(tune.Trainable):
@@ -40,6 +40,7 @@ def null_trainable() -> type[Any]:
         def step(self) -> dict[str, Any]:
             from safesweep.trainables.store.writer import ResultWriter
 
+            time.sleep(seconds)
             plan = self.plan
             runs, evaluations, episodes, metrics = [], [], [], []
             for run_id, seed, config in zip(

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.output import FORMATS, print_table, say
+from safesweep.sweeps.output import FORMATS, fit_streams, print_table, say
 
 
 def frame() -> pandas.DataFrame:
@@ -92,6 +92,36 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(frame(), "table")
     out = capsys.readouterr().out
     assert "[bold]a" in out and "0.1235" in out and "nan" not in out.lower()
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "locale", "shown"),
+    [
+        (io.TextIOWrapper, "ascii", "", rb"\xe9 \u2026"),
+        (io.TextIOWrapper, "latin-1", "", b"\xe9 \\u2026"),
+        (io.TextIOWrapper, "utf-8", "C", "\u00e9 \u2026".encode()),
+        (_Terminal, "utf-8", "", "\u00e9 \u2026".encode()),
+        (_Terminal, "utf-8", "C", rb"\xe9 \u2026"),
+    ],
+)
+def test_signs_that_an_encoding_lacks_are_written_out(
+    kind: type[io.TextIOWrapper],
+    encoding: str,
+    locale: str,
+    shown: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setattr(sys, "stdout", kind(written, encoding=encoding))
+    fit_streams()
+    print("\u00e9 \u2026", flush=True)
+    assert written.getvalue().strip() == shown
 
 
 def test_unknown_format() -> None:

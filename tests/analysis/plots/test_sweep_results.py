@@ -1,3 +1,4 @@
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.conftest import WriteSweep
 from tests.large_sweep import write_large_sweep
 
 
+@cache
 def results_of(store: Path, sweep: str) -> SweepResults:
     opened = ResultStore(store)
     return read_results(opened, sweep, choose(opened, sweep=sweep))

@@ -174,7 +174,7 @@ def test_a_store_that_goes_away_and_comes_back(
     monkeypatch.setattr(watching_module, "SHARE_OF_A_CORE", 1e9)
     assert client.get("/data/sweep/first").status_code == 200
     shutil.move(storage, tmp_path / "elsewhere")
-    for path in ("/data/sweep/first", "/data/status/first", "/sweep/first"):
+    for path in ("/data/sweep/first", "/data/status/first", "/sweep/first", "/data/sweeps"):
         answer = client.get(path)
         assert answer.status_code == 503 and "there is no result store" in answer.text
     shutil.move(tmp_path / "elsewhere", storage)

@@ -62,6 +62,7 @@ def browser() -> Iterator[Any]:
         # Chromium refuses its sandbox to root, who runs tests in containers.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         opened = started.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        playwright.expect.set_options(timeout=PATIENCE_MS)
         yield opened
         opened.close()
 
@@ -89,7 +90,7 @@ def open_page(browser: Any) -> Iterator[Any]:
         page.on("console", complaint)
         page.on("request", request)
         page.goto(url)
-        page.wait_for_selector("body[data-drawn]", timeout=120_000)
+        page.wait_for_selector("body[data-drawn]")
         return page
 
     yield visit
@@ -201,7 +202,7 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     writer.write_sweep(plan, [*run_ids, "more-0", "more-1"], "running")
     page = open_page(f"{address}/sweep/growing")
     standing = page.locator("#standing")
-    playwright.expect(standing).to_contain_text("/22 runs", timeout=60_000)
+    playwright.expect(standing).to_contain_text("/22 runs")
     playwright.expect(standing).to_contain_text("nobody runs it")
     # What one opened, shut or zoomed to stays as it is.
     page.locator("#tasks summary").click()
@@ -210,7 +211,7 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     tasks_open = page.evaluate("document.querySelector('#tasks details').open")
     page.evaluate("window.scrollTo(0, 700)")
     writer.write_sweep(plan + "# over\n", run_ids, "completed")
-    playwright.expect(standing).to_contain_text("completed, 20/20 runs", timeout=60_000)
+    playwright.expect(standing).to_contain_text("completed, 20/20 runs")
     playwright.expect(page.locator("pre", has_text="# over")).to_have_count(1)
     page.wait_for_selector("body[data-charts=drawn]")
     # What is new does not move what one looks at.
@@ -225,15 +226,15 @@ def test_a_store_that_goes_away_is_said_and_waited_for(
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{address}/sweep/large")
-    page.wait_for_selector("body[data-drawn]", timeout=120_000)
+    page.wait_for_selector("body[data-drawn]")
     away = storage.with_name("away")
     storage.rename(away)
     try:
         problem = page.locator("#problem")
-        playwright.expect(problem).to_contain_text("there is no result store", timeout=60_000)
+        playwright.expect(problem).to_contain_text("there is no result store")
         # What was there is still to be seen.
         assert page.locator("#table tbody tr").count()
     finally:
         away.rename(storage)
-    playwright.expect(problem).to_have_count(0, timeout=60_000)
+    playwright.expect(problem).to_have_count(0)
     page.close()

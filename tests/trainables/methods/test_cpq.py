@@ -37,6 +37,14 @@ def test_what_follows_counts_where_its_cost_is_within_the_limit(cost: float, cou
     assert float(metrics["loss/policy"]) == pytest.approx(-counts * 3.0)
 
 
+@pytest.mark.parametrize(("cost", "moves"), [(0.9 * THRESHOLD, True), (1.1 * THRESHOLD, False)])
+def test_nothing_brings_the_policy_back_from_beyond_the_limit(cost: float, moves: bool) -> None:
+    """The indicator has no slope: what it shuts out pulls in no direction."""
+    found = example()
+    found.constant("cost_q", cost)
+    assert bool(found.gradient("policy").any()) == moves
+
+
 def test_unlike_actions_are_a_quarter_of_the_sampled_ones() -> None:
     """24 samples at six states, of which the 6 or 7 furthest from the data count."""
     found = example()

@@ -183,11 +183,11 @@ def test_every_variant_trains_and_acts(
     boat_task: Task, make_dataset: MakeDataset, variant: dict[str, Any]
 ) -> None:
     configs = [FLRPConfig.resolve({"hidden_dim": 8, "batch_size": 16, **variant})] * 2
-    population = make_population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 60, 1.0)
+    population = make_population(FLRP, configs, [0, 1], boat_task, make_dataset(boat_task), 16, 1.0)
     before = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
-    population.advance(45)
+    population.advance(12)
     middle = [leaf.clone() for leaf in tree_leaves(population.state["params"]["decoder"])]
-    population.advance(60)
+    population.advance(16)
     after = tree_leaves(population.state["params"]["decoder"])
     assert population.active == [True, True]
     assert not all(torch.equal(a, b) for a, b in zip(before, middle, strict=True))
@@ -320,11 +320,11 @@ def test_feasibility_critics_find_a_known_feasible_set(
     still = {**vars(data), "next_observations": data.observations}
     dataset = type(data)(**{k: v for k, v in still.items() if k in data.__dataclass_fields__})
     config = FLRPConfig.resolve(
-        {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 3e-3,
-         "target_update_rate": 0.05, "T": 0, "coupling_layers": 1, "latent_dim": 2}
+        {"hidden_dim": 32, "batch_size": 64, "violation_signal": 1.0, "learning_rate": 1e-2,
+         "target_update_rate": 0.1, "T": 0, "coupling_layers": 1, "latent_dim": 2}
     )  # fmt: skip
-    population = make_population(FLRP, [config], [0], boat_task, dataset, 400, 1.0)
-    population.advance(400)
+    population = make_population(FLRP, [config], [0], boat_task, dataset, 150, 1.0)
+    population.advance(150)
     grid = np.linspace(-2, 2.5, 40)
     states = np.stack([grid, np.zeros(40)], axis=1).astype(np.float32)
     values = population.feasibility_values(states)

@@ -276,8 +276,8 @@ def test_the_role_decides_what_the_restricted_prior_is_good_at(
     boat_task: Task, make_dataset: MakeDataset, role: str, sign: int
 ) -> None:
     """The CVAE's own side is what both restricted policies play: safe, or in the converse rich."""
-    sharp = {"lambda": 8.0, "zeta": 8.0}
-    population = trained(boat_task, bandit(boat_task, make_dataset), 500, role=role, **sharp)
+    sharp = {"lambda": 8.0, "zeta": 8.0, "learning_rate": 1e-2}
+    population = trained(boat_task, bandit(boat_task, make_dataset), 200, role=role, **sharp)
     observations = np.zeros((1, 200, boat_task.observation_dim), dtype=np.float32)
     for policy in ("lspc_s", "lspc_o"):
         actions = population.policy(policy, 200)(observations, 0)

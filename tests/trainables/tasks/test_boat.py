@@ -65,8 +65,8 @@ def test_safety_margin_is_radius_minus_distance():
     ("name", "doomed", "tolerance"),
     [
         ("BoatNavigation-v0", 0.0062, 0.001),
-        ("BoatNavigationHard-v0", 0.0870, 0.003),
-        ("BoatNavigationCoarse-v0", 0.0061, 0.001),
+        pytest.param("BoatNavigationHard-v0", 0.0870, 0.003, marks=pytest.mark.slow),
+        pytest.param("BoatNavigationCoarse-v0", 0.0061, 0.001, marks=pytest.mark.slow),
     ],
 )
 def test_feasible_set_does_not_change_when_refined(name, doomed, tolerance):

@@ -125,7 +125,10 @@ def test_cost_of_a_step(event: float, speed: float, nearest: float, expected: fl
 
 
 @simulated
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize(
+    "road",
+    [pytest.param(road, marks=() if road == "easy" else pytest.mark.slow) for road in ROADS],
+)
 def test_observations_and_maps(road: str) -> None:
     task = get_task(f"{road}mean")
     simulator = make(task)
