@@ -23,6 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.evaluation import with_episodes
 from safesweep.sweeps.execution.failures import Failure, FirstFailure, classify, describe_error
@@ -430,14 +432,31 @@ def _init(options: Mapping[str, Any]) -> None:
     import ray
 
     while True:
+        before = set(_ray_processes())
         try:
             ray.init(**options)
             return
-        except Exception as problem:  # Ray has no type for it.
+        except BaseException as problem:  # Ray has no type for being late.
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            # Ray forgets the processes of a start that failed: a head of 300 MB, each time.
+            for process in set(_ray_processes()) - before:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
             if TOO_LATE not in str(problem):
                 raise
             say("Ray has not started within its 30 s; trying again")
-            ray.shutdown()
+
+
+def _ray_processes() -> list[psutil.Process]:
+    """Processes of Ray's that this one has started."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(f"{os.sep}ray{os.sep}" in word for word in process.cmdline()):
+                    found.append(process)
+    return found
 
 
 @contextlib.contextmanager

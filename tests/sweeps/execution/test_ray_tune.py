@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -511,6 +512,36 @@ def test_sigterm_while_ray_starts_is_the_same_interrupt() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
     with pytest.raises(SystemExit), launch._own_termination():
         sys.exit(3)
+
+
+def test_a_start_of_ray_that_fails_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ray
+
+    program = tmp_path / "ray" / "head.py"
+    program.parent.mkdir()
+    program.write_text("input()")
+    waiting = {"stdin": subprocess.PIPE}
+    others = subprocess.Popen([sys.executable, "-c", "input()"], **waiting)
+    children: list[subprocess.Popen[bytes]] = []
+
+    def init(**options: object) -> None:
+        if len(children) == 2:
+            raise KeyboardInterrupt
+        children.append(subprocess.Popen([sys.executable, str(program)], **waiting))
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch._init({})
+        assert [child.wait(timeout=60) for child in children] == [-signal.SIGKILL] * 2
+        assert others.poll() is None
+    finally:
+        for child in (*children, others):
+            child.kill()
+            child.communicate()
 
 
 def test_where_a_busy_machine_starts_ray_too_late_it_is_started_again(
