@@ -47,7 +47,7 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
             sections.add(steps)
             section: Any = content
             for step in steps:
-                section = section[step]
+                section = _entry(section, step)
             problems.add(*key_problems(path, section, node["properties"], node.get("required", ())))
         elif location[-1:] == (_KEY,):
             _, path, node = _follow(schema, location[:-2])
@@ -62,6 +62,14 @@ def invalid_input(error: ValidationError, content: object, model: type[BaseModel
     lines = problems.lines
     more = [f"and {len(lines) - MOST_LINES:,} more problems"] if len(lines) > MOST_LINES else []
     return InvalidInput(*lines[:MOST_LINES], *more)
+
+
+def _entry(section: Any, step: int | str) -> Any:
+    """What a step leads to. A key that is no text is text there, in one of Python's two forms; one
+    in neither leads to nothing."""
+    if isinstance(section, Mapping) and step not in section:
+        return next((value for key, value in section.items() if step in (str(key), repr(key))), {})
+    return section[step]
 
 
 def _follow(schema: Schema, location: Location) -> tuple[Location, str, Schema]:

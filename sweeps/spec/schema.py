@@ -46,7 +46,7 @@ def sweep_file_schema() -> JsonSchema:
     own = definitions.pop("MethodOptions")
     properties["methods"] = {
         "description": properties["methods"]["description"],
-        "type": "object",
+        "type": ["object", "null"],
         "properties": {name: _own_settings(own, name) for name in methods},
         "additionalProperties": False,
     }

@@ -74,6 +74,7 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]
 Limits = dict[ConstraintName, Annotated[float, FINITE, Field(ge=0)]]
 # Stands for a default that depends on other fields, until the sweep is read whole.
 UNLESS_GIVEN: Any = None
+DEFAULT_SEEDS = (0,)
 
 
 def _or_empty(wanted: Any) -> BeforeValidator:
@@ -216,7 +217,7 @@ class SweepSpec(Section, validate_default=True):
         Annotated[tuple[Seed, ...], Field(min_length=1), Tag("list")]
         | Annotated[SeedRange, Field(description="{from: number, to: number}"), Tag("range")],
         Discriminator(lambda seeds: "range" if isinstance(seeds, SeedRange) else "list"),
-    ] = Field(default=UNLESS_GIVEN, alias="seeds")
+    ] = Field(default=DEFAULT_SEEDS, alias="seeds")
     """A run is trained from each (default: 0); a number stands for as many: 5 for 0 to 4.
     {from: 2, to: 16} gives a configuration more than 2 only while it may still be chosen."""
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS), WHOLE]
@@ -324,8 +325,8 @@ class SweepSpec(Section, validate_default=True):
     @classmethod
     def _so_many_seeds(cls, seeds: Any, info: ValidationInfo) -> Any:
         budget = info.data.get("budget")
-        if seeds is UNLESS_GIVEN:
-            return [0]
+        if seeds is DEFAULT_SEEDS:
+            return seeds
         if budget is not None:
             raise InvalidInput("seeds: a budget decides on them; leave them out, or the budget")
         if isinstance(seeds, Mapping):

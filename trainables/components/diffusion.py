@@ -34,11 +34,12 @@ class NoiseSchedule(NamedTuple):
 
 
 def noise_schedule(steps: int, device: torch.device | None = None) -> NoiseSchedule:
-    """beta_t = 1 - exp(-0.1 / T - (10 - 0.1) (2t - 1) / (2 T^2)) for t = 1..T."""
+    """beta_t = 1 - exp(-0.1 / T - (10 - 0.1) (2t - 1) / (2 T^2)) for t = 1..T, in which the odd
+    numbers add up to squares."""
     t = torch.arange(1, steps + 1, device=device)
-    slope = (LARGEST_BETA - LEAST_BETA) * (2 * t - 1) / (2 * steps**2)
-    beta = 1 - torch.exp(-LEAST_BETA / steps - slope)
-    return NoiseSchedule(beta, (1 - beta).cumprod(0))
+    growth = (LARGEST_BETA - LEAST_BETA) / (2 * steps**2)
+    beta = 1 - torch.exp(-LEAST_BETA / steps - growth * (2 * t - 1))
+    return NoiseSchedule(beta, torch.exp(-LEAST_BETA * t / steps - growth * t**2))
 
 
 def init_noise_network(

@@ -32,7 +32,9 @@ class MlflowLog:
         name = run.sweep or "safesweep"
         experiment = self._client.get_experiment_by_name(name)
         identifier = (
-            self._client.create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
+            self._client.create_experiment(
+                name, artifact_location=(folder.absolute() / "artifacts").as_uri()
+            )
             if experiment is None
             else experiment.experiment_id
         )

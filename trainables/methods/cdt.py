@@ -288,7 +288,7 @@ class CDT(Method):
         limit, front = self.cost_limit_of(policy), state["front"]
         if self.static.targets == "given":
             return torch.full_like(front["costs"][0], self.given_targets()[limit])
-        kept = torch.where(front["costs"] <= limit, front["returns"], -torch.inf).amax()
+        kept = torch.where(front["costs"] <= limit, front["returns"], -torch.inf).amax(0)
         # Where no episode keeps the limit, as much as the cheapest one has.
         return torch.where(torch.isfinite(kept), kept, front["returns"][0])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -177,6 +177,10 @@ KEYS = st.sampled_from([field.alias or name for name, field in SweepSpec.model_f
 
 
 @given(st.dictionaries(KEYS | WORDS | SCALARS, ANYTHING, max_size=3))
+@example({"seeds": None})
+@example({"methods": None})
+@example({"methods": {0.0: {"auto": None}}})
+@example({"methods": {date(2024, 5, 1): {"auto": None}}})
 def test_whatever_a_file_holds_is_refused_in_lines_or_taken_by_loader_and_schema(
     changes: dict[Any, Any],
 ) -> None:

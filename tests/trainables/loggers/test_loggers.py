@@ -123,7 +123,8 @@ def test_mlflow_reads_what_the_store_holds(
     from safesweep.trainables.loggers.mlflow import RUN_TAG, metric_name, tracking_uri
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = exported(store, "mlflow", tmp_path / "mlflow")
+    monkeypatch.chdir(tmp_path)
+    folder = exported(store, "mlflow", Path("mlflow"))
     client = mlflow.MlflowClient(tracking_uri=tracking_uri(folder))
     experiment = client.get_experiment_by_name("first")
     found = {run.data.tags[RUN_TAG]: run for run in client.search_runs([experiment.experiment_id])}

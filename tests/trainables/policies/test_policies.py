@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +26,51 @@ from safesweep.trainables.tasks.registry import Task, get_task
 from safesweep.trainables.training.population import STREAMS
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
+from tests.fixture_store import short_task
 from tests.trainables.conformance.extended_methods import Spender
-from tests.trainables.conformance.small_populations import METHODS_BY_DEFAULT
+from tests.trainables.conformance.small_populations import small_settings
 from tests.trainables.conftest import MakeDataset
 
+# In the folder of all exported policies, each in one of its own.
 ACT_ELSEWHERE = """
 import sys
+from pathlib import Path
 import numpy as np
+sys.path.insert(0, str(next(Path().glob("*/policy.py")).parent))
 from policy import Policy
 observations = np.load("observations.npy")
-policy = Policy.load(".")
-together = policy.act(observations)
-policy.reset(5)
-alone = [policy.act(observation) for observation in observations[:20]]
-np.savez("actions.npz", together=together, alone=alone)
+for program in Path().glob("*/policy.pt2"):
+    policy = Policy.load(program.parent)
+    together = policy.act(observations)
+    policy.reset(5)
+    alone = [policy.act(observation) for observation in observations[:20]]
+    np.savez(program.with_name("actions.npz"), together=together, alone=alone)
 loaded = {name.split(".")[0] for name in sys.modules}
 assert not loaded & {"safesweep", "pandas", "pyarrow", "ray", "gymnasium", "pydantic"}, loaded
 """
+
+
+TASK = short_task("BoatNavigation-v0")
 
 
 @pytest.fixture(scope="module")
 def trained(
     tmp_path_factory: pytest.TempPathFactory, boat_datasets: dict[str, Path]
 ) -> tuple[Path, dict[str, str]]:
-    """A store with a run of every method, and those runs' ids."""
+    """A store with a run of every method, evaluated on `TASK`, and those runs' ids."""
     storage = tmp_path_factory.mktemp("trained")
-    task = "BoatNavigation-v0"
-    data = read_dataset(boat_datasets[task], task)
-    small = {"hidden_dim": 8, "batch_size": 16}
-    return storage, {name: train_run(name, data, small, storage) for name in ALGORITHMS}
+    data = read_dataset(boat_datasets[TASK.name], TASK.name)
+    return storage, {
+        name: train_run(name, data, small_settings(name), storage, TASK) for name in ALGORITHMS
+    }
 
 
-def train_run(algorithm: str, data: Dataset, config: dict[str, Any], storage: Path) -> str:
+def train_run(
+    algorithm: str, data: Dataset, config: dict[str, Any], storage: Path, task: Task
+) -> str:
     """Train one run and give its id."""
     request = TrialRequest(algorithm, data.task, [config], [0], 8, episodes=3, device="cpu")
-    trial = Trial(request, get_task(data.task), data, ResultWriter(str(storage), "own"))
+    trial = Trial(request, task, data, ResultWriter(str(storage), "own"))
     while not trial.done:
         trial.advance()
     return trial.run_ids[0]
@@ -67,7 +78,7 @@ def train_run(algorithm: str, data: Dataset, config: dict[str, Any], storage: Pa
 
 def test_every_method_acts_as_in_its_last_evaluation(trained: tuple[Path, dict[str, str]]) -> None:
     storage, runs = trained
-    store, task = ResultStore(storage), get_task("BoatNavigation-v0")
+    store, task = ResultStore(storage), TASK
     seed = int(np.random.SeedSequence([STREAMS["episodes"]]).generate_state(1)[0])
     for name, run in runs.items():
         rows = store.evaluations(run_id=run)
@@ -85,46 +96,76 @@ def test_every_method_acts_as_in_its_last_evaluation(trained: tuple[Path, dict[s
             assert rewards.mean() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS_BY_DEFAULT)
-def test_an_exported_policy_acts_alike_with_torch_and_numpy_alone(
-    trained: tuple[Path, dict[str, str]], name: str, tmp_path: Path
+WITHOUT_NOISE, WITH_A_LOOP, WITH_MEMORY = "bc", "fisor", "cdt"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param((WITHOUT_NOISE, WITH_A_LOOP, WITH_MEMORY), id="some"),
+        pytest.param(tuple(ALGORITHMS), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_exported_policies_act_alike_with_torch_and_numpy_alone(
+    trained: tuple[Path, dict[str, str]], names: tuple[str, ...], tmp_path: Path
 ) -> None:
     storage, runs = trained
-    folder = tmp_path / "policy"
-    network, description = acting_network(storage, runs[name])
-    export_policy(network, description, [], ["torch"], folder)
     observations = np.random.default_rng(0).uniform(-2, 2, (1000, 2)).astype(np.float32)
-    np.save(folder / "observations.npy", observations)
-    subprocess.run([sys.executable, "-c", ACT_ELSEWHERE], cwd=folder, check=True)
-    found = np.load(folder / "actions.npz")
-    policy = load_policy(storage, runs[name])
-    np.testing.assert_array_equal(found["together"], policy.act(observations))
-    policy.reset(5)
-    for observation, action in zip(observations, found["alone"], strict=False):
-        np.testing.assert_array_equal(action, policy.act(observation))
+    np.save(tmp_path / "observations.npy", observations)
+    policies = {}
+    for name in names:
+        network, description = acting_network(storage, runs[name])
+        export_policy(network, description, [], ["torch"], tmp_path / name)
+        policies[name] = Policy(network, description)
+    subprocess.run([sys.executable, "-c", ACT_ELSEWHERE], cwd=tmp_path, check=True)
+    for name, policy in policies.items():
+        found = np.load(tmp_path / name / "actions.npz")
+        np.testing.assert_array_equal(found["together"], policy.act(observations), name)
+        policy.reset(5)
+        for observation, action in zip(observations, found["alone"], strict=False):
+            np.testing.assert_array_equal(action, policy.act(observation), name)
 
 
-def test_onnx_and_safetensors_hold_the_same_policy(
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == WITH_MEMORY else pytest.mark.slow)
+        for name in ALGORITHMS
+    ],
+)
+def test_every_method_acts_alike_in_onnx(
+    trained: tuple[Path, dict[str, str]], name: str, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    storage, runs = trained
+    network, description = acting_network(storage, runs[name])
+    export_policy(network, description, [], ["onnx"], tmp_path / "policy")
+    policy, draws = Policy(network, description), np.random.default_rng(0)
+    session = onnxruntime.InferenceSession(str(tmp_path / "policy" / "policy.onnx"))
+    taken = {given.name for given in session.get_inputs()}
+    memory = {f"memory_{key}": value.numpy() for key, value in policy._begin(1000).items()}
+    last = np.zeros((2, 1000), np.float32)
+    for _ in range(3):
+        observations = draws.uniform(-2, 2, (1000, 2)).astype(np.float32)
+        noise = {f"noise_{key}": value.numpy() for key, value in policy._noise(1000).items()}
+        given = {"observations": observations, "last_reward_and_cost": last, **noise, **memory}
+        actions, *after = session.run(None, {key: given[key] for key in given if key in taken})
+        np.testing.assert_allclose(actions, policy.act(observations, *last), atol=2e-5)
+        memory = dict(zip(memory, after, strict=True))
+        last = draws.uniform(0, 1, (2, 1000)).astype(np.float32)
+
+
+def test_safetensors_hold_the_parameters_by_name(
     trained: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
-    from onnx.reference import ReferenceEvaluator
     from safetensors.numpy import load_file
 
     storage, runs = trained
     network, description = acting_network(storage, runs["lspc"])
-    export_policy(network, description, [], ["onnx", "safetensors"], tmp_path / "policy")
-    policy = Policy(network, description)
-    observations = np.random.default_rng(0).uniform(-2, 2, (7, 2)).astype(np.float32)
-    noise = {f"noise_{name}": value.numpy() for name, value in policy._noise(7).items()}
-    session = ReferenceEvaluator(str(tmp_path / "policy" / "policy.onnx"))
-    given = {"observations": observations, **noise}
-    given["last_reward_and_cost"] = np.zeros((2, 7), np.float32)
-    wanted = {name: value for name, value in given.items() if name in session.input_names}
-    actions = session.run(None, wanted)[0]
-    np.testing.assert_allclose(actions, policy.act(observations), atol=1e-5)
+    export_policy(network, description, [], ["safetensors"], tmp_path / "policy")
     tensors = load_file(tmp_path / "policy" / "policy.safetensors")
     assert set(tensors) == set(network.tensors())
-    assert tensors["params.cvae_decoder.0.weight"].shape[1] == 8
+    assert tensors["params.cvae_decoder.0.weight"].shape[1] == 16
 
 
 def test_a_chosen_configuration_is_loaded_by_its_policy(full_store: Path) -> None:
@@ -158,7 +199,9 @@ def test_what_a_policy_remembers_goes_with_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
     monkeypatch.setitem(ALGORITHMS, "spender", Spender)
-    run = train_run("spender", make_dataset(boat_task), {"batch_size": 8}, tmp_path / "store")
+    run = train_run(
+        "spender", make_dataset(boat_task), {"batch_size": 8}, tmp_path / "store", boat_task
+    )
     network, description = acting_network(tmp_path / "store", run)
     export_policy(network, description, [], ["torch"], tmp_path / "policy")
     here, there = Policy(network, description), Policy.load(tmp_path / "policy")
@@ -249,9 +292,10 @@ def test_an_episode_is_filmed(
         seed for seed in range(2000)
         if np.hypot(*(boat.start_states([seed])[0] - [-2.6, -0.4])) < 0.3
     )  # fmt: skip
-    found = film_episode(policy, get_task("BoatNavigation-v0"), path, seed, every=200)
+    task = replace(TASK, horizon=160)
+    found = film_episode(policy, task, path, seed, every=80)
     frames = imageio.mimread(path, memtest=False)
-    assert found.length == 400 and found.cost_return > 0
+    assert found.length == 160 and found.cost_return > 0
     assert found.frames == len(frames) >= 1 + 2 + found.cost_return - 2
     last = np.asarray(frames[-1])[:, :, :3].astype(int)
     red = (last[-20:, :, 0] > 150) & (last[-20:, :, 1] < 110)
