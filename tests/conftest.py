@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 # The tests' networks are too small to share: one thread each, before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers would give way to every other test: Ray makes them nice.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +71,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     (`--dist loadgroup --no-loadscope-reorder`)."""
     starts_ray = [item for item in items if item.get_closest_marker("ray") is not None]
     sizes, ray_group = dict.fromkeys(("ray-1", "ray-2"), 0), {}
-    for file, count in Counter(_file_of(item) for item in starts_ray).most_common():
+    quick = (item for item in starts_ray if item.get_closest_marker("slow") is None)
+    counts = Counter(_file_of(item) for item in quick)
+    counts.update(dict.fromkeys(map(_file_of, starts_ray), 0))
+    for file, count in counts.most_common():
         ray_group[file] = min(sizes, key=sizes.__getitem__)
         sizes[ray_group[file]] += count
     for item in items:

@@ -258,9 +258,10 @@ def test_an_unknown_sweep_is_named_with_the_nearest(storage: Path) -> None:
 # Processes: what is killed, and who reads meanwhile.
 
 
-def compact_for_ever(storage: str) -> None:
+def compact_for_ever(storage: str, pause: float = 0.0) -> None:
     while True:
         compact(storage, grace_seconds=0.05)
+        time.sleep(pause)
 
 
 def write_for_ever(storage: str, sweep: str, pause: float = 0.0) -> None:
@@ -322,11 +323,12 @@ def watch(storage: Path, seconds: float, least: int) -> int:
 
 
 def disturb(storage: Path, pause: float, seconds: float, least: int) -> None:
-    """Read while two sweeps write, with so many seconds between their trials, and one compacts."""
+    """Read while two sweeps write, with so many seconds between their trials, and one compacts, at
+    half the rate."""
     with processes(
         (write_for_ever, str(storage), "first", pause),
         (write_for_ever, str(storage), "second", pause),
-        (compact_for_ever, str(storage)),
+        (compact_for_ever, str(storage), 2 * pause),
     ) as started:
         assert watch(storage, seconds, least) >= least
         assert all(process.is_alive() for process in started)
