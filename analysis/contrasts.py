@@ -21,6 +21,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from safesweep.analysis.intervals import student_quantile
+
 FloatArray = npt.NDArray[np.float64]
 
 DISSENT = 0.3
@@ -56,9 +58,7 @@ class StudentTest:
 
     def lower(self, alpha: float) -> float:
         """The largest value that the effect is above at level alpha."""
-        from scipy import special
-
-        quantile = -float(special.stdtrit(self.degrees, alpha / self.penalty))
+        quantile = -student_quantile(alpha / self.penalty, self.degrees)
         return self.effect - quantile * self.error
 
 

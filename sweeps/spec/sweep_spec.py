@@ -74,6 +74,7 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]
 Limits = dict[ConstraintName, Annotated[float, FINITE, Field(ge=0)]]
 # Stands for a default that depends on other fields, until the sweep is read whole.
 UNLESS_GIVEN: Any = None
+# This very object, so that seeds that a file gives are told from none.
 DEFAULT_SEEDS = (0,)
 
 

@@ -64,9 +64,8 @@ COMPACTED_PREFIX = "compacted-"
 SET_ASIDE_FOLDER = "set-aside"
 """Where damaged files of a store are moved to; nothing reads them there."""
 
-_WITH_BUCKETS = ("s3", "gs", "gcs")
-# How pyarrow is to use an object store, by scheme.
-_OPTIONS = {
+# How pyarrow is to use an object store, by the scheme of its buckets.
+_BUCKET_OPTIONS = {
     "s3": ("allow_delayed_open", "true"),
     "gs": ("retry_limit_seconds", "60"),
     "gcs": ("retry_limit_seconds", "60"),
@@ -96,7 +95,7 @@ def storage_location(storage: str) -> str:
     scheme, separator, place = storage.partition("://")
     if separator:
         bucket = place.partition("?")[0].rpartition("@")[2]
-        if scheme in _WITH_BUCKETS and not bucket.partition("/")[0].strip():
+        if scheme in _BUCKET_OPTIONS and not bucket.partition("/")[0].strip():
             raise InvalidInput(f"storage: '{scheme}://' names no bucket; write {scheme}://BUCKET")
         return storage
     try:
@@ -640,7 +639,7 @@ def open_file_system(location: str) -> tuple[fs.FileSystem, str]:
         OSError or pyarrow.ArrowException: there is none, or it cannot be reached.
     """
     scheme, separator, _ = location.partition("://")
-    name, value = _OPTIONS.get(scheme if separator else "", ("", ""))
+    name, value = _BUCKET_OPTIONS.get(scheme if separator else "", ("", ""))
     if name and f"{name}=" not in location:
         location = f"{location}{'&' if '?' in location else '?'}{name}={value}"
     found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(location)
