@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.safesweep-installed
 
-.PHONY: setup demo lint types test test-all docs clean
+.PHONY: setup demo lint types test test-ablations test-all docs clean
 
 setup: $(STAMP)
 
@@ -44,9 +44,13 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Four processes for two cores, because tests that start Ray, in two of them, mostly wait.
+# Three processes for two cores, because tests that start Ray, in two of them, mostly wait.
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+
+# Every ablation, for whoever changes one.
+test-ablations: setup
+	$(BIN)/pytest -m "slow and not gpu and not network" tests/analysis/ablations tests/sweeps/commands/test_reproduce_all.py
 
 # Without the line about MkDocs 2 that its theme prints; a warning of the site itself ends it.
 docs: setup

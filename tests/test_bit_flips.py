@@ -16,6 +16,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import Problem
 from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.schema import TRIAL_TABLES
+from tests.quick import slow_but
 
 TABLES = (*TRIAL_TABLES, "sweeps")
 
@@ -128,7 +129,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
     return ask
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", slow_but(("runs", "evaluations"), TABLES))
 def test_of_some_flips_none_is_silent(storage: Path, table: str, said: Callable[[], bool]) -> None:
     whole = _answers(storage, table)
     silent, noticed = silent_changes(storage, table, whole, 10, said, seed=len(table))

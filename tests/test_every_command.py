@@ -37,19 +37,13 @@ ON_A_STORE: list[list[str]] = [
     *(["statistics", "--show", report, "--samples", "100"] for report in REPORTS),
 ]  # fmt: skip
 LIMIT = ["--cost-limit", "20"]
-# The same columns with other numbers in them.
+# The same columns with other numbers in them: slow.
 IN_ONE_FORMAT: list[list[str]] = [
-    *(["select", "--rule", rule, *LIMIT[: 2 * (n % 2)]] for n, rule in enumerate(RULES)),
-    *(["select", "--step", step] for step in ("best", "4")),
+    *(["select", "--rule", rule, *limit] for rule in RULES for limit in ([], LIMIT)),
+    *(["select", "--step", step] for step in ("best", "4", "8")),
     ["select", "--algorithm", "ppo"],
     ["select", "--task", "MyRobotReach-v0", "--min-seeds", "5"],
-    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in ("troubled", "elsewhere")),
-]
-SLOW: list[list[str]] = [
-    *(["select", "--rule", rule, *LIMIT[2 * (n % 2) :]] for n, rule in enumerate(RULES)),
-    ["select", "--step", "8"],
-    ["select", "--min-seeds", "5"],
-    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in ("methods", "shared")),
+    *(["statistics", "--sweep", sweep, "--samples", "100"] for sweep in SWEEPS),
     ["statistics", "--every-configuration", "--samples", "100"],
 ]
 ELSEWHERE: list[list[str]] = [
@@ -62,18 +56,17 @@ def words_of(case: list[str]) -> str:
     return " ".join(case)[:60]
 
 
-def two_formats(number: int) -> tuple[str, ...]:
-    """Every two formats beside each other come, as numbers go up."""
-    return tuple(FORMATS[(number + more) % len(FORMATS)] for more in (0, 1))
+def one_format(number: int) -> tuple[str, ...]:
+    """Each format in turn, as numbers go up."""
+    return (FORMATS[number % len(FORMATS)],)
 
 
 @pytest.mark.parametrize(
     ("case", "formats"),
     [
-        *((case, two_formats(n)) for n, case in enumerate(ON_A_STORE)),
-        *((case, ("json",)) for case in IN_ONE_FORMAT),
+        *((case, one_format(n)) for n, case in enumerate(ON_A_STORE)),
         *(pytest.param(case, FORMATS, marks=pytest.mark.slow) for case in ON_A_STORE),
-        *(pytest.param(case, ("json",), marks=pytest.mark.slow) for case in SLOW),
+        *(pytest.param(case, ("json",), marks=pytest.mark.slow) for case in IN_ONE_FORMAT),
     ],
     ids=lambda part: words_of(part) if isinstance(part, list) else f"{len(part)} formats",
 )
@@ -104,7 +97,7 @@ def test_commands_on_a_store(
 @pytest.mark.parametrize(
     ("case", "format"),
     [
-        pytest.param(case, format, marks=() if format in two_formats(n) else pytest.mark.slow)
+        pytest.param(case, format, marks=() if format in one_format(n) else pytest.mark.slow)
         for n, case in enumerate(ELSEWHERE)
         for format in FORMATS
     ],

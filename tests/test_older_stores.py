@@ -21,6 +21,7 @@ from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.dataset import Dataset, read_dataset
 from tests import fixture_store
 from tests.html_pages import content_of
+from tests.quick import slow_but
 
 FOLDER = Path(__file__).parent / "stores" / "version3"
 ANSWERS: list[dict[str, Any]] = json.loads((FOLDER / "answers.json").read_text())
@@ -40,7 +41,10 @@ def _name(entry: dict[str, Any]) -> str:
     return " ".join(entry["command"])[:60]
 
 
-@pytest.mark.parametrize("entry", [e for e in ANSWERS if "answer" in e], ids=_name)
+ANSWERED = [entry for entry in ANSWERS if "answer" in entry]
+
+
+@pytest.mark.parametrize("entry", slow_but(ANSWERED[::4], ANSWERED), ids=_name)
 def test_answers_as_json(entry: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     command = entry["command"]
     assert main([*command, "--format", "json", "--storage", str(FOLDER / "store")]) == 0

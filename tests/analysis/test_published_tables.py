@@ -6,6 +6,7 @@ from safesweep.analysis.published import load_marks, methods_as_candidates
 from safesweep.analysis.published_tables import choices, mark_differences, page, statements
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.scores import within_limit
+from tests.quick import slow_but
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "published-tables.md"
 
@@ -15,7 +16,7 @@ def test_the_page_is_what_its_command_makes() -> None:
 
 
 @pytest.mark.parametrize(("paper", "tasks"), [("lspc", 28), ("flrp", 26), ("r2pac", 32)])
-@pytest.mark.parametrize("ambiguous", [False, True])
+@pytest.mark.parametrize("ambiguous", slow_but([False], [False, True]))
 def test_the_choices_are_what_the_numbers_imply(paper: str, tasks: int, ambiguous: bool) -> None:
     """By plain counting, without the rules."""
     found = choices(paper, "table1", ambiguous)

@@ -14,6 +14,7 @@ import pytest
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import build_parser, main
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, blocks, read
+from tests.quick import slow_but
 
 SHELL = [block for block in blocks("sh") if block.runs]
 A_RUN = "3fa97c0d1e2b-0"
@@ -80,7 +81,13 @@ def run_quickly(words: list[str]) -> int:
     return main(words)
 
 
-@pytest.mark.parametrize("block", SHELL, ids=str)
+# What a newcomer types; the other pages are slow.
+QUICK_PAGES = ("README.md", "docs/tutorial.md")
+
+
+@pytest.mark.parametrize(
+    "block", slow_but([block for block in SHELL if block.page in QUICK_PAGES], SHELL), ids=str
+)
 def test_shell(
     block: Block,
     request: pytest.FixtureRequest,
@@ -186,14 +193,14 @@ def test_shell_that_trains(block: Block, reader_folder: Path) -> None:
 PYTHON_PAGES = sorted(
     {block.page for block in blocks("python") if block.runs and block.file_name is None}
 )
-SLOW_PAGES = ("docs/python.md",)
+WITH_RAY = ("docs/python.md",)
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.slow, pytest.mark.ray] if page in SLOW_PAGES else [])
-        for page in PYTHON_PAGES
+        *slow_but(QUICK_PAGES, [page for page in PYTHON_PAGES if page not in WITH_RAY]),
+        *(pytest.param(page, marks=[pytest.mark.slow, pytest.mark.ray]) for page in WITH_RAY),
     ],
 )
 def test_python(page: str, reader_folder: Path) -> None:

@@ -125,7 +125,7 @@ def test_what_is_installed_is_loaded_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "from safesweep import RULES",
+        pytest.param("from safesweep import RULES", marks=pytest.mark.slow),
         "from safesweep.sweeps.cli import main; assert main(['tasks']) == 0",
         pytest.param("from safesweep import SEARCH_SPACES", marks=pytest.mark.slow),
         pytest.param(

@@ -57,6 +57,7 @@ def evaluations(store: Path) -> pandas.DataFrame:
     return frame.set_index(["run_id", "step", "policy"]).select_dtypes("number").sort_index()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_survivors_score_as_in_a_sweep_without_it_and_the_rest_can_be_continued(
     one_cpu: None, tmp_path: Path, dataset: Path

@@ -63,8 +63,9 @@ def fill(disk: Path, left: int) -> None:
         stream.truncate(stream.tell() - left)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.parametrize("fault", ["full", pytest.param("read-only", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_the_sweep_stops_in_one_line_and_resumes_after_the_cure(
     fault: str,
     disk: Path,

@@ -51,8 +51,8 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 @pytest.mark.ray
-def test_every_command_on_a_bucket(
-    session: None, local: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_commands_on_a_bucket(
+    session: None, local: str, spec: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = f"s3://{BUCKET}/some/store"
     assert main(["run", str(spec), "--storage", storage]) == 0
@@ -70,25 +70,34 @@ def test_every_command_on_a_bucket(
     )
     query = "SELECT count(*) AS n FROM episodes JOIN runs USING (run_id)"
     assert answer(capsys, "query", query, *in_bucket) == [{"n": 6 * 2 * 2}]
-    copied = str(tmp_path / "copied")  # Of what the other test compares with.
-    shutil.copytree(local, copied)
-    confirm = ["confirm", "--sweep", "example", "--rule", "min_cost", "--episodes", "2"]
-    assert answer(capsys, *confirm, *in_bucket) == answer(capsys, *confirm, "--storage", copied)
-
-    # What is lost is trained again, and nothing else is.
-    writer = ResultWriter(storage, "example")
-    trials = {name.split("/")[-1].removesuffix(".parquet") for name in names if "runs/" in name}
-    writer.remove_trials([min(trials)])
-    counts = answer(capsys, "run", str(spec), *in_bucket)
-    assert {row["status"]: row["runs"] for row in counts}["completed"] == 6
-    assert_same(local, storage)
-
     assert main(["compact", *in_bucket]) == 2
     assert "cannot be compacted; it must be a folder" in capsys.readouterr().err
     with pytest.raises(InvalidInput):
         compact(storage)
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+def test_policies_in_a_bucket_are_confirmed_and_lost_trials_trained_again(
+    session: None, local: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"s3://{BUCKET}/lost"
+    assert main(["run", str(spec), "--storage", storage]) == 0
+    copied = str(tmp_path / "copied")  # Of what the other test compares with.
+    shutil.copytree(local, copied)
+    confirm = ["confirm", "--sweep", "example", "--rule", "min_cost", "--episodes", "2"]
+    confirmed = answer(capsys, *confirm, "--storage", storage)
+    assert confirmed == answer(capsys, *confirm, "--storage", copied)
+
+    writer = ResultWriter(storage, "example")
+    trials = [name for name in files(storage) if name.startswith("runs/")]
+    writer.remove_trials([min(trials).split("/")[-1].removesuffix(".parquet")])
+    counts = answer(capsys, "run", str(spec), "--storage", storage)
+    assert {row["status"]: row["runs"] for row in counts}["completed"] == 6
+    assert_same(local, storage)
+
+
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_that_goes_away_ends_the_sweep_which_then_resumes(
     bucket: ObjectStore,

@@ -138,6 +138,7 @@ def test_a_lost_row_of_runs_leaves_no_rows_twice(
     assert not store.episodes().duplicated(["run_id", "step", "policy", "episode"]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_killed_sweep_that_lost_parts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The driver is killed in the middle, then a part of each table is lost or cut."""

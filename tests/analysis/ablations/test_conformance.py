@@ -27,6 +27,7 @@ from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.sources import find_dataset
 from safesweep.trainables.tasks.registry import TASKS
+from tests.quick import slow_but
 
 IDS = [
     "flrp-table1",
@@ -103,6 +104,11 @@ PRINTED = {
     "safefql-candidates",
 }
 
+# Of each kind of figure and table one: all take half a minute.
+DRAWN_BY_DEFAULT = (
+    "flrp-table2", "flrp-table8", "flrp-fig2", "lspc-fig3", "lspc-table1", "r2pac-fig8", "flp-fig2",
+    "safefql-coverage", "published-defects", "safesweep-tradeoff",
+)  # fmt: skip
 every_ablation = pytest.mark.parametrize("ablation", ABLATIONS.values(), ids=ABLATIONS.keys())
 
 
@@ -196,11 +202,12 @@ def test_claims_about_print_are_decided(ablation: str, claim: Claim) -> None:
     assert (card["claim_verdict"].iloc[0] == CONTRADICTED) == fails
 
 
-@every_ablation
+@pytest.mark.parametrize("name", slow_but(DRAWN_BY_DEFAULT, ABLATIONS))
 def test_it_is_drawn_compared_and_scored(
-    ablation: Ablation, write_ablation, boat_data: Path, monkeypatch, tmp_path: Path
+    name: str, write_ablation, boat_data: Path, monkeypatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SAFESWEEP_DATA_DIR", str(boat_data))
+    ablation = ABLATIONS[name]
     store = write_ablation(ablation)
     assert missing_runs(store, ablation, "smoke") == []
     assert missing_measurements(store, ablation, "smoke") == []

@@ -17,6 +17,7 @@ from safesweep.trainables.data.cache import cache_folder
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store import file_lock
 from safesweep.trainables.store.writer import ResultWriter
+from tests.quick import slow_but
 
 
 def test_the_store_may_come_from_the_environment(
@@ -41,7 +42,8 @@ def test_a_sweep_may_be_named_without_an_option(
 
 
 @pytest.mark.parametrize(
-    "command", [["select"], ["statistics"], ["query", "SELECT run_id FROM runs"]]
+    "command",
+    slow_but([["select"]], [["select"], ["statistics"], ["query", "SELECT run_id FROM runs"]]),
 )
 def test_several_sweeps_are_asked_at_once(
     full_store: Path, command: list[str], capfd: pytest.CaptureFixture[str]

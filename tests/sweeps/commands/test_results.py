@@ -424,7 +424,10 @@ def test_list_reads_the_runs_once(
     assert read.count("runs") == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_query_ends_at_once_without_a_traceback(
     two_sweeps, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -251,6 +251,7 @@ def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
     assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_failures_of_a_kind_are_said_once_and_a_run_that_succeeds_later_leaves_no_log(
     ray_session: None, sweep: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -326,6 +327,7 @@ def test_a_store_that_fails_a_worker_ends_the_sweep_and_fails_no_run(
     assert ResultStore(tmp_path).sweeps().iloc[0]["status"] == "interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_halved_populations_have_the_results_of_whole_ones(
     ray_session: None, tmp_path: Path
@@ -404,6 +406,7 @@ def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: P
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_adaptive_sweeps_start_at_the_default_and_repeat(sweep: Any, tmp_path: Path) -> None:
     example = spec(
@@ -468,6 +471,7 @@ def test_as_many_trials_as_fit(
     assert max_concurrent(request_, available) == trials
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_sweeps_share_a_session_and_their_runs(several: Any, tmp_path: Path) -> None:
     first, second = spec((0.7, 0.8), name="first"), spec((0.8, 0.9), name="second")

@@ -15,6 +15,7 @@ from safesweep.sweeps.planning.search import (
 )
 from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SearchOptions
 from tests.benchmarks import search_efficiency
+from tests.quick import slow_but
 
 BOX = SearchSpace(
     "example",
@@ -37,6 +38,7 @@ CONDITIONAL = SearchSpace(
 
 # A Gaussian process is fitted for every suggestion after the first ten, which takes a second.
 MODELLED = {"gp": 15}
+QUICK_SEARCHES = [method for method in OPTUNA_SEARCHES if method not in MODELLED]
 
 
 def resolve(parameters: Mapping[str, Any]) -> Config:
@@ -131,7 +133,7 @@ def test_suggestions_lie_in_a_conditional_space_and_never_repeat(method: str) ->
     assert {config["kind"] for config in suggestions} == {"p", "q"}
 
 
-@pytest.mark.parametrize("method", OPTUNA_SEARCHES)
+@pytest.mark.parametrize("method", slow_but(QUICK_SEARCHES, OPTUNA_SEARCHES))
 def test_seeds_decide_and_repeat(method: str) -> None:
     def suggestions(seed: int) -> list[Config]:
         return run_search(make(method, MODELLED.get(method, 24), CONDITIONAL, seed), constrained)
@@ -154,7 +156,7 @@ def test_random_depends_on_no_results() -> None:
     assert len(run_search(search, constrained)) == 5
 
 
-@pytest.mark.parametrize("method", ADAPTIVE_METHODS)
+@pytest.mark.parametrize("method", slow_but(QUICK_SEARCHES, ADAPTIVE_METHODS))
 def test_adaptive_searches_wait_for_results_and_ignore_their_order(method: str) -> None:
     sequences = []
     for order in ([0, 1, 2, 3], [3, 1, 2, 0], [2, 3, 1, 0]):
@@ -202,6 +204,7 @@ def test_evolution_moves_to_where_it_is_safe(method: str) -> None:
     assert late_share(method) > late_share("random") + 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
 def test_a_search_that_learns_needs_fewer_configurations_in_the_median_over_20_seeds(
     method: str,

@@ -220,6 +220,7 @@ def test_a_sweep_that_runs_is_followed(open_page: Any, address: str, storage: Pa
     assert page.evaluate("document.querySelector('#tasks details').open") is tasks_open
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_is_said_and_waited_for(
     browser: Any, address: str, storage: Path
 ) -> None:

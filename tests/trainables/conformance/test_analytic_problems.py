@@ -20,6 +20,7 @@ from safesweep.trainables.components.critics import evaluate_candidates, state_v
 from safesweep.trainables.methods.flp import FLP
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.training.population import Population
+from tests.quick import slow_but
 from tests.trainables.conformance.analytic_problems import (
     COST_LIMIT,
     DISCOUNT,
@@ -428,12 +429,12 @@ CLAIMS: dict[str, Claims] = {
     ),
 }  # fmt: skip
 
-# Options that make another method of one are tried whole with the slow tests.
-AS_OPTIONS = ("safeifql", "idql", "fbrac", "fawac")
-case = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in AS_OPTIONS else ()) for name in CLAIMS],
-)
+# Learning them all takes a minute. Options that make another method of one are slow too.
+QUICK = (
+    "lspc", "r2pac", "flp-lagrangian", "safefql", "coptidice", "bc", "caps", "ifql", "iql",
+    "rebrac",
+)  # fmt: skip
+case = pytest.mark.parametrize("name", slow_but(QUICK, CLAIMS))
 
 
 @cache

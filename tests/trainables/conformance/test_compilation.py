@@ -18,7 +18,7 @@ from tests.trainables.conftest import MakeDataset
 STEPS = 40
 LONG_STEPS = 240
 # Tracing takes 2 to 30 s a method on one core; most are `slow` tests.
-TRACED_BY_DEFAULT = ("bc", "flp")
+TRACED_BY_DEFAULT = ("bc",)
 
 traced = pytest.mark.parametrize(
     "name",

@@ -105,12 +105,24 @@ def _put(name, value):
             _without("infos/cost"),
             "costs: not found among .*a cost for each step is needed, as costs",
         ),
-        (_without("rewards"), "episode_0: rewards: missing"),
+        pytest.param(_without("rewards"), "episode_0: rewards: missing", marks=pytest.mark.slow),
         (_put("rewards", np.zeros(9)), r"lengths: do not fit \d actions \(rewards 9\)"),
-        (_put("infos/cost", np.zeros(9)), r"lengths: do not fit \d actions \(costs 9\)"),
-        (_put("observations", np.zeros((3, 7))), "observations 3 instead of 6"),
+        pytest.param(
+            _put("infos/cost", np.zeros(9)),
+            r"lengths: do not fit \d actions \(costs 9\)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            _put("observations", np.zeros((3, 7))),
+            "observations 3 instead of 6",
+            marks=pytest.mark.slow,
+        ),
         (_put("actions", np.zeros(())), "actions: not an array of numbers"),
-        (_put("actions", np.array([b"left"] * 5)), "actions: not an array of numbers"),
+        pytest.param(
+            _put("actions", np.array([b"left"] * 5)),
+            "actions: not an array of numbers",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_minaris_faults_are_one_short_line(tmp_path: Path, change, message: str) -> None:

@@ -76,6 +76,7 @@ def test_confirmed_rows_are_in_the_store_and_can_be_queried(trained, boat_task: 
     assert len(store.evaluations(policy="lspc_o")) == 2
 
 
+@pytest.mark.slow
 def test_a_confirmation_repeats_and_another_episode_seed_does_not(trained, boat_task: Task) -> None:
     moment = ["confirmed_at"]
     one = again(trained, boat_task.name).drop(columns=moment)

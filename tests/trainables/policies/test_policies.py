@@ -97,13 +97,13 @@ def test_every_method_acts_as_in_its_last_evaluation(trained: tuple[Path, dict[s
             assert rewards.mean() == pytest.approx(expected, rel=1e-5)
 
 
-WITHOUT_NOISE, WITH_A_LOOP, WITH_MEMORY = "bc", "fisor", "cdt"
+WITHOUT_NOISE, WITH_MEMORY = "bc", "cdt"
 
 
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param((WITHOUT_NOISE, WITH_A_LOOP, WITH_MEMORY), id="some"),
+        pytest.param((WITHOUT_NOISE, WITH_MEMORY), id="some"),
         pytest.param(tuple(ALGORITHMS), id="all", marks=pytest.mark.slow),
     ],
 )

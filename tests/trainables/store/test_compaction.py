@@ -335,6 +335,7 @@ def disturb(storage: Path, pause: float, seconds: float, least: int) -> None:
     assert any("compacted-" in name for name in parts(storage, "runs"))
 
 
+@pytest.mark.slow
 def test_two_sweeps_write_one_compacts_and_every_read_is_consistent(storage: Path) -> None:
     # Paced, or a store of ever more trials is read on a processor that has ever less time for it.
     disturb(storage, pause=0.1, seconds=1, least=3)

@@ -15,6 +15,7 @@ from safesweep.sweeps.cli import main
 from safesweep.sweeps.planning.history import StoreHistory, read_store
 from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.schema import COUNT_COLUMNS, TRIAL_TABLES
+from tests.quick import slow_but
 
 Damage = Callable[[Path], None]
 
@@ -112,7 +113,7 @@ def test_a_part_that_was_written_anew_with_the_same_rows_is_whole(storage: Path)
         assert ResultStore(storage).incomplete(thorough).empty
 
 
-@pytest.mark.parametrize("table", TRIAL_TABLES)
+@pytest.mark.parametrize("table", slow_but(("runs", "episodes"), TRIAL_TABLES))
 def test_commands_say_what_is_missing(
     storage: Path, table: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

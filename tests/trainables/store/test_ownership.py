@@ -13,6 +13,7 @@ from safesweep.trainables.store.compaction import compact
 from safesweep.trainables.store.identity import trial_id
 from safesweep.trainables.store.ownership import ROW_KEYS
 from safesweep.trainables.store.writer import ResultWriter
+from tests.quick import slow_but
 
 VIEWS = ("runs", "evaluations", "episodes", "metrics", "finals")
 CONFIGS = [{"feasibility_expectile": level} for level in (0.6, 0.9)]
@@ -72,18 +73,12 @@ def _views(storage: Path) -> dict[str, tuple[int, int]]:
     return counted
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        pytest.param(harm, marks=() if harm in ("orphan", "copied") else pytest.mark.slow)
-        for harm in HARMS
-    ],
-)
+@pytest.mark.parametrize("harm", slow_but(("orphan", "copied"), HARMS))
 def test_compacted_every_view_has_each_run_once(write_sweep, tmp_path: Path, harm: str) -> None:
     _test_every_view(write_sweep, tmp_path / "store", harm, compacted=True)
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", slow_but(("twice", "failed elsewhere"), HARMS))
 def test_every_view_has_each_run_once(write_sweep, tmp_path: Path, harm: str) -> None:
     _test_every_view(write_sweep, tmp_path / "store", harm, compacted=False)
 

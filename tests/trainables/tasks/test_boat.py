@@ -4,6 +4,7 @@ import pytest
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks import boat
 from safesweep.trainables.tasks.registry import get_task
+from tests.quick import slow_but
 
 BOATS = tuple(boat.BOATS)
 
@@ -81,7 +82,7 @@ def test_feasible_set_does_not_change_when_refined(name, doomed, tolerance):
     assert not labels[~outside].any()
 
 
-@pytest.mark.parametrize("name", BOATS)
+@pytest.mark.parametrize("name", slow_but(["BoatNavigation-v0"], BOATS))
 def test_feasible_set_agrees_with_simulated_boats(name):
     """Steering down the value keeps feasible boats safe; doomed ones crash whatever they do."""
     feasible_set = boat.true_feasible_set(name)

@@ -10,6 +10,7 @@ from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.tasks import dsrl_imports as dsrl_compatibility
 from safesweep.trainables.tasks.dsrl_imports import copied_dataclass_defaults
 from safesweep.trainables.tasks.registry import TASKS, get_task, make_simulator
+from tests.quick import slow_but
 
 BULLET = [task.key for task in TASKS.values() if task.suite == "bullet"]
 VELOCITY = [task.key for task in TASKS.values() if task.suite == "safety_gymnasium_velocity"]
@@ -28,7 +29,7 @@ def random_actions(task, steps=60):
     return np.random.default_rng(1).uniform(-1, 1, (steps, task.action_dim))
 
 
-@pytest.mark.parametrize("key", BULLET)
+@pytest.mark.parametrize("key", slow_but(BULLET[:2], BULLET))
 def test_lean_bullet_environment_equals_the_original_bit_for_bit(key, capfd):
     task = get_task(key)
     actions = random_actions(task)
@@ -70,7 +71,7 @@ def test_bullet_episode_depends_only_on_its_seed(key):
     busy.close()
 
 
-@pytest.mark.parametrize("key", BULLET)
+@pytest.mark.parametrize("key", slow_but(BULLET[2:4], BULLET))
 def test_a_used_bullet_environment_starts_an_episode_as_a_new_one(key):
     task = get_task(key)
     used = make_simulator(task)

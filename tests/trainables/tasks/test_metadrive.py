@@ -144,6 +144,7 @@ def test_observations_and_maps(road: str) -> None:
     assert ENGINE.of(simulator).agent.lane_index == lane
 
 
+@pytest.mark.slow
 @simulated
 def test_episode_depends_only_on_its_seed() -> None:
     simulator, other = make(HARD), make(EASY)
@@ -211,6 +212,7 @@ def test_driven_as_dsrl_drove_the_easy_road_gives_dsrls_return_and_cost() -> Non
     assert 0.8 * EASY.max_cost < costs < EASY.max_cost
 
 
+@pytest.mark.slow
 @simulated
 def test_population_is_evaluated_in_one_process() -> None:
     task = shortened(get_task("mediumdense"), 40)

@@ -48,6 +48,7 @@ def test_its_episodes_have_the_known_outcomes(corridor: Task) -> None:
     assert (outcome.lengths == 30).all()
 
 
+@pytest.mark.slow
 def test_processes_that_simulate_know_it_too(corridor: Task) -> None:
     here = rollout(corridor, to_the_right, 2, [3, 4])
     there = rollout(corridor, to_the_right, 2, [3, 4], processes=2)

@@ -14,6 +14,7 @@ from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.continuation import reason_to_train_anew
 from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 from safesweep.trainables.training.trial import Trial
+from tests.quick import slow_but
 from tests.trainables.conformance.small_populations import METHODS_BY_DEFAULT, build
 from tests.trainables.conftest import MakeDataset
 
@@ -102,7 +103,7 @@ def rows(store: Path, run_ids: list[str]) -> list[pandas.DataFrame]:
     return found
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("interrupted", slow_but([True], [False, True]))
 def test_rows_are_those_of_the_longer_run(
     interrupted: bool, tmp_path: Path, boat_task: Task, make_dataset: MakeDataset
 ) -> None:
