@@ -23,7 +23,7 @@ from safesweep.analysis.claims import (
     claim_verdicts,
     score,
 )
-from safesweep.analysis.figures import save_with_data
+from safesweep.analysis.figures import figure_style, save_with_data
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.plugins import (
     Entries,
@@ -304,7 +304,8 @@ def reproduce(
     scorecard = with_degenerate(score(ablation.claims, results), degenerate)
     label = "+".join(sweeps) or scale
     name = f"{ablation.id}-{label}"
-    figure = ablation.draw(results, published, " and ".join(sweeps) or scale)
+    with figure_style():
+        figure = ablation.draw(results, published, " and ".join(sweeps) or scale)
     paths = save_with_data(figure, folder, name, results, command)
     for kind, frame in (("published", comparison), ("claims", scorecard)):
         path = folder / f"{name}-{kind}.csv"

@@ -22,6 +22,7 @@ from safesweep.analysis.figures import (
     draw_band,
     draw_limit,
     draw_panels,
+    figure_style,
     hide_empty,
     legend_below,
     limit_handle,
@@ -49,6 +50,7 @@ _PANEL = (0.75 * COLUMN_INCHES, 2.3)
 _Entry = tuple[str, str, Any, str]
 
 
+@figure_style()
 def draw_curves(results: SweepResults) -> Figure:
     """Reward and cost against gradient steps, a line a configuration: the mean over seeds. The
     chosen one stands out, with one standard deviation to each side."""
@@ -70,7 +72,7 @@ def draw_curves(results: SweepResults) -> Figure:
                 )
             panel.set_ylabel(SCORES[score])
         draw_limit(pair[1])
-        pair[1].set_ylim(bottom=min(0.0, pair[1].get_ylim()[0]))
+        pair[1].set_ylim(bottom=0.0)
         pair[0].set_title(_title(key))
         pair[1].set_xlabel("gradient steps")
     entries = [("a configuration", GREY, "-", ""), ("the chosen one", ORANGE, "-", "o")]
@@ -78,6 +80,7 @@ def draw_curves(results: SweepResults) -> Figure:
     return figure
 
 
+@figure_style()
 def draw_front(results: SweepResults) -> Figure:
     """Reward against cost: every run small, every configuration's mean large, the limit, and the
     front of configurations that no other one beats in both."""
@@ -119,6 +122,7 @@ def draw_reward_against_cost(
     axes.set_xlim(-0.03 * largest, 1.06 * largest)
 
 
+@figure_style()
 def draw_importance(results: SweepResults) -> Figure:
     """How much each hyperparameter decides what is among the best quarter (`importance`)."""
     measured = [
@@ -143,6 +147,7 @@ def draw_importance(results: SweepResults) -> Figure:
     return figure
 
 
+@figure_style()
 def draw_parallel_coordinates(results: SweepResults) -> Figure:
     """A line a configuration through its hyperparameters, cost and reward; coloured by reward where
     its mean cost keeps the limit, grey where not."""
@@ -175,6 +180,7 @@ def draw_parallel_coordinates(results: SweepResults) -> Figure:
     return figure
 
 
+@figure_style()
 def draw_hyperparameter(results: SweepResults, name: str) -> Figure:
     """Reward and cost of every configuration against one hyperparameter, deviations over seeds as
     bars.
@@ -210,6 +216,7 @@ def draw_hyperparameter(results: SweepResults, name: str) -> Figure:
     return figure
 
 
+@figure_style()
 def draw_budget(results: SweepResults) -> Figure:
     """The best safe reward known so far against the gradient steps spent (`best_safe_by_budget`);
     a line for each method and policy, a panel for each task."""

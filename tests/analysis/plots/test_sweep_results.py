@@ -1,9 +1,11 @@
 from functools import cache
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
+from safesweep.analysis.figures import figure_style
 from safesweep.analysis.plots.figures import PLOTS, draw_hyperparameter, positions
 from safesweep.analysis.plots.sweep_results import SweepResults, read_results
 from safesweep.analysis.selection.choice import choose
@@ -59,7 +61,11 @@ def test_every_kind_is_drawn_of_every_sweep_or_says_why_not(
         with pytest.raises(InvalidInput, match="configurations"):
             PLOTS[kind](found)
         return
-    assert PLOTS[kind](found).axes
+    axes = PLOTS[kind](found).axes
+    assert axes
+    with figure_style():  # whose titles fit above a panel
+        size = matplotlib.rcParams["axes.titlesize"]
+    assert all(panel.title.get_fontsize() == size for panel in axes)
 
 
 def test_importance_and_one_hyperparameter_are_drawn(made_up: SweepResults) -> None:
