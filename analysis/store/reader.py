@@ -25,6 +25,7 @@ from safesweep.analysis.store.sql import (
     restrict_view,
 )
 from safesweep.search_spaces.validation import InvalidInput, require_choice
+from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.ownership import PLACE
 from safesweep.trainables.store.reader import (
     HYPERPARAMETER_PREFIX,
@@ -45,6 +46,9 @@ _JUDGED_COLUMNS = (
 )  # fmt: skip
 """What `analysis.selection.choice.select` looks at."""
 
+
+MANY_SMALL, SMALL_BYTES = 200, 2**15
+"""From so many parts up to this size they are read before DuckDB is asked."""
 
 _SIGNS_OF_A_BROKEN_PART = ("TProtocolException", "ZSTD", "reading the stream registered")
 """In DuckDB's messages, which do not always name the part; the last one of a store behind a URI."""
@@ -146,11 +150,13 @@ class ResultStore(StoreReader):
         if sweeps and "hyperparameters" in views:
             needed.add("runs")
         parts = {table: self._divided(table) for table in TABLES if table in needed}
+        small = {table: self._many_small(whole) for table, (whole, _) in parts.items()}
+        scanned = [part for table, (whole, _) in parts.items() for part in whole
+                   if part not in small[table]]  # fmt: skip
         if self._local:
             # DuckDB compares nothing with a checksum.
-            self._require_sound([part for whole, _ in parts.values() for part in whole])
+            self._require_sound(scanned)
         paths = [p.path for whole, others in parts.values() for p in (*whole, *others)]
-        scanned = [part for whole, _ in parts.values() for part in whole]
         files = PartsFileSystem(self._root, scanned if self._local else ())
         try:
             connection.register_filesystem(files)
@@ -164,11 +170,16 @@ class ResultStore(StoreReader):
             for table, (whole, others) in parts.items():
                 older = table == "measurements" and bool(self._older_measurements())
                 if self._local and whole and not older:
-                    source = parts_source([files.names[part.path] for part in whole])
+                    read = [part for part in whole if part not in small[table]]
+                    in_memory = self._small_tables(table, list(small[table]))
                     if others:
-                        counted = self._counted_rows(table, others).drop_columns([PLACE])
-                        connection.register(f"others_{table}", counted)
-                        source = f"(FROM {source} UNION ALL BY NAME FROM others_{table})"
+                        in_memory.append(self._counted_rows(table, others).drop_columns([PLACE]))
+                    sources = [f"{table}_{number}" for number in range(len(in_memory))]
+                    for name, rows in zip(sources, in_memory, strict=True):
+                        connection.register(name, rows)
+                    if read:
+                        sources.insert(0, parts_source([files.names[part.path] for part in read]))
+                    source = f"(FROM {' UNION ALL BY NAME FROM '.join(sources)})"
                 else:
                     source = f"stored_{table}"
                     connection.register(source, self._dataset(table))
@@ -194,6 +205,12 @@ class ResultStore(StoreReader):
             raise InvalidInput(f"query: {message_of(error)}") from error
         finally:
             connection.close()
+
+    def _many_small(self, parts: Sequence[Part]) -> dict[Part, None]:
+        """The small parts of a table of a local store, in order, where they are so many that DuckDB
+        would spend its time on opening them."""
+        small = [part for part in parts if part.size <= SMALL_BYTES] if self._local else []
+        return dict.fromkeys(small) if len(small) >= MANY_SMALL else {}
 
     def _configurations(self, filters: dict[str, object]) -> pandas.DataFrame:
         condition, values, members = self._where("runs", filters)

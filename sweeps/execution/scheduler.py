@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from safesweep.search_spaces.validation import InvalidInput, without_secrets
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
+from safesweep.sweeps.execution.merging import PartMerging
 from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
 from safesweep.sweeps.execution.spending import describe_choice, describe_spent
 from safesweep.sweeps.execution.standing import planned_path
@@ -167,6 +168,7 @@ class SweepRun:
         self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
         self._studies_written = float("-inf")
+        self._merging = PartMerging(writer.storage, self.spec.name)
         exhausted = [task_plan.exhausted for task_plan in plan.task_plans]
         self.exhausted = all(exhausted)
         self.tally = Tally(self.spec.name, self._steps_to_do())
@@ -204,6 +206,7 @@ class SweepRun:
         """Say in the store that it was broken off."""
         from safesweep.trainables.store.writer import StoreProblem
 
+        self._merging.close(finish=False)
         # A store that has failed may not take this row either.
         with contextlib.suppress(StoreProblem):
             if self.lease is None or not self.lease.shares():  # Else another driver runs it.
@@ -218,6 +221,7 @@ class SweepRun:
 
     def finish(self) -> SweepSummary:
         """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
+        self._merging.close(finish=True)
         self._count()
         self.progress.remove(self.tally)
         for task_plan in self.plan.task_plans:
@@ -414,6 +418,7 @@ class SweepRun:
             task_plan.wait(trial.going)
         else:
             self.trials += 1
+            self._merging.trial_ended()
         task_plan.record(results.values())
         statuses = [results[run.run_id].status for run in trial.runs]
         task_tally = self._runs_no_more(trial, task_plan)

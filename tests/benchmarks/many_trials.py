@@ -1,6 +1,7 @@
 """Many trials of one run each, that nobody has compacted: what writing and looking cost.
 
-    python -m tests.benchmarks.many_trials [--trials 20000] [--folder FOLDER] [--without-index]
+    python -m tests.benchmarks.many_trials [--trials 20000] [--folder FOLDER] [--compacted]
+        [--without-index]
 
 writes a store as workers do (without waiting for the disk), then asks for `list`, `select` and
 `run --dry-run` of its sweep, each in a process of its own, and prints seconds and peak memory.
@@ -42,13 +43,13 @@ _MEASURED = (
 
 
 def spec_of(trials: int) -> SweepSpec:
-    """A grid of so many configurations, each with one seed."""
-    rates = [10 ** (-5 + 3 * number / trials) for number in range(trials)]
+    """So many configurations at random, each with one seed."""
     return SweepSpec.from_mapping(
         {
             "name": "many", "algorithm": "bc", "tasks": [TASK], "seeds": [0], "steps": 10,
-            "space": {"learning_rate": rates}, "evaluate": {"every": 10, "episodes": 2},
-            "resources": {"gpu": 0},
+            "search": {"method": "random", "num_configs": trials},
+            "space": {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+            "evaluate": {"every": 10, "episodes": 2}, "resources": {"gpu": 0},
         }
     )  # fmt: skip
 
@@ -74,14 +75,13 @@ def write_trial(writer: ResultWriter, trial: PlannedTrial, number: int) -> None:
     writer.write_trial(trial.trial_id, [row], [evaluation], episodes, metrics)
 
 
-def write_store(storage: Path, spec: SweepSpec) -> list[float]:
+def write_store(storage: Path, spec: SweepSpec, trials: int) -> list[float]:
     """Write all trials; milliseconds of a trial in each tenth of them."""
     writer = ResultWriter(str(storage), spec.name)
     (plan,) = make_task_plans(spec, lambda task: DATASET)
     tenths: list[float] = []
     number, begun = 0, time.process_time()
-    # The plan knows how many there are once it has been asked for the first.
-    share = max(1, len((spec.space or {})["learning_rate"]) // 10)
+    share = max(1, trials // 10)
     with mock.patch.object(os, "fsync", lambda descriptor: None):
         while (trial := plan.next_trial()) is not None:
             write_trial(writer, trial, number)
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--without-index", action="store_true", help="also with the index removed")
+    parser.add_argument("--compacted", action="store_true", help="also when its parts are merged")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
@@ -119,7 +120,7 @@ def main() -> None:
             folder.mkdir(exist_ok=True)
             spec = spec_of(arguments.trials)
             file.write_text(yaml.safe_dump(spec.to_mapping()))
-            tenths = write_store(storage, spec)
+            tenths = write_store(storage, spec, arguments.trials)
             print(f"a trial written, ms by tenths: {json.dumps([round(t, 2) for t in tenths])}")
         place = ["--storage", str(storage)]
         commands = {
@@ -129,6 +130,10 @@ def main() -> None:
         }
         for name, argv in commands.items():
             measure(name, argv)
+        if arguments.compacted:
+            measure("compact", ["compact", *place])
+            for name, argv in commands.items():
+                measure(f"{name}, compacted", argv)
         if arguments.without_index:
             shutil.rmtree(storage / "index")
             measure("list without an index", commands["list"])

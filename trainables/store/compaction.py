@@ -45,7 +45,7 @@ from safesweep.trainables.store.part_checksums import (
     TRAILER_BYTES,
     footer_bytes,
     leave_room,
-    require_sound,
+    sound_file,
     stated_footer,
 )
 from safesweep.trainables.store.schema import (
@@ -81,6 +81,8 @@ ROWS_PER_GROUP = 131_072
 GRACE_SECONDS = 2.0
 MANY_PARTS = 500
 """Of a sweep in `runs`, which a run merges when it ends."""
+_WORTH_THREADS = 2**20
+"""Bytes of a part that is read by several threads: in smaller ones they wait for each other."""
 UNFINISHED = frozenset({"failed", "stopped"})
 _STAGING_PREFIX = "compaction-"
 _AT_CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2
@@ -112,9 +114,10 @@ class _Source:
     path: Path
     identity: tuple[int, int, int]
     trials: tuple[str, ...]
-    with_columns: bool = False
+    with_columns: bool
     """Whether it has a column for each hyperparameter, as parts of older versions do: those are
     merged with their like, so that the others keep the columns of the table."""
+    schema: pa.Schema
 
 
 class _DamagedSource(Exception):
@@ -184,13 +187,13 @@ def compact(
     return done
 
 
-def compact_if_many(storage: str, sweep: str) -> None:
+def compact_if_many(storage: str, sweep: str, many: int = MANY_PARTS) -> None:
     """Merge a sweep's parts where there are so many that reading them takes long; a store that
     cannot be compacted, or is being compacted, stays as it is."""
     if "://" in storage:
         return
     folder = Path(storage_location(storage), "runs", f"sweep={sweep}")
-    if sum(1 for _ in folder.glob("*.parquet")) >= MANY_PARTS:
+    if sum(1 for _ in folder.glob("*.parquet")) >= many:
         with contextlib.suppress(InvalidInput, StoreProblem):
             compact(storage, sweep)
 
@@ -279,7 +282,7 @@ def _sources(partition: Path, finished: set[str]) -> list[_Source]:
         trials = tuple(compacted_trials(schema)) if compacted else (path.stem,)
         if state.st_size <= SMALL_PART_BYTES and finished.issuperset(trials):
             old = any(name.startswith("hp_") for name in schema.names)
-            sources.append(_Source(path, _identity(state), trials, old))
+            sources.append(_Source(path, _identity(state), trials, old, schema))
     return sorted(sources, key=lambda source: source.with_columns)
 
 
@@ -317,12 +320,15 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
         pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         waiting: list[pa.Table] = []
+        written = 0
         for source in sources:
             part = with_current_names(table, _read_whole(source))
             waiting.append(_conformed(part, schema))
-            if sum(each.num_rows for each in waiting) >= ROWS_PER_GROUP:
-                rows += _write_groups(writer, waiting)
-        rows += _write_groups(writer, waiting)
+            rows += part.num_rows
+            if rows - written >= ROWS_PER_GROUP:
+                _write_groups(writer, waiting)
+                written = rows
+        _write_groups(writer, waiting)
         leave_room(writer)
     _state_checksum(path)
     return rows
@@ -354,21 +360,17 @@ def _merged_path(sources: Sequence[_Source], folder: Path) -> Path:
 def _read_whole(source: _Source) -> pa.Table:
     try:
         content = source.path.read_bytes()
-        require_sound(content)
-        return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+        return sound_file(content).read(use_threads=len(content) > _WORTH_THREADS)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as problem:
         raise _DamagedSource(source, problem) from problem
 
 
-def _write_groups(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:
-    if not waiting:
-        return 0
-    table = pa.concat_tables(waiting)
-    waiting.clear()
-    writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-    return int(table.num_rows)
+def _write_groups(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> None:
+    if waiting:
+        writer.write_table(pa.concat_tables(waiting), row_group_size=ROWS_PER_GROUP)
+        waiting.clear()
 
 
 def _merged_schema(table: str, sources: Sequence[_Source]) -> tuple[pa.Schema, dict[str, str]]:
@@ -379,17 +381,18 @@ def _merged_schema(table: str, sources: Sequence[_Source]) -> tuple[pa.Schema, d
     added: dict[str, pa.DataType] = {}
     types: dict[str, pa.DataType] = {}
     for source in sources:
-        schema = pq.read_schema(source.path)
-        for field in schema:
+        for field in source.schema:
             if field.name not in columns and field.name not in renamed:
                 added[field.name] = common_type(added.get(field.name), field.type)
-        for name, kind in hyperparameter_types(schema).items():
+        for name, kind in hyperparameter_types(source.schema).items():
             types[name] = common_type(types.get(name), kind)
     return pa.schema([*columns.items(), *sorted(added.items())]), type_names(types)
 
 
 def _conformed(part: pa.Table, schema: pa.Schema) -> pa.Table:
     """The part with exactly the columns of `schema`, null where it has none."""
+    if part.schema.equals(schema):
+        return part.replace_schema_metadata(schema.metadata)
     arrays = [
         part[field.name].cast(field.type)
         if field.name in part.column_names

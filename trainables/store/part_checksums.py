@@ -9,7 +9,7 @@ line: it holds for neither then, and counts as none.
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,8 +105,8 @@ def require_sound_data(stated: int, chunks: Iterable[bytes]) -> None:
         raise pa.ArrowInvalid("its checksum is another")
 
 
-def require_sound(content: bytes) -> Mapping[bytes, bytes]:
-    """Compare a whole part with its checksums; its metadata.
+def sound_file(content: bytes) -> pq.ParquetFile:
+    """Open a whole part, compared with its checksums.
 
     Raises:
         pa.ArrowInvalid: it is no whole part, or not what was written.
@@ -115,5 +115,4 @@ def require_sound(content: bytes) -> Mapping[bytes, bytes]:
     stated = require_sound_footer(content[start:], start)
     if stated is not None:
         require_sound_data(stated, [content[:start]])
-    metadata: Mapping[bytes, bytes] = pq.read_metadata(pa.BufferReader(content)).metadata or {}
-    return metadata
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)

@@ -55,6 +55,7 @@ from safesweep.trainables.store.part_checksums import (
     footer_bytes,
     require_sound_data,
     require_sound_footer,
+    sound_file,
 )
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
@@ -138,6 +139,14 @@ class _KeptTable:
     rows: pandas.DataFrame
 
 
+@dataclass(frozen=True)
+class _SmallParts:
+    """What was read of many small parts of a table, a table for each layout and sweep."""
+
+    parts: frozenset[Part]
+    tables: tuple[pa.Table, ...]
+
+
 class StoreReader:
     """The tables under one store URI: a local folder, or a location that pyarrow can open.
 
@@ -177,6 +186,7 @@ class StoreReader:
         self._odd_columns: set[tuple[str, str]] = set()
         self._checksums: dict[Part, int] = {}
         self._kept: dict[tuple[str, tuple[str, ...]], _KeptTable] = {}
+        self._small: dict[str, _SmallParts] = {}
 
     def runs(self, columns: Sequence[str] | None = None, **filters: object) -> pandas.DataFrame:
         """One row per ended run, with a column `hp_<name>` for each hyperparameter.
@@ -898,6 +908,51 @@ class StoreReader:
                 self._leave_out(part, error)
                 raise UnreadablePart(part.path) from error
             self._sound.add(part)
+
+    def _small_tables(self, table: str, parts: Sequence[Part]) -> list[pa.Table]:
+        """The rows of many small parts of a local store, compared with their checksums, and their
+        `sweep`; a table for each layout and sweep, kept until there are other parts.
+
+        Opening a part is most of what it costs, so that each is opened once.
+
+        Raises:
+            UnreadablePart: one is not what was written, and left out from here on.
+        """
+        if not parts:
+            return []
+        kept = self._small.get(table)
+        if kept is not None and kept.parts == frozenset(parts):
+            return list(kept.tables)
+        alike: list[tuple[pa.Schema, str, list[pa.Table]]] = []
+        for part in parts:
+            try:
+                content = Path(part.path).read_bytes()
+                file = sound_file(content)
+                rows = file.read(use_threads=False)
+                schema = file.metadata.schema.to_arrow_schema()
+                _require_metadata(schema, (file.metadata.metadata or {}).get(_SCHEMA_KEY))
+            except FileNotFoundError:
+                raise
+            except _DAMAGE as error:
+                self._leave_out(part, error)
+                raise UnreadablePart(part.path) from error
+            self._footers[part] = schema
+            self._sound.add(part)
+            for layout, sweep, tables in alike:
+                if sweep == part.sweep and layout.equals(rows.schema):
+                    tables.append(rows)
+                    break
+            else:
+                alike.append((rows.schema, part.sweep, [rows]))
+        together = []
+        for _, sweep, tables in alike:
+            rows = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(None)
+            sweeps = pa.repeat(pa.scalar(sweep, pa.string()), len(rows))
+            if "sweep" in rows.column_names:
+                rows = rows.drop_columns(["sweep"])
+            together.append(rows.append_column("sweep", sweeps))
+        self._small[table] = _SmallParts(frozenset(parts), tuple(together))
+        return together
 
     def _read_pages(self, part: Part) -> None:
         with self._filesystem.open_input_file(part.path) as stream:

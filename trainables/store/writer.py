@@ -24,7 +24,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safesweep.search_spaces.validation import (
@@ -36,7 +35,7 @@ from safesweep.search_spaces.validation import (
 )
 from safesweep.trainables.store import file_lock, run_index
 from safesweep.trainables.store.identity import code_version
-from safesweep.trainables.store.part_checksums import parquet_content, require_sound
+from safesweep.trainables.store.part_checksums import parquet_content, sound_file
 from safesweep.trainables.store.schema import (
     COUNT_COLUMNS,
     HYPERPARAMETERS_KEY,
@@ -386,7 +385,6 @@ class ResultWriter:
             if key not in _MERGED:
                 try:
                     content = Path(path).read_bytes()
-                    require_sound(content)
                     _MERGED[key] = frozenset(compacted_trials(_read_part(content).schema))
                 except FileNotFoundError:
                     return frozenset()
@@ -767,8 +765,7 @@ def _read_part(content: bytes) -> pa.Table:
     Raises:
         pa.ArrowException, OSError: it is damaged.
     """
-    require_sound(content)
-    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    return sound_file(content).read()
 
 
 def _values(values: Iterable[str] | pa.ChunkedArray) -> pa.Array:

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from safesweep.analysis.selection.choice import select
+from safesweep.analysis.store import reader
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, varying_values
+from safesweep.analysis.store.sql import VIEWS
 from safesweep.search_spaces.validation import InvalidInput, Problem
 from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.reader import UnreadablePart
@@ -42,6 +44,32 @@ def test_hyperparameters_are_typed_columns(store: ResultStore) -> None:
     assert runs["hp_feasibility_expectile"].dtype == "float64"
     assert runs["hp_feasibility_expectile"].value_counts().to_dict() == {0.6: 3, 0.9: 3}
     assert hyperparameter_columns(runs) == ["hp_feasibility_expectile"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_small_parts_that_are_read_beforehand_give_the_same_rows(
+    full_store: Path, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = f"SELECT * FROM {view} ORDER BY ALL"
+    by_duckdb = ResultStore(full_store).sql(query)
+    monkeypatch.setattr(reader, "MANY_SMALL", 1)
+    opened = ResultStore(full_store)
+    for _ in range(2):
+        pandas.testing.assert_frame_equal(opened.sql(query), by_duckdb)
+
+
+def test_small_parts_that_are_read_beforehand_are_compared_with_their_checksums(
+    write_sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, level in (("first", 0.6), ("second", 0.9)):
+        write_sweep(name, [{"feasibility_expectile": level}])
+    part, *_ = sorted((tmp_path / "store" / "runs" / "sweep=first").glob("*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 1
+    part.write_bytes(content)
+    monkeypatch.setattr(reader, "MANY_SMALL", 1)
+    assert set(ResultStore(tmp_path / "store").sql("FROM runs")["sweep"]) == {"second"}
+    assert part.name in caplog.text
 
 
 def test_an_empty_store_has_empty_tables_with_all_columns_and_types(tmp_path: Path) -> None:

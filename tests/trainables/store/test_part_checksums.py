@@ -7,7 +7,7 @@ from safesweep.trainables.store.part_checksums import (
     TRAILER_BYTES,
     footer_bytes,
     parquet_content,
-    require_sound,
+    sound_file,
 )
 
 ROWS = pa.table({"number": list(range(40)), "text": ["x" * n for n in range(40)]})
@@ -18,7 +18,7 @@ def test_a_part_holds_its_rows_and_metadata_for_every_reader() -> None:
     found = pq.read_table(pa.BufferReader(CONTENT))
     assert found.equals(ROWS)
     assert found.schema.metadata[b"known"] == b"before"
-    assert require_sound(CONTENT)[b"known"] == b"before"
+    assert sound_file(CONTENT).metadata.metadata[b"known"] == b"before"
 
 
 def test_every_bit_is_looked_at_but_those_that_say_so() -> None:
@@ -31,31 +31,31 @@ def test_every_bit_is_looked_at_but_those_that_say_so() -> None:
         if byte in own:
             continue
         with pytest.raises((pa.ArrowException, OSError)):
-            require_sound(bytes(changed))
+            sound_file(bytes(changed))
 
 
 @pytest.mark.parametrize("length", [0, 3, 8, 100, len(CONTENT) - 1])
 def test_a_part_that_was_cut_is_none(length: int) -> None:
     with pytest.raises((pa.ArrowException, OSError)):
-        require_sound(CONTENT[:length])
+        sound_file(CONTENT[:length])
 
 
 def test_what_others_wrote_has_no_checksum_and_is_taken_as_it_is() -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pq.read_table(pa.BufferReader(CONTENT)), sink)
-    require_sound(sink.getvalue().to_pybytes())
+    sound_file(sink.getvalue().to_pybytes())
     # Some keep the metadata.
     sink = pa.BufferOutputStream()
     pq.write_table(pq.ParquetFile(pa.BufferReader(CONTENT)).read().slice(1), sink)
     anew = sink.getvalue().to_pybytes()
     assert CHECKSUM_KEY.encode() in anew
-    require_sound(anew)
+    sound_file(anew)
     assert parquet_content(pq.ParquetFile(pa.BufferReader(CONTENT)).read()) == CONTENT
 
 
 def test_a_part_with_more_in_it_is_damaged() -> None:
     with pytest.raises(pa.ArrowInvalid, match="not those written"):
-        require_sound(CONTENT[:20] + b"more" + CONTENT[20:])
+        sound_file(CONTENT[:20] + b"more" + CONTENT[20:])
 
 
 def test_the_length_of_a_footer_is_read_from_the_end() -> None:
