@@ -234,7 +234,7 @@ def _table_section(paper: str, exhibit: str) -> list[str]:
                 ].itertuples(index=False)
             ],
             "safer within 0.05": [
-                f"{name} ({reward:g}, {cost:g})" if name else ""
+                f"{name} ({reward:g}, {cost:g})" if pandas.notna(name) else ""
                 for name, reward, cost in found[
                     ["safer_within", "safer_reward", "safer_cost"]
                 ].itertuples(index=False)

@@ -78,7 +78,7 @@ def test_hyperparameters_in_both_forms_agree(full_store: Path) -> None:
     assert (values["number"].isna() != values["text"].isna()).all()
     for row in values.to_dict("records"):
         wide = runs.loc[row["config_id"], f"hp_{row['name']}"]
-        if row["text"] is None:
+        if pandas.isna(row["text"]):
             assert float(wide) == row["number"]
         else:
             assert wide == row["text"]

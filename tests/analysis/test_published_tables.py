@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas
 import pytest
 
 from safesweep.analysis.published import load_marks, methods_as_candidates
@@ -33,7 +34,7 @@ def test_the_choices_are_what_the_numbers_imply(paper: str, tasks: int, ambiguou
         assert row["reward"] == safe["normalized_reward"].max()
         near = safe[safe["normalized_reward"] >= row["reward"] - 0.05 - 1e-9]
         cheapest = near["normalized_cost"].min()
-        assert row["safer_within"] is None or row["safer_cost"] == cheapest
+        assert pandas.isna(row["safer_within"]) or row["safer_cost"] == cheapest
         assert cheapest in (row["cost"], row["safer_cost"])
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from safesweep.search_spaces.validation import InvalidInput, one_line, shown
 
@@ -152,18 +152,20 @@ class TableFile:
             for row in rows
         )
         text.seek(0)
-        frame = pandas.read_csv(
-            text,
-            dtype={str(n): str for n, name in enumerate(places) if wanted[name] == "text"},
-            float_precision="round_trip",
-            low_memory=False,
-        )
+        options: dict[str, Any] = {
+            "dtype": {str(n): str for n, name in enumerate(places) if wanted[name] == "text"},
+            "low_memory": False,
+        }
+        if pandas.__version__ < "3":  # Later ones read what was written.
+            options["float_precision"] = "round_trip"
+        read_csv: Callable[..., pandas.DataFrame] = pandas.read_csv
+        frame = read_csv(text, **options)
         frame = frame.set_axis(list(places), axis="columns")
         for name, kind in wanted.items():
-            if kind == "number" and frame[name].dtype == object:
+            if kind == "number" and not pandas.api.types.is_numeric_dtype(frame[name]):
                 # One cell that is no number must not make text of the others.
                 read = pandas.to_numeric(frame[name], errors="coerce")
-                frame[name] = frame[name].where(read.isna(), read)
+                frame[name] = frame[name].astype(object).where(read.isna(), read)
         return frame
 
     def _decimal_commas(self, rows: Sequence[TextRow], places: Sequence[int]) -> bool:

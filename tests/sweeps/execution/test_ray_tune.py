@@ -225,20 +225,21 @@ def test_failures_are_recorded_lost_workers_replaced_and_the_sweep_goes_on(
     summary = sweep(spec([RAISES, ILL_FORMED, DIES_ONCE, DIES_ALWAYS, 0.7]))
     assert (summary.completed, summary.failed, summary.exit_code) == (4, 6, 1)
     runs = ResultStore(tmp_path).runs()
-    errors = dict(zip(runs["hp_feasibility_expectile"], runs["error"], strict=True))
+    texts = runs[["error", "traceback"]].fillna("")
+    errors = dict(zip(runs["hp_feasibility_expectile"], texts["error"], strict=True))
     assert errors == {
         RAISES: "RuntimeError: out of luck",
         ILL_FORMED: "ValueError: bad data",
         DIES_ALWAYS: "its worker was lost 2 times",
-        DIES_ONCE: None,
-        0.7: None,
+        DIES_ONCE: "",
+        0.7: "",
     }
     # All of what was raised is kept, and what the worker printed, and the first of a kind is said.
-    kept = dict(zip(runs["hp_feasibility_expectile"], runs["traceback"], strict=True))
+    kept = dict(zip(runs["hp_feasibility_expectile"], texts["traceback"], strict=True))
     assert kept[RAISES].startswith("Traceback") and "in step" in kept[RAISES]
     assert "bad data\nin two lines" in kept[ILL_FORMED] and "in setup" in kept[ILL_FORMED]
     assert "worker process has died" in kept[DIES_ALWAYS]
-    assert kept[0.7] is None
+    assert kept[0.7] == ""
     trials = dict(zip(runs["hp_feasibility_expectile"], runs["trial_id"], strict=True))
     output = (tmp_path / log_path(trials[RAISES])).read_text()
     assert "[standard output]\ntrying 0.61\n" in output

@@ -293,6 +293,8 @@ def test_cached_files_are_preferred_and_published_ones_first(cache, tmp_path, mo
 
 
 def test_auto_collects_when_no_mirror_answers(cache, monkeypatch):
+    pytest.importorskip("bullet_safety_gym")
+
     def offline(opener, request, timeout):
         raise OSError("Network is unreachable")
 
