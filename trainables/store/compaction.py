@@ -44,6 +44,7 @@ from safesweep.trainables.store.older_names import RENAMED_COLUMNS, with_current
 from safesweep.trainables.store.part_checksums import (
     TRAILER_BYTES,
     footer_bytes,
+    gather,
     leave_room,
     sound_file,
     stated_footer,
@@ -324,6 +325,7 @@ def _write_merged(table: str, sources: Sequence[_Source], folder: Path) -> int:
         for source in sources:
             part = with_current_names(table, _read_whole(source))
             waiting.append(_conformed(part, schema))
+            gather(waiting)
             rows += part.num_rows
             if rows - written >= ROWS_PER_GROUP:
                 _write_groups(writer, waiting)

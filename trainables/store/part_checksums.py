@@ -105,6 +105,13 @@ def require_sound_data(stated: int, chunks: Iterable[bytes]) -> None:
         raise pa.ArrowInvalid("its checksum is another")
 
 
+def gather(tables: list[pa.Table], many: int = 256) -> None:
+    """Copy tables of one schema into one, in place, where there are many: what is read of a part
+    with a few rows takes a hundred times their memory."""
+    if len(tables) >= many:
+        tables[:] = [pa.concat_tables(tables).combine_chunks()]
+
+
 def sound_file(content: bytes) -> pq.ParquetFile:
     """Open a whole part, compared with its checksums.
 

@@ -53,6 +53,7 @@ from safesweep.trainables.store.ownership import OWNER_COLUMNS, PLACE, ROW_KEYS,
 from safesweep.trainables.store.part_checksums import (
     TRAILER_BYTES,
     footer_bytes,
+    gather,
     require_sound_data,
     require_sound_footer,
     sound_file,
@@ -941,6 +942,7 @@ class StoreReader:
             for layout, sweep, tables in alike:
                 if sweep == part.sweep and layout.equals(rows.schema):
                     tables.append(rows)
+                    gather(tables)
                     break
             else:
                 alike.append((rows.schema, part.sweep, [rows]))
