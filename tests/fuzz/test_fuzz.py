@@ -24,7 +24,7 @@ from safesweep.trainables.tasks.registry import get_task
 from tests.fuzz import hostile
 from tests.fuzz.attempts import Attempts
 
-QUICK, SLOW = 50, 2400
+QUICK, SLOW = 25, 2400
 Kind = Callable[[random.Random, Path, Path], Iterator[list[str]]]
 
 

@@ -122,6 +122,7 @@ def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Pa
     assert not list(disturbed.glob("heartbeats/*")) and not list(disturbed.glob(".partial/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_two_drivers_share_a_sweep_and_one_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
     dataset, spec, store = tmp_path / "boat.hdf5", tmp_path / "sweep.yaml", tmp_path / "store"

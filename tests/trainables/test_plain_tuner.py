@@ -75,10 +75,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.ray
-def test_best_checkpoint_restore_and_pbt(
-    cluster: None, config: dict[str, Any], tmp_path: Path
-) -> None:
+def tuned(
+    config: dict[str, Any], folder: Path, scheduler: Any = None
+) -> tuple[dict[str, Any], tune.ResultGrid]:
+    """A search space of two learning rates, and what a plain tuner makes of it."""
     space = {
         **config,
         "dataset": ray.put(config["dataset"]),
@@ -87,13 +87,6 @@ def test_best_checkpoint_restore_and_pbt(
             "learning_rate": tune.grid_search([1e-4, 1e-2]),
         },
     }
-    scheduler = PopulationBasedTraining(
-        time_attr="training_iteration",
-        perturbation_interval=2,
-        quantile_fraction=0.5,
-        hyperparam_mutations={"hyperparameters": {"learning_rate": [1e-3, 1e-2]}},
-        synch=True,
-    )
     tuner = tune.Tuner(
         SafeRLTrainable,
         param_space=space,
@@ -102,16 +95,36 @@ def test_best_checkpoint_restore_and_pbt(
         ),
         run_config=tune.RunConfig(
             name="plain",
-            storage_path=str(tmp_path),
+            storage_path=str(folder),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
         ),
     )
-    results = tuner.fit()
+    return space, tuner.fit()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_population_based_training(cluster: None, config: dict[str, Any], tmp_path: Path) -> None:
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"hyperparameters": {"learning_rate": [1e-3, 1e-2]}},
+        synch=True,
+    )
+    _, results = tuned(config, tmp_path, scheduler)
     assert not results.errors
     assert [result.metrics["step"] for result in results] == [8, 8]
     # One of the two went on from the other, with another learning rate.
     assert list(tmp_path.rglob("pbt_global.txt"))
+
+
+@pytest.mark.ray
+def test_best_checkpoint_and_restore(cluster: None, config: dict[str, Any], tmp_path: Path) -> None:
+    space, results = tuned(config, tmp_path)
+    assert not results.errors
+    assert [result.metrics["step"] for result in results] == [8, 8]
     best = results.get_best_result()
     with best.checkpoint.as_directory() as folder:
         saved = loaded_checkpoint((Path(folder) / CHECKPOINT_FILE).read_bytes(), "best")

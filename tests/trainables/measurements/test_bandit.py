@@ -33,6 +33,7 @@ def test_the_first_mode_is_the_richest_and_the_mean_lies_in_none() -> None:
     np.testing.assert_array_equal(mode_shares(mode_centres()), np.full(MODES, 1 / MODES))
 
 
+@pytest.mark.slow
 def test_flp_keeps_the_modes_or_moves_between_them_within_the_data() -> None:
     """FLP's figure 2: a strong KL keeps the behaviour; a weak one moves to the richest mode, and
     no more of its actions lie between modes for it."""

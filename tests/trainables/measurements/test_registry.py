@@ -14,6 +14,7 @@ from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import TASKS
 from safesweep.trainables.training.request import TrialRequest
 from safesweep.trainables.training.trial import Trial
+from tests.quick import slow_but
 
 SMALL = {"hidden_dim": 8, "batch_size": 16}
 METHODS = {
@@ -23,7 +24,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("algorithm", METHODS)
+@pytest.mark.parametrize("algorithm", slow_but(["r2pac"], METHODS))
 def test_each_completed_run_is_measured(
     algorithm: str, make_dataset, tmp_path: Path, monkeypatch
 ) -> None:

@@ -182,6 +182,7 @@ def test_losses_of_a_model_that_predicts_nothing() -> None:
     assert float(losses["temperature"]) == pytest.approx(0.1 * (entropy + 2))
 
 
+@pytest.mark.slow
 def test_one_training_spends_more_where_the_limit_is_higher() -> None:
     """At the fork the rich action leads to a cost of 1, which limits of 1 and 2 have room for."""
     task = replace(analytic_task(), cost_limits=(0.0, 1.0, 2.0))

@@ -387,12 +387,16 @@ def fork(rng: np.random.Generator, episodes: int = 300) -> Dataset:
     ("changes", "goes_right"),
     [
         ({}, False),
-        ({"h": 2}, False),
-        ({"actor": "awr_flow"}, False),
-        ({"actor": "awr_gaussian"}, False),
+        pytest.param({"h": 2}, False, marks=pytest.mark.slow),
+        pytest.param({"actor": "awr_flow"}, False, marks=pytest.mark.slow),
+        pytest.param({"actor": "awr_gaussian"}, False, marks=pytest.mark.slow),
         ({"safety_metric": "feasibility"}, False),
         ({"value": "vanilla", "unsafe_objective": "none"}, True),
-        ({"value": "vanilla", "unsafe_objective": "none", "actor": "awr_flow"}, True),
+        pytest.param(
+            {"value": "vanilla", "unsafe_objective": "none", "actor": "awr_flow"},
+            True,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_penalty_turns_from_the_rich_but_unsafe_side(

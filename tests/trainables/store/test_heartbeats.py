@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.sweeps.cli import main
 from safesweep.trainables.store.heartbeats import parse_heartbeat, sweep_of
+from tests.quick import slow_but
 
 BEAT = {
     "trial_id": "abc", "sweep": "first", "task": "BallRun", "run_ids": ["a-0"], "step": 5,
@@ -35,15 +36,15 @@ def test_what_is_not_said_has_a_value_of_its_kind() -> None:
     assert (beat["algorithm"], beat["seconds"], beat["waiting"]) == ("", 0.0, False)
 
 
-@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("name", slow_but(("cut", "a list", "a huge step"), MALFORMED))
 def test_a_malformed_heartbeat_is_named_and_stops_no_command(
-    write_sweep, tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str],
+    write_sweep, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     write_sweep("first")
     folder = tmp_path / "store/heartbeats"
     folder.mkdir(exist_ok=True)
-    (folder / "bad.json").write_bytes(content)
+    (folder / "bad.json").write_bytes(MALFORMED[name])
     (folder / "good.json").write_bytes(json.dumps(BEAT).encode())
     store = ResultStore(tmp_path / "store")
     assert [beat["trial_id"] for beat in store.heartbeats()] == ["abc"]
