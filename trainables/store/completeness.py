@@ -34,9 +34,9 @@ class Part(NamedTuple):
     @property
     def sweep(self) -> str:
         """The partition in which it lies."""
-        return next(
-            (name[6:] for name in reversed(self.path.split("/")) if name.startswith("sweep=")), ""
-        )
+        # Asked for every part, of which there may be a million.
+        _, folder, rest = self.path.rpartition("/sweep=")
+        return rest.partition("/")[0] if folder else ""
 
     @property
     def name(self) -> str:
