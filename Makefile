@@ -44,9 +44,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Three processes for two cores, because tests that start Ray, in two of them, mostly wait.
+# Four processes for two cores, because tests that start Ray, in two of them, mostly wait.
 test: lint types
-	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow and not gpu and not network" --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # Every ablation, for whoever changes one.
 test-ablations: setup

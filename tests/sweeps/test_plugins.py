@@ -76,6 +76,7 @@ def safesweep(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_of_what_comes_from_outside_is_run_chosen_from_and_shown(
     safesweep: Run, tmp_path: Path

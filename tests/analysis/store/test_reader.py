@@ -17,6 +17,7 @@ from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.reader import UnreadablePart
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 from safesweep.trainables.store.writer import ResultWriter
+from tests.quick import slow_but
 
 
 @pytest.fixture
@@ -433,7 +434,7 @@ def test_only_the_columns_asked_for_are_read(store: ResultStore) -> None:
         store.runs(columns=["sed"])
 
 
-@pytest.mark.parametrize("step", ["last", "best", 1000, 2000])
+@pytest.mark.parametrize("step", slow_but(["last", 1000], ["last", "best", 1000, 2000]))
 @pytest.mark.parametrize("sweep", [None, "first", "second", "unplanned"])
 def test_what_is_read_to_judge_leads_to_the_same_choice(
     write_sweep, tmp_path: Path, step: str | int, sweep: str | None

@@ -274,6 +274,7 @@ def test_failures_of_a_kind_are_said_once_and_a_run_that_succeeds_later_leaves_n
     assert list(ResultStore(tmp_path).runs(status="completed")["traceback"].dropna()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_fail_fast_ends_at_the_first_failure_and_the_same_sweep_goes_on(
     sweep: Any, tmp_path: Path
@@ -298,6 +299,7 @@ def test_fail_fast_ends_at_the_first_failure_and_the_same_sweep_goes_on(
     assert again.skipped == found.count("completed")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_populations_that_do_not_fit_are_halved_and_the_rows_say_so(
     sweep: Any, tmp_path: Path
@@ -318,6 +320,7 @@ def test_populations_that_do_not_fit_are_halved_and_the_rows_say_so(
     assert set(hopeless["error"]) == {"MemoryError: no room for 1"}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_store_that_fails_a_worker_ends_the_sweep_and_fails_no_run(
     sweep: Any, tmp_path: Path

@@ -199,6 +199,7 @@ def test_without_the_constraint_the_richest_actions_are_taken(
     assert costly_share(population) > 0.9
 
 
+@pytest.mark.slow
 def test_the_multiplier_rises_until_the_cost_is_below_its_limit(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
@@ -220,6 +221,7 @@ def test_the_multiplier_rises_until_the_cost_is_below_its_limit(
     assert max(excess[2:]) < 0
 
 
+@pytest.mark.slow
 def test_the_choice_among_candidates_keeps_the_limit_too(
     boat_task: Task, make_dataset: MakeDataset
 ) -> None:
