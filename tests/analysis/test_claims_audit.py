@@ -34,6 +34,7 @@ def test_false_verdicts_are_rare(name: str, shape: str, seeds: int) -> None:
             assert float(str(row[CONTRADICTED])) <= LARGEST, row
 
 
+@pytest.mark.slow
 def test_the_printed_numbers_support_what_is_printed() -> None:
     claims = replicate(ABLATIONS)
     assert len(claims) >= 45

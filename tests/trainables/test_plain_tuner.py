@@ -120,6 +120,7 @@ def test_population_based_training(cluster: None, config: dict[str, Any], tmp_pa
     assert list(tmp_path.rglob("pbt_global.txt"))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_best_checkpoint_and_restore(cluster: None, config: dict[str, Any], tmp_path: Path) -> None:
     space, results = tuned(config, tmp_path)

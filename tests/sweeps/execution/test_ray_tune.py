@@ -374,6 +374,7 @@ def test_halved_populations_have_the_results_of_whole_ones(
     pandas.testing.assert_frame_equal(frames[0], frames[1], check_exact=False, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_failed_runs_are_retried_and_leave_no_second_row(sweep: Any, tmp_path: Path) -> None:
     def write_failed(sweep: str, levels: list[float]) -> None:

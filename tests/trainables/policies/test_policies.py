@@ -97,24 +97,18 @@ def test_every_method_acts_as_in_its_last_evaluation(trained: tuple[Path, dict[s
             assert rewards.mean() == pytest.approx(expected, rel=1e-5)
 
 
-WITHOUT_NOISE, WITH_MEMORY = "bc", "cdt"
+WITH_MEMORY = "cdt"
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param((WITHOUT_NOISE, WITH_MEMORY), id="some"),
-        pytest.param(tuple(ALGORITHMS), id="all", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
 def test_exported_policies_act_alike_with_torch_and_numpy_alone(
-    trained: tuple[Path, dict[str, str]], names: tuple[str, ...], tmp_path: Path
+    trained: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     storage, runs = trained
     observations = np.random.default_rng(0).uniform(-2, 2, (1000, 2)).astype(np.float32)
     np.save(tmp_path / "observations.npy", observations)
     policies = {}
-    for name in names:
+    for name in ALGORITHMS:
         network, description = acting_network(storage, runs[name])
         export_policy(network, description, [], ["torch"], tmp_path / name)
         policies[name] = Policy(network, description)
