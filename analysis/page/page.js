@@ -178,7 +178,7 @@
       element("figcaption", {}, caption, extra || null), charts.get(id));
   }
   const costAxis = { title: { text: "normalized cost" }, rangemode: "tozero" };
-  const stepsAxis = (text) => ({ ...axisTitle(text), exponentformat: "SI" });
+  const stepsAxis = (text) => ({ ...axisTitle(text), exponentformat: "SI", rangemode: "tozero" });
   const axisTitle = (text) => ({ title: { text: escaped(text) } });
 
   // ---- a sweep --------------------------------------------------------------------------------

@@ -166,11 +166,15 @@ def _measure(
     seconds = float(runs[["train_seconds", "evaluate_seconds"]].sum().sum())
     done = float(runs["steps"].sum())
     for beat in training:
-        seconds += float(beat.get("seconds") or 0.0)
-        done += beat["step"] * len(beat["run_ids"])
-    if not training or not seconds > 0 or not done:
+        if beat["seconds"] > 0:  # Known from its first evaluation on.
+            seconds += beat["seconds"]
+            done += beat["step"] * len(beat["run_ids"])
+    if training and seconds > 0 and done:
+        task.steps_per_second = done / seconds * len(training)
+    else:
+        task.steps_per_second = sum(b["rate"] * len(b["run_ids"]) for b in training) or None
+    if not task.steps_per_second:
         return
-    task.steps_per_second = done / seconds * len(training)
     if steps:
         under_way = sum(beat["step"] * len(beat["run_ids"]) for beat in training)
         left = max(0.0, (task.planned - task.done) * steps - under_way)

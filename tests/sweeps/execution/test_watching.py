@@ -53,6 +53,22 @@ def test_how_a_sweep_stands_that_runs(writer: ResultWriter, tmp_path: Path) -> N
     assert task.best == "reward 0.910 at cost 0.95 with feasibility_expectile=0.9"
 
 
+def test_before_the_first_evaluation_the_rate_is_what_the_trial_says(
+    writer: ResultWriter, tmp_path: Path
+) -> None:
+    path = tmp_path / "store" / heartbeat_path("t")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 0.0, "rate": 20.0}))
+    for runs in (tmp_path / "store" / "runs").rglob("*.parquet"):
+        runs.unlink()
+    lease = Lease(writer)
+    lease.acquire()
+    try:
+        (task,) = SweepWatch(ResultStore(tmp_path / "store"), "first").standing().tasks
+    finally:
+        lease.release()
+    assert task.steps_per_second == pytest.approx(3 * 20)
+
+
 def test_a_sweep_whose_driver_has_gone(writer: ResultWriter, tmp_path: Path) -> None:
     standing = SweepWatch(ResultStore(tmp_path / "store"), "first").standing()
     assert standing.state == "dead" and "nobody runs it" in standing.remark
