@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas
 
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
+from safesweep.trainables.store.scores import rounded
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -26,7 +27,7 @@ _LOG_FROM = 10.0
 def non_dominated(reward: "pandas.Series[float]", cost: "pandas.Series[float]") -> pandas.Index:
     """Labels of the points of which no other one has more reward at no more cost, or the same
     reward at less; the cheapest first. Points with a missing score are on no front."""
-    points = pandas.DataFrame({"reward": reward, "cost": cost}).dropna()
+    points = pandas.DataFrame({"reward": reward, "cost": cost}).dropna().apply(rounded)
     points = points.sort_values(["cost", "reward"], ascending=[True, False], kind="stable")
     highest = points["reward"].cummax().shift(fill_value=-np.inf)
     return points.index[points["reward"] > highest]

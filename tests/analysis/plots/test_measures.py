@@ -15,6 +15,11 @@ def test_the_front_of_known_points() -> None:
     assert list(non_dominated(rows["reward"], rows["cost"])) == ["a", "b", "e"]
 
 
+def test_costs_that_differ_by_rounding_are_equal() -> None:
+    reward = pandas.Series([0.62, 0.72])
+    assert list(non_dominated(reward, pandas.Series([0.44999999999999996, 0.45]))) == [1]
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
 def test_no_point_of_the_front_is_beaten_and_every_other_one_is(
     points: list[tuple[int, int]],
