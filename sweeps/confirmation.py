@@ -195,8 +195,10 @@ def train_fresh_seeds(
         "steps": steps,
         "evaluate": {"every": steps, "episodes": terms.episodes},
         "configs_per_trial": 1,
-        "early_stopping": None,
     }
+    # What the sweep says of other methods, of its own course and of whom to tell is not for this.
+    for key in ("methods", "budget", "early_stopping", "on_end"):
+        content.pop(key, None)
     run_sweep(content, terms.storage, terms.address)
     runs = store.runs(sweep=content["name"], seed=content["seeds"], status="completed")
     return evaluate_runs(store, terms, choice, runs, limit, "retrained") if len(runs) else []
