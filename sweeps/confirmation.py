@@ -178,30 +178,43 @@ def train_fresh_seeds(
     from safesweep.sweeps.execution.ray_tune import run_sweep
 
     original = _spec_of(store, sweep)
+    first = max(int(store.runs(sweep=sweep)["seed"].max()), *original.seeds) + 1
+    content = fresh_seeds_sweep(original, choice, run, range(first, first + seeds), terms.episodes)
+    run_sweep(content, terms.storage, terms.address)
+    runs = store.runs(sweep=content["name"], seed=content["seeds"], status="completed")
+    return evaluate_runs(store, terms, choice, runs, limit, "retrained") if len(runs) else []
+
+
+def fresh_seeds_sweep(
+    original: "SweepSpec",
+    choice: Mapping[str, Any],
+    run: Mapping[str, Any],
+    seeds: Sequence[int],
+    episodes: int,
+) -> dict[str, Any]:
+    """The sweep that trains one configuration of another sweep under other seeds, and evaluates
+    each run once."""
     config = json.loads(run["config"])
     varied = next(iter(config))
-    first = max(int(store.runs(sweep=sweep)["seed"].max()), *original.seeds) + 1
     task, steps = choice["task"], int(run["steps"])
     content = {
         **original.to_mapping(),
-        "name": f"{sweep[:LONGEST_NAME]}-confirm-{choice['config_id']}",
+        "name": f"{original.name[:LONGEST_NAME]}-confirm-{choice['config_id']}",
         "algorithm": choice["algorithm"],
         "tasks": [task],
         "dataset": original.dataset_of(task),
-        "seeds": list(range(first, first + seeds)),
+        "seeds": list(seeds),
         "search": {"method": "grid"},
         "space": {varied: [config.pop(varied)]},
         "fixed": config,
         "steps": steps,
-        "evaluate": {"every": steps, "episodes": terms.episodes},
+        "evaluate": {"every": steps, "episodes": episodes},
         "configs_per_trial": 1,
     }
     # What the sweep says of other methods, of its own course and of whom to tell is not for this.
     for key in ("methods", "budget", "early_stopping", "on_end"):
         content.pop(key, None)
-    run_sweep(content, terms.storage, terms.address)
-    runs = store.runs(sweep=content["name"], seed=content["seeds"], status="completed")
-    return evaluate_runs(store, terms, choice, runs, limit, "retrained") if len(runs) else []
+    return content
 
 
 def _spec_of(store: "ResultStore", sweep: str) -> "SweepSpec":

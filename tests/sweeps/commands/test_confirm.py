@@ -3,10 +3,13 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safesweep.sweeps.cli import main
+from safesweep.sweeps.confirmation import fresh_seeds_sweep
+from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
 from safesweep.trainables.methods.registry import ALGORITHMS
 from safesweep.trainables.store.writer import ResultWriter
@@ -267,6 +270,30 @@ def test_what_cannot_be_trained_is_said_to_be_unconfirmed(safesweep: Run, write_
     code, out, err = safesweep("select", "--sweep", "imported", "--confirm")
     assert code == 1, err
     assert "cannot be confirmed: ppo is no method of ours" in out
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"seeds": [0, 1]},
+        {"seeds": [0], "methods": {"bc": {"fixed": {"learning_rate": 0.1}}, "flp": {}}},
+        {"budget": {"runs": 40}, "search": {"method": "gp"}},
+        {"seeds": {"from": 2, "to": 4}, "on_end": "true"},
+    ],
+)
+def test_fresh_seeds_can_be_trained_of_every_sweep(more: dict[str, Any]) -> None:
+    original = SweepSpec.from_mapping(
+        {"name": "first", "algorithm": ["bc", "flp"], "tasks": ["BoatNavigation-v0"], "steps": 4,
+         "search": {"method": "random", "num_configs": 3}, "evaluate": {"every": 4},
+         "space": {"learning_rate": {"low": 0.001, "high": 0.01}}, **more}
+    )  # fmt: skip
+    config = {"learning_rate": 0.002, "hidden_dim": 8}
+    choice = {"algorithm": "bc", "task": "BoatNavigation-v0", "config_id": "abc"}
+    run = {"config": json.dumps(config), "steps": 4}
+    fresh = SweepSpec.from_mapping(fresh_seeds_sweep(original, choice, run, range(7, 9), 20))
+    assert (fresh.algorithms, fresh.seeds, fresh.on_end) == (("bc",), (7, 8), None)
+    assert fresh.fixed == {"hidden_dim": 8} and fresh.space == {"learning_rate": [0.002]}
+    assert fresh.budget is None and fresh.evaluate_episodes == 20
 
 
 @pytest.mark.ray
