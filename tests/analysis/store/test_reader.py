@@ -13,6 +13,7 @@ from safesweep.analysis.store import reader
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, varying_values
 from safesweep.analysis.store.sql import VIEWS
 from safesweep.search_spaces.validation import InvalidInput, Problem
+from safesweep.trainables.store import reader as store_reader
 from safesweep.trainables.store.completeness import Part
 from safesweep.trainables.store.reader import UnreadablePart
 from safesweep.trainables.store.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
@@ -57,6 +58,16 @@ def test_small_parts_that_are_read_beforehand_give_the_same_rows(
     opened = ResultStore(full_store)
     for _ in range(2):
         pandas.testing.assert_frame_equal(opened.sql(query), by_duckdb)
+
+
+@pytest.mark.parametrize("table", ["runs", "evaluations"])
+def test_parts_that_are_read_some_at_a_time_give_the_same_rows(
+    full_store: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ("run_id", "sweep", "seed", "algorithm")
+    at_once = ResultStore(full_store).table_so_far(table, columns)
+    monkeypatch.setattr(store_reader, "_PARTS_AT_ONCE", 1)
+    pandas.testing.assert_frame_equal(ResultStore(full_store).table_so_far(table, columns), at_once)
 
 
 def test_small_parts_that_are_read_beforehand_are_compared_with_their_checksums(
