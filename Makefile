@@ -50,7 +50,7 @@ test: lint types
 
 # Every ablation, for whoever changes one.
 test-ablations: setup
-	$(BIN)/pytest -m "slow and not gpu and not network" tests/analysis/ablations tests/sweeps/commands/test_reproduce_all.py
+	$(BIN)/pytest -m "slow and not gpu and not network" tests/analysis/ablations
 
 # Without the line about MkDocs 2 that its theme prints; a warning of the site itself ends it.
 docs: setup
