@@ -150,9 +150,8 @@ class ResultStore(StoreReader):
         if sweeps and "hyperparameters" in views:
             needed.add("runs")
         parts = {table: self._divided(table) for table in TABLES if table in needed}
-        small = {table: self._many_small(whole) for table, (whole, _) in parts.items()}
-        scanned = [part for table, (whole, _) in parts.items() for part in whole
-                   if part not in small[table]]  # fmt: skip
+        apart = {table: self._apart(whole) for table, (whole, _) in parts.items()}
+        scanned = [part for _, large in apart.values() for part in large]
         if self._local:
             # DuckDB compares nothing with a checksum.
             self._require_sound(scanned)
@@ -170,15 +169,15 @@ class ResultStore(StoreReader):
             for table, (whole, others) in parts.items():
                 older = table == "measurements" and bool(self._older_measurements())
                 if self._local and whole and not older:
-                    read = [part for part in whole if part not in small[table]]
-                    in_memory = self._small_tables(table, list(small[table]))
+                    small, large = apart[table]
+                    in_memory = self._small_tables(table, small)
                     if others:
                         in_memory.append(self._counted_rows(table, others).drop_columns([PLACE]))
                     sources = [f"{table}_{number}" for number in range(len(in_memory))]
                     for name, rows in zip(sources, in_memory, strict=True):
                         connection.register(name, rows)
-                    if read:
-                        sources.insert(0, parts_source([files.names[part.path] for part in read]))
+                    if large:
+                        sources.insert(0, parts_source([files.names[part.path] for part in large]))
                     source = f"(FROM {' UNION ALL BY NAME FROM '.join(sources)})"
                 else:
                     source = f"stored_{table}"
@@ -206,11 +205,13 @@ class ResultStore(StoreReader):
         finally:
             connection.close()
 
-    def _many_small(self, parts: Sequence[Part]) -> dict[Part, None]:
-        """The small parts of a table of a local store, in order, where they are so many that DuckDB
-        would spend its time on opening them."""
-        small = [part for part in parts if part.size <= SMALL_BYTES] if self._local else []
-        return dict.fromkeys(small) if len(small) >= MANY_SMALL else {}
+    def _apart(self, parts: list[Part]) -> tuple[list[Part], list[Part]]:
+        """The small parts of a table of a local store, where they are so many that DuckDB would
+        spend its time on opening them; and the others."""
+        small = [part for part in parts if part.size <= SMALL_BYTES]
+        if not self._local or len(small) < MANY_SMALL:
+            return [], parts
+        return small, [part for part in parts if part.size > SMALL_BYTES]
 
     def _configurations(self, filters: dict[str, object]) -> pandas.DataFrame:
         condition, values, members = self._where("runs", filters)

@@ -2,7 +2,6 @@
 any time as fast as when it has ended."""
 
 import contextlib
-import os
 import subprocess
 import sys
 
@@ -39,7 +38,6 @@ class PartMerging:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
 
     def close(self, finish: bool) -> None:

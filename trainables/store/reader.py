@@ -932,14 +932,20 @@ class StoreReader:
             if part in self._sound:
                 continue
             # An older part, or another program's, may have checksums of its pages.
-            try:
+            with self._left_out_if_damaged(part):
                 self._read_pages(part)
-            except FileNotFoundError:
-                raise
-            except _DAMAGE as error:
-                self._leave_out(part, error)
-                raise UnreadablePart(part.path) from error
             self._sound.add(part)
+
+    @contextlib.contextmanager
+    def _left_out_if_damaged(self, part: Part) -> Iterator[None]:
+        """Leave a part out from here on, and raise UnreadablePart, where it proves damaged."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except _DAMAGE as error:
+            self._leave_out(part, error)
+            raise UnreadablePart(part.path) from error
 
     def _small_tables(self, table: str, parts: Sequence[Part]) -> list[pa.Table]:
         """The rows of many small parts of a local store, compared with their checksums, and their
@@ -957,17 +963,11 @@ class StoreReader:
             return list(kept.tables)
         alike: list[tuple[pa.Schema, str, list[pa.Table]]] = []
         for part in parts:
-            try:
-                content = Path(part.path).read_bytes()
-                file = sound_file(content)
+            with self._left_out_if_damaged(part):
+                file = sound_file(Path(part.path).read_bytes())
                 rows = file.read(use_threads=False)
                 schema = file.metadata.schema.to_arrow_schema()
                 _require_metadata(schema, (file.metadata.metadata or {}).get(_SCHEMA_KEY))
-            except FileNotFoundError:
-                raise
-            except _DAMAGE as error:
-                self._leave_out(part, error)
-                raise UnreadablePart(part.path) from error
             self._footers[part] = schema
             self._sound.add(part)
             for layout, sweep, tables in alike:

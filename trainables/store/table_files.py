@@ -156,7 +156,7 @@ class TableFile:
             "dtype": {str(n): str for n, name in enumerate(places) if wanted[name] == "text"},
             "low_memory": False,
         }
-        if pandas.__version__ < "3":  # Later ones read what was written.
+        if int(pandas.__version__.partition(".")[0]) < 3:  # Later ones read what was written.
             options["float_precision"] = "round_trip"
         read_csv: Callable[..., pandas.DataFrame] = pandas.read_csv
         frame = read_csv(text, **options)
