@@ -57,6 +57,8 @@ from tests.benchmarks.measurement import add_json_option, print_table, write_jso
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from safesweep.analysis.figures import Style
+
 CONFIDENCE = 0.9
 REWARD_DEVIATION = 0.1
 FEW_SEEDS, MANY_SEEDS = 3, 10
@@ -458,6 +460,22 @@ def assess(
     }
 
 
+def _style_of(strategy: str) -> "Style":
+    """A search has its colour; what is done with its seeds has a line and a marker."""
+    from safesweep.analysis.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, Style
+
+    if strategy == "budget":
+        return Style("#000000", "*")
+    method, kind = strategy.split("-")
+    colors = {"random": GREY, "tpe": BLUE, "cmaes": ORANGE, "nsga2": GREEN, "gp": PURPLE}
+    kinds = {
+        "mean": Style(colors[method], "o", ":"),
+        "bound": Style(colors[method], "s", "--"),
+        "race": Style(colors[method], "^"),
+    }
+    return kinds[kind]
+
+
 def draw(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """Share of truly safe choices and regret against the runs spent: two rows of panels for each
     noise, a column for each problem, a line for each strategy. There is no regret where more than
@@ -467,14 +485,13 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         legend_below,
         legend_handle,
         make_panels,
-        styles_of,
     )
 
     problems, noises, strategies = (
         list(dict.fromkeys(str(row[name]) for row in rows))
         for name in ("problem", "noise", "strategy")
     )
-    styles = styles_of(strategies)
+    styles = {strategy: _style_of(strategy) for strategy in strategies}
     figure, panels = make_panels(2 * len(noises), len(problems), panel=(2.1, 1.6), sharex=True)
     with figure_style():
         for row in range(2 * len(noises)):
