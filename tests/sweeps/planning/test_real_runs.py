@@ -1,25 +1,38 @@
+from pathlib import Path
+
 import numpy as np
 import pandas
 import pytest
+from pyarrow import parquet
 
 from safesweep.search_spaces.space import Hyperparameter
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
+from safesweep.trainables.data.collect import collect_dataset
+from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.tasks.registry import get_task
 from tests.benchmarks.fewest_runs import STRATEGIES, Sweep, mild, searched
 from tests.benchmarks.real_runs import (
+    MADE_BY,
     SWEEPS,
     TABLE,
     TableProblem,
+    export,
+    replayed,
     searched_entries,
     table_problem,
     whole_rows,
 )
+from tests.fixture_store import train_sweep
 
 ENTRIES = [
     Hyperparameter("rate", low=0.0, high=1.0),
     Hyperparameter("candidates", choices=(1, 4, 16)),
 ]
 SEEDS = 4
+
+
+TASK = "BoatNavigationCoarse-v0"
 
 
 def made_up(configurations: int = 9) -> pandas.DataFrame:
@@ -129,6 +142,31 @@ def test_the_sweep_that_makes_the_table_trains_as_much_as_it_should(method: str)
     assert (spec.search.num_configs or 0) * len(spec.seeds) >= 1000
     assert spec.evaluate.episodes == 100
     assert len(searched_entries(method)) >= 6
+
+
+def test_what_a_store_holds_becomes_a_table_that_is_replayed(tmp_path: Path) -> None:
+    data, storage, path = tmp_path / "data.hdf5", tmp_path / "store", tmp_path / "table.parquet"
+    collect_dataset(get_task(TASK), episodes=3, path=data)
+    short = ["search.num_configs=3", "steps=4", "evaluate.episodes=1", f"dataset={data}"]
+    small = ["fixed.hidden_dim=8", "fixed.batch_size=4"]
+    spec = SweepSpec.load(SWEEPS["flp"], [*short, *small])
+    train_sweep(spec, storage, {TASK: read_dataset(data, TASK)})
+    (said,) = export(str(storage), path)
+    assert (said["method"], said["configurations"], said["left out"]) == ("flp", 3, 97)
+    assert parquet.read_schema(path).metadata[b"made by"].decode() == MADE_BY
+    table = pandas.read_parquet(path)
+    assert len(table) == 3 * 10
+    (replay,) = replayed([], False, path).values()
+    assert replay.size == 3
+    finals = table.groupby("config_id")[["normalized_reward", "normalized_cost"]].mean()
+    found = sorted(replay.truth(point) for point in replay.points)
+    assert found == pytest.approx(sorted(map(tuple, finals.to_numpy())))
+    assert STRATEGIES["budget"](replay, mild, 35, 0).truth in found
+
+
+def test_a_store_without_these_sweeps_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no finished runs"):
+        export(str(tmp_path), tmp_path / "table.parquet")
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="the table of real runs is not made yet")
