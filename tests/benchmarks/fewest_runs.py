@@ -386,7 +386,6 @@ def searched(
         ),
         problem.space,
         dict,
-        lambda point: problem.nearest(point, search.suggestions),  # type: ignore[arg-type,return-value]
         constraints=("normalized_cost",),
     )
     told = 0
@@ -394,7 +393,9 @@ def searched(
         if search.ready:
             search.ask()
             continue
-        index = sweep.add(search.suggestions[told])
+        trained = problem.nearest(search.suggestions[told], sweep.points)
+        assert trained is not None
+        index = sweep.add(trained)
         sweep.train(index, each)
         reward, cost = np.mean(sweep.scores[index], axis=0)
         outcome = Outcome("complete", float(reward), {"normalized_cost": float(cost) - 1})

@@ -15,8 +15,9 @@ limit. Configurations that lack a seed are left out, and counted.
 replays it with the strategies of `tests.benchmarks.fewest_runs`, which says what is printed. A
 strategy trains the configuration of the table that is nearest to what it asks for, by the distance
 that the estimates go by (`UnitSpace.features`): a search the nearest one that it has not tried, a
-budget the nearest one of all, again if need be. Searches are told what was trained. The mean of all
-seeds of a configuration counts as the truth, so the best safe configuration is known.
+budget the nearest one of all, again if need be. A search takes what came of it for what came of its
+suggestion; a budget knows what was trained. The mean of all seeds of a configuration counts as the
+truth, so the best safe configuration is known.
 
 A sweep draws the seeds of a configuration from the table without replacement, in an order of its
 own, and with replacement once it has had all. So whoever gives a configuration ten seeds knows its

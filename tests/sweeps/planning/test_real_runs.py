@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pandas
 import pytest
 from pyarrow import parquet
 
-from safesweep.search_spaces.space import Hyperparameter
+from safesweep.search_spaces.space import Hyperparameter, SearchSpace
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.collect import collect_dataset
@@ -115,6 +116,27 @@ def test_a_search_stays_in_the_table_and_tries_none_twice(method: str) -> None:
     sweep = searched(table, mild, method, 100, 2, seed=0)
     assert sorted(point["rate"] for point in sweep.points) == [i / 10 for i in range(9)]
     assert all(point in table.points for point in sweep.points)
+
+
+@pytest.mark.parametrize("method", ["tpe", "cmaes"])
+def test_a_search_learns_from_the_table(method: str) -> None:
+    """Reward and cost rise with the rate, nearly all of which is beyond the limit."""
+    table = table_problem(made_up(100), "flp", ENTRIES, False)
+    wide = replace(table, space=SearchSpace("wide", [replace(ENTRIES[0], high=9.9), ENTRIES[1]]))
+
+    def rates(name: str) -> float:
+        found = [searched(wide, mild, name, 40, 1, seed).points[20:] for seed in range(6)]
+        return float(np.mean([[point["rate"] for point in points] for points in found]))
+
+    assert rates(method) < 0.8 * rates("random")
+
+
+def test_generations_follow_from_the_table() -> None:
+    table = table_problem(made_up(60), "flp", ENTRIES, False)
+    evolved, drawn = (searched(table, mild, name, 40, 1, 0).points for name in ("nsga2", "random"))
+    # Ten make the first generation, and four more are open when it is complete.
+    assert evolved[:10] == drawn[:10]
+    assert evolved[14:] != drawn[14:]
 
 
 @pytest.mark.parametrize("strategy", ["budget", "tpe-race", "cmaes-bound"])
