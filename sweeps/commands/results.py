@@ -318,7 +318,8 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
             silent.append("archived")
         frame = frame.drop(columns=list(set(silent)))
         if hidden:
-            say(f"{hidden} archived sweeps are left out; --all shows them")
+            sweeps = "sweep is" if hidden == 1 else "sweeps are"
+            say(f"{hidden} archived {sweeps} left out; --all shows them")
     print_table(frame, arguments.format)
     return 0
 
