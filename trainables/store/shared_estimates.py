@@ -27,8 +27,8 @@ ZERO_COST = 1e-9
 """Of the limit: what costs no more cost nothing."""
 
 _CONSTANT_DEVIATION = 3.0
-_SLOPE_DEVIATION = 2.0
-_LENGTH = 0.7
+_SLOPE_DEVIATION = 0.7
+_LENGTH = 0.4
 _SCALES = (0.6, 0.25)
 _LINEARISATIONS = 5
 _FITTED_AT = (0, 2)
