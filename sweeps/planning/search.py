@@ -483,6 +483,7 @@ class CMAESSearch(OptunaSearch):
     def _sampler(self, seed: int) -> "BaseSampler":
         from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import CmaEsSampler, TPESampler
+        from optuna.trial import create_trial
 
         ranges = {entry.name: entry.distribution for entry in self.space.unconditional_ranges}
 
@@ -495,7 +496,14 @@ class CMAESSearch(OptunaSearch):
             ) -> "dict[str, BaseDistribution]":
                 return dict(ranges)
 
-        known = self.study.get_trials(deepcopy=False)[: len(self._known)]
+        known = [
+            create_trial(
+                params={name: trial.params[name] for name in ranges},
+                distributions=ranges,
+                value=trial.value,
+            )
+            for trial in self.study.get_trials(deepcopy=False)[: len(self._known)]
+        ]
         # Fewer than ten have no tenth: then it begins at the best one.
         known = known * 10 if len(known) < 10 else known
         with warnings.catch_warnings():
