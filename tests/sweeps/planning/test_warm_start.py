@@ -9,6 +9,7 @@ import pytest
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution.progress import Progress
 from safesweep.sweeps.execution.scheduler import SweepRun, make_plan
+from safesweep.sweeps.planning import warm_start
 from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.rounds import BudgetRounds
 from safesweep.sweeps.planning.search import OptunaSearch, Outcome
@@ -358,6 +359,18 @@ def test_without_the_key_nothing_is_told_and_nothing_is_written(tmp_path: Path) 
     assert levels(planned) == levels(launch(tmp_path / "alone", spec(search=cold)))
     assert "warm_start" not in spec(search=cold).to_yaml()
     assert "warm_start: true" in spec().to_yaml()
+
+
+@pytest.mark.parametrize("changes", [{"method": "gp"}, BUDGET])
+def test_gaussian_processes_are_told_the_best_alone(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_start, "MOST_MODELLED", 2)
+    launch(tmp_path, spec("old", **OLD))
+    found = told(begun(tmp_path, spec(**changes)))
+    assert sorted(one.config[LEVEL] for one in found.told) == [0.7, 0.8]
+    assert found.left_out == {"behind the best 2": 2}
+    assert len(told(begun(tmp_path, spec())).told) == 4
 
 
 def test_a_damaged_record_is_one_line(tmp_path: Path) -> None:
