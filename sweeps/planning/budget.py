@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -94,13 +94,22 @@ class Chosen:
     seeds_to_pass: int | None
 
 
-def choose(space: UnitSpace, tried: Sequence[Tried], confidence: float) -> Chosen | None:
+def choose(
+    space: UnitSpace, tried: Sequence[Tried], confidence: float, own: int | None = None
+) -> Chosen | None:
     """The configuration with the highest reward among those whose bound is within the limit, or
-    the one whose bound comes nearest; None where every one is lost."""
-    if all(one.lost for one in tried):
+    the one whose bound comes nearest; None where every one is lost.
+
+    Args:
+        own: so many of the first may be chosen, the others are evidence (default: all may).
+    """
+    if all(one.lost for one in tried[:own]):
         return None
     estimates = Estimates(space, tried)
     standing = estimates.standing(STRATEGY.level(confidence))
+    if own is not None:
+        chosen = np.where(np.array(estimates.kept) < own, standing.bound, np.inf)
+        standing = replace(standing, bound=chosen)
     confirmed = estimates.seeds >= STRATEGY.fewest_seeds
     place = _preferred(standing, confirmed)
     cost, deviation = float(standing.cost[place]), float(standing.deviation[place])
