@@ -239,6 +239,7 @@ def _carry_out(writer: ResultWriter, change: Change) -> int:
 
 def _delete(writer: ResultWriter, change: Change) -> None:
     from safesweep.sweeps.planning.study import study_path
+    from safesweep.sweeps.planning.warm_start import warm_start_path
 
     storage = writer.storage
     for sweep in change.sweeps:
@@ -251,7 +252,7 @@ def _delete(writer: ResultWriter, change: Change) -> None:
         _write_journal(writer, replace(change, trials=trials))
     deletion.remove_leftovers(storage, found, change.trials)
     for sweep in change.sweeps:
-        for path in (planned_path(sweep), study_path(sweep)):
+        for path in (planned_path(sweep), study_path(sweep), warm_start_path(sweep)):
             writer.remove(path)
 
 

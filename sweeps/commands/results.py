@@ -318,7 +318,8 @@ def print_sweeps(arguments: argparse.Namespace) -> int:
             silent.append("archived")
         frame = frame.drop(columns=list(set(silent)))
         if hidden:
-            say(f"{hidden} archived sweeps are left out; --all shows them")
+            sweeps = "sweep is" if hidden == 1 else "sweeps are"
+            say(f"{hidden} archived {sweeps} left out; --all shows them")
     print_table(frame, arguments.format)
     return 0
 
@@ -381,7 +382,11 @@ def _print_sweep(store: "ResultStore", sweep: str) -> None:
     if not runs.empty:
         print_table(_progress(runs))
         _print_best(store, sweep)
-    for line in [*_spent_and_chosen(store, sweep), *_evaluation_noise(store, sweep)]:
+    for line in [
+        *_warm_starts(store, sweep),
+        *_spent_and_chosen(store, sweep),
+        *_evaluation_noise(store, sweep),
+    ]:
         print(_wrapped(line))
     for driver in drivers:
         if driver.sweep == sweep:
@@ -505,6 +510,21 @@ def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
     for task in planned_tasks(store.file(planned_path(sweep))):
         said = [words for words in (task.spent, task.choice) if words]
         lines += [f"{task.algorithm} on {task.task}: {words}" for words in said]
+    return ["", *lines] if lines else []
+
+
+def _warm_starts(store: "ResultStore", sweep: str) -> list[str]:
+    """Per method and task, what the search was told before it began."""
+    from safesweep.trainables.store.recorded_sweep import read_recorded_sweep
+
+    plans = store.sweeps(["spec"], sweep=sweep)
+    recorded = None if plans.empty else read_recorded_sweep(plans.iloc[-1]["spec"])
+    if recorded is None or not recorded.warm_start:
+        return []
+    from safesweep.sweeps.planning.warm_start import read_warm_starts, warm_start_path
+
+    found = read_warm_starts(store.file(warm_start_path(sweep)), sweep)
+    lines = [one.describe() for one in found]
     return ["", *lines] if lines else []
 
 

@@ -166,7 +166,12 @@ def _print_plan(spec: "SweepSpec", arguments: argparse.Namespace) -> int:
     ]
     times = _expected_time(plan, planned, arguments)
     rounds = describe_rounds(plan)
-    for line in [*episodes, *shortfalls, *describe_rungs(plan), *rounds, *times]:
+    warm_starts = [
+        task_plan.warm_start.describe()
+        for task_plan in plan.task_plans
+        if task_plan.warm_start is not None and task_plan.task not in missing
+    ]
+    for line in [*episodes, *warm_starts, *shortfalls, *describe_rungs(plan), *rounds, *times]:
         say(f"{spec.name}: {line}")
     if spec.auto_population:
         say(

@@ -23,6 +23,13 @@ from safesweep.sweeps.planning.early_stopping import expected_share
 from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
 from safesweep.sweeps.planning.study import StudyJournal, study_path
 from safesweep.sweeps.planning.trials import PlannedTrial
+from safesweep.sweeps.planning.warm_start import (
+    WarmStart,
+    find_warm_start,
+    read_warm_starts,
+    warm_start_path,
+    warm_starts_content,
+)
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.sweeps.upkeep import finish_interrupted, forget_deletion
 from safesweep.trainables.store.codes import several_codes
@@ -77,11 +84,17 @@ class PauseReport(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a launch would do: the plans of a sweep over what the store holds."""
+    """What a launch would do: the plans of a sweep over what the store holds.
+
+    Attributes:
+        warm_starts: what its searches are told before they begin, and what those of methods and
+            tasks that it had before were.
+    """
 
     spec: SweepSpec
     task_plans: tuple[MethodTaskPlan, ...]
     previous: history.PreviousSweep | None
+    warm_starts: tuple[WarmStart, ...] = ()
 
 
 def make_plan(
@@ -95,19 +108,44 @@ def make_plan(
     `kept` is what the session has read of that store before.
 
     Raises:
+        InvalidInput: a warm start from what does not compare.
         StoreProblem: the store cannot be read.
     """
     from safesweep.trainables.store.writer import storage_location
 
-    location = storage_location(storage)
-    if not _exists(location):
-        return SweepPlan(spec, tuple(make_task_plans(spec, dataset_ids.__getitem__)), None)
+    location, exists = storage_location(storage), _exists(storage_location(storage))
     kept = kept or history.StoreHistory(location)
-    store, configs = history.read_store(kept, spec.cost_limit, spec.rung_steps)
-    previous = history.read_previous(location, spec.name)
+    store, configs, previous = dict[str, history.RunOutcome](), dict[str, dict[str, Any]](), None
+    if exists:
+        store, configs = history.read_store(kept, spec.cost_limit, spec.rung_steps)
+        previous = history.read_previous(location, spec.name)
     run_ids = previous.run_ids if previous else ()
-    task_plans = make_task_plans(spec, dataset_ids.__getitem__, store, run_ids, configs, kept)
-    return SweepPlan(spec, tuple(task_plans), previous)
+    warm_starts: dict[tuple[str, str], WarmStart] = {}
+
+    def warm_start(algorithm: str, task: str) -> WarmStart:
+        key, dataset_id = (algorithm, task), dataset_ids[task]
+        if key not in warm_starts or not warm_starts[key].is_for(spec, *key, dataset_id):
+            warm_starts[key] = (
+                find_warm_start(kept, spec, *key, dataset_id, store, run_ids)
+                if exists
+                else WarmStart(*key, dataset_id, spec.steps, spec.cost_limit_of(task))
+            )
+        return warm_starts[key]
+
+    if spec.search.warm_start and exists:
+        content = kept.store.file(warm_start_path(spec.name))
+        recorded = read_warm_starts(content, spec.name)
+        warm_starts |= {(one.algorithm, one.task): one for one in recorded}
+    task_plans = make_task_plans(
+        spec,
+        dataset_ids.__getitem__,
+        store,
+        run_ids,
+        configs,
+        kept if exists else None,
+        warm_start if spec.search.warm_start else None,
+    )
+    return SweepPlan(spec, tuple(task_plans), previous, tuple(warm_starts.values()))
 
 
 def previous_spec(storage: str, sweep: str) -> str | None:
@@ -168,6 +206,7 @@ class SweepRun:
         self._opened: set[str] = set()
         self._studies: StudyJournal | None = None
         self._studies_written = float("-inf")
+        self._warm_starts_written = False
         self._merging = PartMerging(writer.storage, self.spec.name)
         exhausted = [task_plan.exhausted for task_plan in plan.task_plans]
         self.exhausted = all(exhausted)
@@ -197,6 +236,7 @@ class SweepRun:
     def start(self) -> None:
         """Say that it runs, in the store and in the progress."""
         self.writer.remove_stray_compacted()
+        self.write_warm_starts()
         self.write_row("running", force=True)
         forget_deletion(self.writer)
         self.write_planned()
@@ -222,6 +262,7 @@ class SweepRun:
     def finish(self) -> SweepSummary:
         """Write the sweep's final row, tidy up after trials that are gone, and sum up."""
         self._merging.close(finish=True)
+        self.write_warm_starts()
         self._count()
         self.progress.remove(self.tally)
         for task_plan in self.plan.task_plans:
@@ -567,6 +608,17 @@ class SweepRun:
         ]
         self.writer.write_bytes(planned_path(self.spec.name), json.dumps(tasks).encode())
         self._planned_written = planned
+
+    def write_warm_starts(self) -> None:
+        """Write once what the searches are told before they begin, and say it."""
+        if not self.plan.warm_starts or self._warm_starts_written:
+            return
+        content = warm_starts_content(self.plan.warm_starts)
+        self.writer.write_bytes(warm_start_path(self.spec.name), content)
+        self._warm_starts_written = True
+        for task_plan in self.plan.task_plans:
+            if task_plan.warm_start is not None:
+                self.progress.note(f"{self.spec.name}: {task_plan.warm_start.describe()}")
 
     def write_studies(self, force: bool = False) -> None:
         """Write the searches as Optuna studies; between `force`d ones at most once in a while."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,14 +18,15 @@ Phase = Literal["start", "search", "race", "confirm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 FIRST_ROUND = 12
+"""Configurations that a budget starts with at least."""
 
 
 @dataclass(frozen=True)
 class Strategy:
     """How a budget is divided."""
 
-    confidence: float = 0.9
-    search_until: float = 0.35
+    start_share: float = 0.2
+    search_until: float = 0.4
     race_until: float = 0.8
     rounds: int = 14
     confirm_rounds: int = 3
@@ -36,7 +37,10 @@ class Strategy:
     nearby: int = 20
     reaches: tuple[float, ...] = (0.2, 0.08, 0.03)
     fewest_seeds: int = 4
-    stricter: float = 1.2
+    stricter: float = 1.1
+
+    def first_round(self, runs: int) -> int:
+        return min(runs, max(FIRST_ROUND, round(self.start_share * runs)))
 
     def level(self, confidence: float) -> float:
         return float(special.ndtr(self.stricter * special.ndtri(confidence)))
@@ -90,13 +94,22 @@ class Chosen:
     seeds_to_pass: int | None
 
 
-def choose(space: UnitSpace, tried: Sequence[Tried], confidence: float) -> Chosen | None:
+def choose(
+    space: UnitSpace, tried: Sequence[Tried], confidence: float, own: int | None = None
+) -> Chosen | None:
     """The configuration with the highest reward among those whose bound is within the limit, or
-    the one whose bound comes nearest; None where every one is lost."""
-    if all(one.lost for one in tried):
+    the one whose bound comes nearest; None where every one is lost.
+
+    Args:
+        own: so many of the first may be chosen, the others are evidence (default: all may).
+    """
+    if all(one.lost for one in tried[:own]):
         return None
     estimates = Estimates(space, tried)
     standing = estimates.standing(STRATEGY.level(confidence))
+    if own is not None:
+        chosen = np.where(np.array(estimates.kept) < own, standing.bound, np.inf)
+        standing = replace(standing, bound=chosen)
     confirmed = estimates.seeds >= STRATEGY.fewest_seeds
     place = _preferred(standing, confirmed)
     cost, deviation = float(standing.cost[place]), float(standing.deviation[place])
@@ -135,7 +148,7 @@ def next_round(
         return None
     generator = np.random.default_rng([terms.seed, spent])
     if not tried:
-        count = max(1, min(FIRST_ROUND, total) - len(starts))
+        count = max(1, strategy.first_round(total) - len(starts))
         from scipy.stats import qmc
 
         sobol = qmc.Sobol(len(space.entries), seed=np.random.default_rng([terms.seed, 0]))
@@ -146,7 +159,8 @@ def next_round(
         return Round("start", _distinct([*starts, *drawn]))
     share = spent / total
     edge = strategy.search_until if share < strategy.search_until else strategy.race_until
-    size = max(4, round((total * strategy.race_until - FIRST_ROUND) / strategy.rounds))
+    later = total * strategy.race_until - strategy.first_round(total)
+    size = max(4, round(later / strategy.rounds))
     size = max(1, min(size, left, round(edge * total) - spent))
     if all(one.lost for one in tried):
         drawn = [space.values(position) for position in space.draw(size, generator)]

@@ -34,7 +34,7 @@ _RUN_COLUMNS = (
     "code_version", "code_digest", "sweep", "config",
 )  # fmt: skip
 _EVALUATION_COLUMNS = tuple(
-    dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", *SCORES))
+    dict.fromkeys(("run_id", "task", "step", "policy", "cost_return_mean", "cost_limit", *SCORES))
 )
 
 

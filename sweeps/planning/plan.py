@@ -5,7 +5,7 @@ populations, and passes what came of them back. Which runs share a trial depends
 alone, so that an interrupted trial is planned again with the same members.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from safesweep.search_spaces.space import SearchSpace
+from safesweep.search_spaces.space import SearchSpace, Value
 from safesweep.sweeps.planning.budget import Chosen, Round
 from safesweep.sweeps.planning.continuation import (
     NOTHING_SHORTER,
@@ -25,11 +25,17 @@ from safesweep.sweeps.planning.early_stopping import Bracket
 from safesweep.sweeps.planning.estimates import Tried
 from safesweep.sweeps.planning.history import RunOutcome, StoreHistory
 from safesweep.sweeps.planning.rounds import BudgetRounds, make_rounds, tried
-from safesweep.sweeps.planning.search import DirectedSearch, Outcome, Search, make_search
-from safesweep.sweeps.planning.trials import Config, PlannedRun, PlannedTrial
+from safesweep.sweeps.planning.search import DirectedSearch, Known, Outcome, Search, make_search
+from safesweep.sweeps.planning.summaries import mean_scores, summarize
+from safesweep.sweeps.planning.trials import (
+    Config,
+    PlannedRun,
+    PlannedTrial,
+    configuration_id,
+)
+from safesweep.sweeps.planning.warm_start import KnownConfiguration, WarmStart
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store import identity
-from safesweep.trainables.store.scores import rounded
 from safesweep.trainables.tasks.task import Task
 
 
@@ -42,6 +48,7 @@ class MethodTaskPlan:
         previous_run_ids: what an earlier launch of this sweep comprised, in its order.
         known_configs: configurations in the store by config_id.
         shorter: what the store holds with fewer steps.
+        warm_start: what the search is told before it begins.
     """
 
     def __init__(
@@ -54,8 +61,9 @@ class MethodTaskPlan:
         previous_run_ids: Sequence[str] = (),
         known_configs: Mapping[str, Config] | None = None,
         shorter: ShorterTrials | None = None,
+        warm_start: WarmStart | None = None,
     ) -> None:
-        self.shorter = shorter
+        self.shorter, self.warm_start = shorter, warm_start
         self.spec, self.algorithm, self.task, self.dataset_id = spec, algorithm, task, dataset_id
         known = store or {}
         self.stopped_before = {
@@ -71,6 +79,15 @@ class MethodTaskPlan:
         }
         self.suggested: list[list[PlannedRun]] = []
         space = spec.space_for(algorithm)
+        self._known: dict[str, KnownConfiguration] = {}
+        points: list[Mapping[str, Value]] = [*spec.points_for(algorithm)]
+        if warm_start is not None:
+            self._known = {one.config_id: one for one in warm_start.usable(spec)}
+            points += [point for point in warm_start.points if space.contains(point)]
+        told = [
+            Known(space.active(one.config), summarize(spec, one.outcomes))
+            for one in self._known.values()
+        ]
         self.search: Search
         if spec.budget_runs is not None:
             self.search = DirectedSearch(
@@ -83,11 +100,12 @@ class MethodTaskPlan:
                 space,
                 self._resolve,
                 history.adopt,
-                spec.points_for(algorithm),
+                points,
                 spec.maximize,
                 tuple(spec.subject_to),
+                told,
             )
-        self.rounds = make_rounds(spec, space, spec.points_for(algorithm))
+        self.rounds = make_rounds(spec, space, points, [one.point for one in told])
         self.brackets: list[Bracket] = []
         self._bracket_of: dict[str, Bracket] = {}
         self._batch: list[list[PlannedRun]] = []
@@ -179,7 +197,7 @@ class MethodTaskPlan:
         chosen."""
         if not isinstance(self.rounds, BudgetRounds) or not self.rounds.over:
             return None
-        return self.rounds.choose(self._tried())
+        return self.rounds.choose(self._tried(), len(self.suggested))
 
     def next_trial(self) -> PlannedTrial | None:
         """The next population to train; None when there is none, or not before results come."""
@@ -211,18 +229,9 @@ class MethodTaskPlan:
 
     def config_id(self, config: Config, steps: int | None = None) -> str:
         """Identity of a configuration of this method and task, or of one with another budget."""
-        from safesweep.trainables.methods.configs import config_class_of
-        from safesweep.trainables.tasks.registry import get_task
-
-        resolved = config_class_of(self.algorithm).resolve(config)
-        task = get_task(self.task)
-        return identity.config_id(
-            self.algorithm,
-            config,
-            task.identity,
-            self.dataset_id,
-            self.spec.steps if steps is None else steps,
-            resolved.cost_limit_in_identity(self.spec.cost_limit_of(self.task), task.cost_limits),
+        steps = self.spec.steps if steps is None else steps
+        return configuration_id(
+            self.spec, self.algorithm, self.task, self.dataset_id, config, steps
         )
 
     @cached_property
@@ -275,8 +284,15 @@ class MethodTaskPlan:
 
     def _runs_of_round(self, decided: Round) -> list[list[PlannedRun]]:
         """The runs that a round adds, by configuration."""
-        more = dict(decided.more)
-        for values in decided.new:
+        more: Counter[int] = Counter()
+        asked = [(values, 1) for values in decided.new]
+        known, own = self._known_elsewhere(), len(self.suggested)
+        for index, count in decided.more.items():
+            if index < own:
+                more[index] += count
+            else:
+                asked.append((self.search.space.active(known[index - own].config), count))
+        for values, count in asked:
             assert isinstance(self.search, DirectedSearch)
             if self.search.suggest(values) is None:
                 # It resolves to a configuration that there is: another seed of that one.
@@ -284,38 +300,52 @@ class MethodTaskPlan:
             else:
                 index = len(self.suggested)
                 self.suggested.append([])
-            more[index] = more.get(index, 0) + 1
+            more[index] += count
         return [self._add_seeds(index, more[index]) for index in sorted(more)]
 
     def _add_seeds(self, index: int, count: int) -> list[PlannedRun]:
         """So many more runs of a configuration. In a budget no two runs have the same seed: what
         one seed is like would otherwise be taken for what all configurations are like."""
         config, suggested = self.search.suggestions[index], self.suggested[index]
-        directed = isinstance(self.search, DirectedSearch)
-        first = len(self.run_ids) if directed else len(suggested)
+        first = len(suggested)
+        if isinstance(self.search, DirectedSearch):
+            known = (seed for one in self._known.values() for seed in one.seeds)
+            first = len(self.run_ids) + max(known, default=-1) + 1
         runs = self._runs(config, range(first, first + count))
         suggested.extend(runs)
         self._index.update({run.run_id: index for run in runs})
         return runs
 
+    def _known_elsewhere(self) -> list[KnownConfiguration]:
+        """What was known before of configurations that a budget has not suggested."""
+        if not isinstance(self.rounds, BudgetRounds):
+            return []
+        suggested = {runs[0].config_id for runs in self.suggested}
+        return [one for name, one in self._known.items() if name not in suggested]
+
     def _tried(self) -> list[Tried]:
-        """Every configuration as rounds judge it, by the outcomes of its runs."""
-        assert self.rounds is not None
+        """Every configuration as rounds judge it, by the outcomes of its runs; after them what a
+        budget has not suggested and was known before."""
         found = []
         for runs in self.suggested:
             outcomes = [self.outcomes[run.run_id] for run in runs]
-            scored = [outcome.scores for outcome in outcomes if outcome.scores]
-            found.append(
-                tried(
-                    self.rounds.space,
-                    self.search.space.active(runs[0].config),
-                    [scores[self.spec.maximize] for scores in scored],
-                    [self._cost(scores) for scores in scored],
-                    lost=len(scored) < len(runs)
-                    or any(outcome.status != "completed" for outcome in outcomes),
-                )
-            )
-        return found
+            if isinstance(self.rounds, BudgetRounds) and runs[0].config_id in self._known:
+                # No run of the sweep has the seed of one of these.
+                outcomes += self._known[runs[0].config_id].outcomes
+            found.append(self._judged(runs[0].config, outcomes))
+        return found + [self._judged(one.config, one.outcomes) for one in self._known_elsewhere()]
+
+    def _judged(self, config: Config, outcomes: Sequence[RunOutcome]) -> Tried:
+        assert self.rounds is not None
+        scored = [outcome.scores for outcome in outcomes if outcome.scores]
+        return tried(
+            self.rounds.space,
+            self.search.space.active(config),
+            [scores[self.spec.maximize] for scores in scored],
+            [self._cost(scores) for scores in scored],
+            lost=len(scored) < len(outcomes)
+            or any(outcome.status != "completed" for outcome in outcomes),
+        )
 
     def _cost(self, scores: Mapping[str, float]) -> float:
         """What must be at most 1: of several constraints the one that is nearest to its limit, or
@@ -479,32 +509,6 @@ class _History:
         return space.contains(point) and resolved == config
 
 
-def summarize(spec: SweepSpec, results: Collection[RunOutcome]) -> Outcome:
-    """What a search is told of a configuration: means over all of its seeds.
-
-    A configuration with a failed or diverged seed counts as failed: the mean over the survivors
-    would make it look better than it is.
-    """
-    if not all(result.scores and result.status in ("completed", "stopped") for result in results):
-        return Outcome("failed")
-
-    means = mean_scores(results)
-    constraints = {name: means[name] - limit for name, limit in spec.subject_to.items()}
-    stopped = [result.steps for result in results if result.status == "stopped"]
-    if stopped:
-        return Outcome("pruned", means[spec.maximize], constraints, min(stopped))
-    return Outcome("complete", means[spec.maximize], constraints)
-
-
-def mean_scores(results: Collection[RunOutcome]) -> dict[str, float]:
-    """Each score's mean over runs that all have it, as the selection rules compare them."""
-    names = next(iter(results)).scores
-    return {
-        name: float(rounded(sum(result.scores[name] for result in results) / len(results)))
-        for name in names
-    }
-
-
 def make_task_plans(
     spec: SweepSpec,
     dataset_id: Callable[[str], str],
@@ -512,17 +516,20 @@ def make_task_plans(
     previous_run_ids: Sequence[str] = (),
     known_configs: Mapping[str, Config] | None = None,
     kept: StoreHistory | None = None,
+    warm_start: Callable[[str, str], WarmStart] | None = None,
 ) -> list[MethodTaskPlan]:
     """A plan for every method and task of a sweep; `dataset_id` gives each task's digest.
 
-    `kept` is of the store in which shorter trials may lie.
+    `kept` is of the store in which shorter trials may lie; `warm_start` gives what the search of a
+    method on a task is told.
     """
 
     def task_plan(task: str, algorithm: str) -> MethodTaskPlan:
         identifier = dataset_id(task)
         shorter = ShorterTrials(kept, spec, algorithm, identifier) if kept else None
+        told = warm_start(algorithm, task) if warm_start else None
         return MethodTaskPlan(
-            spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter
+            spec, algorithm, task, identifier, store, previous_run_ids, known_configs, shorter, told
         )
 
     return [task_plan(task, algorithm) for task in spec.tasks for algorithm in spec.algorithms]

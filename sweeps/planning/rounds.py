@@ -30,8 +30,9 @@ class Rounds:
         """The next round; None when there are no more.
 
         Args:
-            tried: every configuration, all of whose runs have ended.
-            runs: how many these are.
+            tried: every configuration, all of whose runs have ended, and after them those of which
+                there were results before.
+            runs: how many there are of the sweep itself.
         """
         found = None if self.over else self._next(tried, runs)
         if found is None:
@@ -62,29 +63,45 @@ class BudgetRounds(Rounds):
     """What a budget is spent on (`budget`)."""
 
     def __init__(
-        self, space: SearchSpace, terms: BudgetTerms, points: Sequence[Mapping[str, Value]]
+        self,
+        space: SearchSpace,
+        terms: BudgetTerms,
+        points: Sequence[Mapping[str, Value]],
+        known: Sequence[Mapping[str, Value]] = (),
     ) -> None:
         super().__init__(space)
         self.terms = terms
-        starts = [*points, *([space.defaults] if space.defaults else [])]
+        default = space.defaults and space.defaults not in known
+        starts = [*points, *([space.defaults] if default else [])]
         self._starts = [dict(pair) for pair in dict.fromkeys(tuple(p.items()) for p in starts)]
 
     def _next(self, tried: Sequence[Tried], runs: int) -> Round | None:
+        if tried and not runs and self._starts:
+            # What is known already stands in for the rest of a first round.
+            return Round("start", tuple(self._starts))
         return next_round(self.space, tried, runs, self.terms, self._starts)
 
-    def choose(self, tried: Sequence[Tried]) -> Chosen | None:
-        """What is chosen of these; None where every one of them is lost."""
-        return choose(self.space, tried, self.terms.confidence)
+    def choose(self, tried: Sequence[Tried], own: int) -> Chosen | None:
+        """What is chosen of the first `own` of these; None where every one of them is lost."""
+        return choose(self.space, tried, self.terms.confidence, own)
 
 
 def make_rounds(
-    spec: SweepSpec, space: SearchSpace, points: Sequence[Mapping[str, Value]]
+    spec: SweepSpec,
+    space: SearchSpace,
+    points: Sequence[Mapping[str, Value]],
+    known: Sequence[Mapping[str, Value]] = (),
 ) -> Rounds | None:
-    """What a sweep decides by rounds; None where its runs follow from its search alone."""
+    """What a sweep decides by rounds; None where its runs follow from its search alone.
+
+    Args:
+        points: to try first.
+        known: of which there are results before.
+    """
     if spec.budget is not None:
         assert spec.budget_runs is not None
         terms = BudgetTerms(spec.budget_runs, spec.search.seed, spec.budget.confidence)
-        return BudgetRounds(space, terms, points)
+        return BudgetRounds(space, terms, points, known)
     return None if spec.most_seeds is None else SeedRace(space, spec.most_seeds)
 
 

@@ -7,6 +7,7 @@ path again from the results in its store.
 
 import json
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,14 @@ class Outcome:
         """What to sort outcomes with scores by, the best first: safe before unsafe."""
         assert self.objective is not None
         return safe_first(self.excess, self.objective)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A point whose outcome, complete and with scores, is known before a search begins."""
+
+    point: Mapping[str, Value]
+    outcome: Outcome
 
 
 class Search:
@@ -179,7 +188,9 @@ class OptunaSearch(Search):
 
     It starts from the given `points` and then from the space's default point. `adopt` may replace
     a suggestion of the sampler by another configuration: on resume the sweep's own history is
-    followed where new results (of added seeds, say) would lead the sampler elsewhere.
+    followed where new results (of added seeds, say) would lead the sampler elsewhere. What is
+    `known` is told first, and not suggested while the space holds anything else; of the given
+    points only their own outcomes are told.
     """
 
     def __init__(
@@ -191,6 +202,7 @@ class OptunaSearch(Search):
         points: Sequence[Mapping[str, Value]] = (),
         objective: str = "objective",
         constraints: Sequence[str] = (),
+        known: Sequence[Known] = (),
     ) -> None:
         import optuna
 
@@ -202,10 +214,18 @@ class OptunaSearch(Search):
             sampler=optuna.samplers.RandomSampler(seed=0),
         )
         self._adopt = adopt
-        self._starts = deque([*points, *([space.defaults] if space.defaults else [])])
         self._trials: list[Trial] = []
         self._outcomes: dict[int, Outcome] = {}
         self._told = 0
+        given = {_key(resolve(point)) for point in points}
+        told = {_key(resolve(one.point)): one for one in known}
+        self._known = told.keys() - given
+        self._starts = deque(points)
+        if space.defaults and _key(resolve(space.defaults)) not in told:
+            self._starts.append(space.defaults)
+        for key, one in told.items():
+            if key not in given:
+                self._tell_known(one)
 
     @property
     def known_in_advance(self) -> bool:
@@ -257,7 +277,7 @@ class OptunaSearch(Search):
             self.study.sampler = sampler(self._sampler_seed(index, attempt))
             trial, point = self._asked()
             config = self._new(point)
-            if config is not None:
+            if config is not None and _key(config) not in self._known:
                 return trial, config
             self._reject(trial)
         if not self.space.finite:
@@ -266,6 +286,7 @@ class OptunaSearch(Search):
         unseen = [point for point in self.space.grid() if self._new(point) is not None]
         if not unseen:
             return None
+        unseen = [p for p in unseen if _key(self._resolve(p)) not in self._known] or unseen
         point = unseen[int(self._generator(index, ATTEMPTS).integers(len(unseen)))]
         return self._enqueue(point), self._resolve(point)
 
@@ -280,6 +301,12 @@ class OptunaSearch(Search):
         trial = self.study.ask()
         self.space.suggest(trial)
         return trial
+
+    def _tell_known(self, known: Known) -> None:
+        self.study.sampler = self._exploring_sampler(0)
+        trial = self._enqueue(known.point)
+        self._constrain(trial, known.outcome)
+        self.study.tell(trial, self._values(known.outcome))
 
     def _reject(self, trial: "Trial") -> None:
         from optuna.trial import TrialState
@@ -442,7 +469,9 @@ def _where_inactive(entry: Hyperparameter) -> Value:
 class CMAESSearch(OptunaSearch):
     """CMA-ES over the ranges that always take part; TPE chooses lists and conditional entries.
 
-    CMA-ES compares by one number and knows no constraints: it is told `safe_first_score`.
+    CMA-ES compares by one number and knows no constraints: it is told `safe_first_score`. Where
+    something is known before, it begins at the best tenth of that. Source: Nomura et al. (2021),
+    "Warm Starting CMA-ES for Hyperparameter Optimization".
     """
 
     def _values(self, outcome: Outcome) -> list[float]:
@@ -452,7 +481,9 @@ class CMAESSearch(OptunaSearch):
         """The constraints are in the value."""
 
     def _sampler(self, seed: int) -> "BaseSampler":
+        from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import CmaEsSampler, TPESampler
+        from optuna.trial import create_trial
 
         ranges = {entry.name: entry.distribution for entry in self.space.unconditional_ranges}
 
@@ -465,11 +496,24 @@ class CMAESSearch(OptunaSearch):
             ) -> "dict[str, BaseDistribution]":
                 return dict(ranges)
 
-        return RangeSampler(
-            seed=seed,
-            independent_sampler=TPESampler(seed=seed),
-            warn_independent_sampling=False,
-        )
+        known = [
+            create_trial(
+                params={name: trial.params[name] for name in ranges},
+                distributions=ranges,
+                value=trial.value,
+            )
+            for trial in self.study.get_trials(deepcopy=False)[: len(self._known)]
+        ]
+        # Fewer than ten have no tenth: then it begins at the best one.
+        known = known * 10 if len(known) < 10 else known
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RangeSampler(
+                seed=seed,
+                independent_sampler=TPESampler(seed=seed),
+                warn_independent_sampling=False,
+                source_trials=known or None,
+            )
 
 
 def safe_first_score(outcome: Outcome) -> float:
@@ -498,11 +542,12 @@ def make_search(
     points: Sequence[Mapping[str, Value]] = (),
     objective: str = "objective",
     constraints: Sequence[str] = (),
+    known: Sequence[Known] = (),
 ) -> Search:
     """The search that a sweep file asks for."""
     if options.method in OPTUNA_SEARCHES:
         kind = OPTUNA_SEARCHES[options.method]
-        return kind(space, resolve, options, adopt, points, objective, constraints)
+        return kind(space, resolve, options, adopt, points, objective, constraints, known)
     return GridSearch(space, resolve, objective, constraints)
 
 

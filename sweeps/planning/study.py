@@ -19,8 +19,9 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study, create_study
 from optuna.trial import Trial, TrialState, create_trial
 
-from safesweep.sweeps.planning.plan import MethodTaskPlan, mean_scores
+from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.search import Outcome
+from safesweep.sweeps.planning.summaries import mean_scores
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

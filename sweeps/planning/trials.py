@@ -17,6 +17,18 @@ from safesweep.trainables.training.request import ContinuedTrial, TrialRequest
 Config = dict[str, Any]
 
 
+def configuration_id(
+    spec: SweepSpec, algorithm: str, task: str, dataset_id: str, config: Config, steps: int
+) -> str:
+    """Identity of a configuration of one method on one task under a sweep's cost limit."""
+    from safesweep.trainables.methods.configs import config_class_of
+    from safesweep.trainables.tasks.registry import get_task
+
+    resolved, known = config_class_of(algorithm).resolve(config), get_task(task)
+    limit = resolved.cost_limit_in_identity(spec.cost_limit_of(task), known.cost_limits)
+    return identity.config_id(algorithm, config, known.identity, dataset_id, steps, limit)
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One configuration with one seed."""

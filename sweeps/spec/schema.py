@@ -8,6 +8,7 @@ from safesweep.sweeps.spec.sweep_spec import (
     ADAPTIVE_METHODS,
     DATASET_SOURCES,
     MOST_SEEDS,
+    SEARCH_METHODS,
     SweepSpec,
 )
 
@@ -133,6 +134,13 @@ def _search_rules() -> list[JsonSchema]:
                 "properties": {"method": {"enum": list(ADAPTIVE_METHODS)}},
             },
             "else": {"properties": {"parallel": null}},
+        },
+        {
+            "if": {
+                "required": ["method"],
+                "properties": {"method": {"enum": sorted({*SEARCH_METHODS} - {*ADAPTIVE_METHODS})}},
+            },
+            "then": {"properties": {"warm_start": {"const": False}}},
         },
     ]
 

@@ -110,6 +110,9 @@ class SearchOptions(Section):
     configs_per_trial where that is more)."""
     points: tuple[dict[str, Any], ...] | None = None
     """Configurations to try first, each as hyperparameters and their values."""
+    warm_start: Annotated[bool, Field(strict=True)] = False
+    """Tell tpe, nsga2, cmaes, gp or a budget what the store already holds of the method on the
+    task; where it holds nothing, the best on other tasks come first."""
 
 
 class SeedRange(Section):
@@ -353,6 +356,12 @@ class SweepSpec(Section, validate_default=True):
         method, points = search.method, search.points or ()
         if info.data.get("budget") is not None:
             return _search_of_budget(search, info.data["budget"], info.data.get("steps"))
+        adaptive = ", ".join(ADAPTIVE_METHODS)
+        if search.warm_start and method not in ADAPTIVE_METHODS:
+            problems.add(
+                f"search.warm_start: true is not allowed with {method}, which learns nothing; "
+                f"only {adaptive} and a budget have this key"
+            )
         if method == "grid":
             for key, value in (("num_configs", search.num_configs), ("points", points)):
                 if value:
@@ -372,7 +381,6 @@ class SweepSpec(Section, validate_default=True):
             with problems.collected():
                 require_number("search.parallel", parallel, lowest, MOST_PARALLEL, integer=True)
         elif parallel is not None:
-            adaptive = ", ".join(ADAPTIVE_METHODS)
             problems.add(f"search.parallel: only {adaptive} have this key, not {method}")
         problems.check()
         return search.model_copy(update={"parallel": parallel, "points": points or None})
@@ -526,6 +534,8 @@ class SweepSpec(Section, validate_default=True):
         """The complete sweep file, defaults included; `from_mapping` reads it back."""
         content = self.model_dump(mode="json", by_alias=True)
         search = {key: value for key, value in content["search"].items() if value is not None}
+        if not self.search.warm_start:
+            del search["warm_start"]
         optional = ("settings", "space", "early_stopping", "budget", "on_end")
         unsaid = [key for key in optional if content[key] is None]
         if self.budget is not None:

@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     "discount": 0.97,
     "violation_signal": 5.0,
     "safety_weight": 3.0,
-    "distillation_weight": 0.01,
+    "distillation_weight": 0.03,
     "flow_steps": 5,
 }
 LENGTHS = (1.0, 0.6, 0.2)

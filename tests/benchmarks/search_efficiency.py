@@ -8,13 +8,19 @@ the constraint does not stay.
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from safesweep.search_spaces.space import Hyperparameter, SearchSpace, Value
-from safesweep.sweeps.planning.search import OPTUNA_SEARCHES, Outcome, Search, make_search
+from safesweep.sweeps.planning.search import (
+    OPTUNA_SEARCHES,
+    Known,
+    Outcome,
+    Search,
+    make_search,
+)
 from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SearchOptions
 
 SPACE = SearchSpace(
@@ -32,6 +38,8 @@ COST_LIMIT = 0.5
 # The peak's projection on the circle of radius sqrt(COST_LIMIT).
 BEST_SAFE_OBJECTIVE = 1 - (math.hypot(*PEAK) - math.sqrt(COST_LIMIT)) ** 2
 TOLERANCE = 0.1
+KNOWN_SEED = 1000
+"""From here on the seeds of what is known before."""
 
 
 def evaluate(config: Mapping[str, Any]) -> Outcome:
@@ -48,7 +56,14 @@ def evaluate(config: Mapping[str, Any]) -> Outcome:
     return Outcome("complete", objective, {"normalized_cost": cost - 1})
 
 
-def search(method: str, seed: int, num_configs: int) -> Search:
+def known_before(seed: int, count: int) -> list[Known]:
+    """What a random search has found on the problem, for a search to begin with."""
+    drawn = search("random", seed, max(count, 1))
+    configs = [drawn.ask() for _ in range(count)]
+    return [Known(config, evaluate(config)) for config in configs if config is not None]
+
+
+def search(method: str, seed: int, num_configs: int, known: Sequence[Known] = ()) -> Search:
     """A search on the problem, with four suggestions open at a time where it is adaptive."""
     parallel = 4 if method in ADAPTIVE_METHODS else None
     options = SearchOptions(method=method, num_configs=num_configs, seed=seed, parallel=parallel)
@@ -56,12 +71,14 @@ def search(method: str, seed: int, num_configs: int) -> Search:
     def resolve(parameters: Mapping[str, Value]) -> dict[str, Any]:
         return dict(parameters)
 
-    return make_search(options, SPACE, resolve, constraints=("normalized_cost",))
+    return make_search(options, SPACE, resolve, constraints=("normalized_cost",), known=known)
 
 
-def outcomes(method: str, seed: int, num_configs: int) -> Iterator[Outcome]:
+def outcomes(
+    method: str, seed: int, num_configs: int, known: Sequence[Known] = ()
+) -> Iterator[Outcome]:
     """What a search sees, in the order of its suggestions; the oldest open one always ends next."""
-    asked, told = search(method, seed, num_configs), 0
+    asked, told = search(method, seed, num_configs, known), 0
     while not asked.exhausted or told < len(asked.suggestions):
         if asked.ready:
             asked.ask()
@@ -72,10 +89,16 @@ def outcomes(method: str, seed: int, num_configs: int) -> Iterator[Outcome]:
             yield outcome
 
 
-def trials_to_best(method: str, seed: int, num_configs: int, tolerance: float = TOLERANCE) -> int:
+def trials_to_best(
+    method: str,
+    seed: int,
+    num_configs: int,
+    tolerance: float = TOLERANCE,
+    known: Sequence[Known] = (),
+) -> int:
     """Configurations tried until a safe one is within `tolerance` of the best safe objective;
     `num_configs` + 1 where none is."""
-    for count, outcome in enumerate(outcomes(method, seed, num_configs), 1):
+    for count, outcome in enumerate(outcomes(method, seed, num_configs, known), 1):
         assert outcome.objective is not None
         if outcome.safe and outcome.objective >= BEST_SAFE_OBJECTIVE - tolerance:
             return count
@@ -88,11 +111,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--num-configs", type=int, default=120)
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    parser.add_argument(
+        "--known", type=int, default=0, help="configurations of a random search that are told first"
+    )
     parser.add_argument("--method", choices=OPTUNA_SEARCHES, action="append")
     arguments = parser.parse_args()
     for method in arguments.method or OPTUNA_SEARCHES:
         counts = [
-            trials_to_best(method, seed, arguments.num_configs, arguments.tolerance)
+            trials_to_best(
+                method,
+                seed,
+                arguments.num_configs,
+                arguments.tolerance,
+                known_before(KNOWN_SEED + seed, arguments.known),
+            )
             for seed in range(arguments.seeds)
         ]
         lower, median, upper = np.percentile(counts, [25, 50, 75])

@@ -28,7 +28,7 @@ from safesweep.trainables.store.writer import StoreProblem
 @pytest.mark.parametrize(
     "value",
     [None, float("nan"), np.float64("nan"), np.float32("nan"), pandas.NA, pandas.NaT,
-     np.datetime64("NaT"), np.timedelta64("NaT")],
+     np.datetime64("NaT"), np.timedelta64("NaT", "s")],
 )  # fmt: skip
 def test_every_library_s_sign_is_missing(value: object) -> None:
     assert is_missing(value)

@@ -16,12 +16,14 @@ class RecordedSweep:
         cost_limit: of an episode; None: each task's own.
         episodes: how many an evaluation takes, by task; empty where the file leaves it open.
         configs_per_trial: configurations in a population; None where the file leaves it open.
+        warm_start: whether its searches are told what the store held before.
     """
 
     objective: Mapping[str, Any]
     cost_limit: float | None
     episodes: Mapping[str, int]
     configs_per_trial: int | None
+    warm_start: bool = False
 
 
 def read_recorded_sweep(text: str | None) -> RecordedSweep | None:
@@ -38,4 +40,5 @@ def read_recorded_sweep(text: str | None) -> RecordedSweep | None:
         cost_limit=None if limit is None else float(limit),
         episodes=episodes if isinstance(episodes, dict) else {},
         configs_per_trial=population if isinstance(population, int) else None,
+        warm_start=bool((content.get("search") or {}).get("warm_start")),
     )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, special
+from scipy import linalg, spatial, special
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,8 +27,8 @@ ZERO_COST = 1e-9
 """Of the limit: what costs no more cost nothing."""
 
 _CONSTANT_DEVIATION = 3.0
-_SLOPE_DEVIATION = 2.0
-_LENGTH = 0.7
+_SLOPE_DEVIATION = 0.7
+_LENGTH = 0.4
 _SCALES = (0.6, 0.25)
 _LINEARISATIONS = 5
 _FITTED_AT = (0, 2)
@@ -92,14 +92,14 @@ class Process:
         self.features, self.seen, self.prior = features, seen, prior
         weights = 1 / (seen.variances if seen.variances is not None else 1 / seen.counts)
         self.centre = float(np.average(seen.means, weights=weights))
-        self._squares = _squared_differences(features, features)
+        self._squares = np.asarray((features[:, None, :] - features[None, :, :]) ** 2)
         self._values = seen.means - self.centre
         self._trend = _trend(features, features)
         if parameters is None:
             parameters = self._fitted(start)
         self.parameters = parameters
         scale, own, noise, lengths = self._unpacked(parameters)
-        smooth = scale**2 * _matern(self._squares, lengths)
+        smooth = scale**2 * _matern(features, features, lengths)
         covariance = smooth + self._trend + np.diag(own**2 + self._noise(noise))
         self._factor = linalg.cho_factor(covariance, lower=True)
         self._weights = linalg.cho_solve(self._factor, self._values)
@@ -113,8 +113,8 @@ class Process:
             rows: [m] which of the configurations seen each is, -1 for a new one.
         """
         mean, solved = self._given_seen(features, rows)
-        between = _squared_differences(features, features)
-        prior = self._scale**2 * _matern(between, self._lengths) + _trend(features, features)
+        prior = self._scale**2 * _matern(features, features, self._lengths)
+        prior += _trend(features, features)
         prior[np.diag_indices_from(prior)] += self._own**2
         return mean, prior - solved.T @ solved
 
@@ -127,8 +127,8 @@ class Process:
         return mean, np.maximum(prior - (solved**2).sum(axis=0), 0.0)
 
     def _given_seen(self, features: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        across = _squared_differences(features, self.features)
-        prior = self._scale**2 * _matern(across, self._lengths) + _trend(features, self.features)
+        prior = self._scale**2 * _matern(features, self.features, self._lengths)
+        prior += _trend(features, self.features)
         known = np.flatnonzero(rows >= 0)
         prior[known, rows[known].astype(int)] += self._own**2
         solved = linalg.solve_triangular(self._factor[0], prior.T, lower=True, check_finite=False)
@@ -137,7 +137,7 @@ class Process:
     def at_seen(self) -> FloatArray:
         """[n] posterior means of the configurations seen."""
         scale, own, _, lengths = self._unpacked(self.parameters)
-        prior = scale**2 * _matern(self._squares, lengths) + self._trend
+        prior = scale**2 * _matern(self.features, self.features, lengths) + self._trend
         prior[np.diag_indices_from(prior)] += own**2
         return np.asarray(self.centre + prior @ self._weights)
 
@@ -207,29 +207,24 @@ class Process:
         return loss + 0.5 * float(distance @ distance), gradient + distance / deviations
 
 
-def _squared_differences(one: FloatArray, other: FloatArray) -> FloatArray:
-    """[n, m, f] for [n, f] and [m, f]."""
-    return np.asarray((one[:, None, :] - other[None, :, :]) ** 2)
-
-
 def _trend(one: FloatArray, other: FloatArray) -> FloatArray:
     """[n, m] prior covariance of a constant and a slope along each feature."""
     products = (one - 0.5) @ (other - 0.5).T
     return np.asarray(_CONSTANT_DEVIATION**2 + _SLOPE_DEVIATION**2 * products)
 
 
-def _matern(squares: FloatArray, lengths: FloatArray) -> FloatArray:
-    """The Matern correlation of smoothness 5/2 of [..., f] squared differences; without features
-    there is nothing to follow."""
+def _matern(one: FloatArray, other: FloatArray, lengths: FloatArray) -> FloatArray:
+    """[n, m] Matern correlation of smoothness 5/2 of [n, f] with [m, f]; without features there is
+    nothing to follow."""
     if not len(lengths):
-        return np.zeros(squares.shape[:-1])
-    distance = _ROOT5 * np.sqrt(squares @ (1 / lengths**2))
+        return np.zeros((len(one), len(other)))
+    distance = _ROOT5 * spatial.distance.cdist(one / lengths, other / lengths)
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
 def _matern_slopes(squares: FloatArray, lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`_matern`, and what a squared difference over its squared length is multiplied by in the
-    derivative by the logarithm of that length."""
+    """`_matern` of [n, n, f] squared differences, and what a squared difference over its squared
+    length is multiplied by in the derivative by the logarithm of that length."""
     if not len(lengths):
         zeros = np.zeros(squares.shape[:-1])
         return zeros, zeros

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from safesweep.sweeps.planning.history import RunOutcome
-from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans, summarize
+from safesweep.sweeps.planning.plan import MethodTaskPlan, make_task_plans
+from safesweep.sweeps.planning.summaries import summarize
 from safesweep.sweeps.planning.trials import PlannedTrial
 from safesweep.sweeps.spec.sweep_spec import ADAPTIVE_METHODS, SweepSpec
 

@@ -1,12 +1,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from safesweep.search_spaces.space import Hyperparameter, SearchSpace, Value
 from safesweep.sweeps.planning.search import (
     OPTUNA_SEARCHES,
     Config,
+    Known,
     OptunaSearch,
     Outcome,
     Search,
@@ -214,6 +216,47 @@ def test_a_search_that_learns_needs_fewer_configurations_in_the_median_over_20_s
         return (counts[9] + counts[10]) / 2
 
     assert median(method) < 0.75 * median("random")
+
+
+@pytest.mark.parametrize(
+    ("method", "seeds"), [("tpe", 9), pytest.param("gp", 3, marks=pytest.mark.slow)]
+)
+def test_a_search_that_was_told_before_needs_fewer_configurations(method: str, seeds: int) -> None:
+    def median(known: int) -> int:
+        counts = [
+            search_efficiency.trials_to_best(
+                method, seed, 50, known=search_efficiency.known_before(1000 + seed, known)
+            )
+            for seed in range(seeds)
+        ]
+        return sorted(counts)[seeds // 2]
+
+    assert median(30) < 0.75 * median(0)
+
+
+def test_cmaes_begins_where_what_was_told_is_best() -> None:
+    space = SearchSpace("example", [Hyperparameter(name, low=0.0, high=1.0) for name in "abc"])
+    options = SearchOptions(method="cmaes", num_configs=10, parallel=4)
+
+    def outcome(point: Mapping[str, Any]) -> Outcome:
+        distances = [point[name] - best for name, best in zip("abc", (0.9, 0.1, 0.2), strict=True)]
+        return Outcome("complete", -sum(distance**2 for distance in distances), {})
+
+    drawn = np.random.default_rng(0).random((40, 3))
+    points = [dict(zip("abc", map(float, one), strict=True)) for one in drawn]
+    for count in (5, 40):
+        known = [Known(point, outcome(point)) for point in points[:count]]
+        search = make_search(options, space, resolve, known=known)
+        for index in range(10):
+            config = search.ask()
+            assert config is not None
+            search.tell(index, outcome(config))
+        tenth = sorted(known, key=lambda one: one.outcome.order)[: max(1, count // 10)]
+        means, centre = (
+            np.array([[float(point[name]) for name in "abc"] for point in points]).mean(axis=0)
+            for points in (search.suggestions, [one.point for one in tenth])
+        )
+        assert np.linalg.norm(means - centre) < np.linalg.norm(means - 0.5)
 
 
 def test_a_score_puts_every_safe_outcome_before_every_unsafe_one() -> None:

@@ -81,6 +81,9 @@ def test_a_complete_file_is_valid(algorithm: str) -> None:
         {"configs_per_trial": "auto", "compile": "auto", "early_stopping": None},
         {"fixed": {"T": 2, "lambda_r": 1}},
         {"methods": {"flrp": {"fixed": {"T": 2}, "space": {"tau_h": [0.8]}}}},
+        {"search": {"method": "tpe", "num_configs": 3, "warm_start": True}},
+        {"search": {"method": "grid", "warm_start": False}},
+        {"budget": {"runs": 20}, "search": {"warm_start": True}},
     ],
 )  # fmt: skip
 def test_what_the_loader_takes_the_schema_takes(changes: dict[str, Any]) -> None:
@@ -116,6 +119,8 @@ def test_what_the_loader_takes_the_schema_takes(changes: dict[str, Any]) -> None
         {"search": {"method": "tpe"}},
         {"search": {"num_configs": 3}},
         {"search": {"method": "random", "num_configs": 3, "parallel": 2}},
+        {"search": {"method": "random", "num_configs": 3, "warm_start": True}},
+        {"search": {"method": "tpe", "num_configs": 3, "warm_start": "yes"}},
         {"search": {"method": "random", "num_configs": 3, "points": [{"tauh": 0.7}]}},
         {"search": {"method": "random", "num_configs": 3, "points": [0.7]}},
         {"fixed": {"hiden_dim": 8}},

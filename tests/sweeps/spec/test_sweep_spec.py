@@ -107,6 +107,19 @@ def test_defaults_are_filled_in() -> None:
             {"search": {"method": "random", "num_configs": 3, "parallel": 2}},
             "search.parallel: only tpe, nsga2, cmaes, gp have this key",
         ),
+        (
+            {"search": {"method": "random", "num_configs": 3, "warm_start": True}},
+            "search.warm_start: true is not allowed with random, which learns nothing; only tpe, "
+            "nsga2, cmaes, gp and a budget have this key",
+        ),
+        (
+            {"search": {"warm_start": True}},
+            "search.warm_start: true is not allowed with grid, which learns nothing",
+        ),
+        (
+            {"search": {"method": "tpe", "num_configs": 3, "warm_start": 1}},
+            "search.warm_start: 1 is not allowed",
+        ),
         ({"fixed": {"tau_r": 1.2}}, "fixed.tau_r: 1.2 is not allowed; it must be a number in [0.5"),
         ({"fixed": {"hidden_dim": 1.5}}, "fixed.hidden_dim: 1.5 is not allowed"),
         ({"fixed": {"hiden_dim": 8}}, "fixed.hiden_dim: not a hyperparameter"),

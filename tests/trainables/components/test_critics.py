@@ -28,7 +28,7 @@ def minimizer(loss: object, sample: torch.Tensor, expectile: float) -> float:
         return out
 
     optimizer.step(closure)
-    return float(value)
+    return float(value.detach())
 
 
 SAMPLE = torch.tensor([-3.0, -1.0, 0.5, 2.0, 6.0])
