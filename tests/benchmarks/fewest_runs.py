@@ -514,7 +514,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> "Figure":
                             linewidth=2.2 if strategy == "budget" else 1.0,
                             zorder=3 if strategy == "budget" else 2,
                         )
-                axes.set_ylim(*((-0.03, 1.03) if score == "safe" else (0.0, None)))
+                axes.set_ylim(*((-0.03, 1.03) if score == "safe" else (-0.01, None)))
                 if row % 2 == 0:
                     axes.set_title(f"{problem}, {noise}" if noise else problem)
                 if row == 2 * len(noises) - 1:
