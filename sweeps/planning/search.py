@@ -256,6 +256,7 @@ class OptunaSearch(Search):
             if replacement is not None and _key(replacement) not in self._seen:
                 self._reject(found[0])
                 found = self._enqueue(self.space.active(replacement)), replacement
+                self._take_in(found[0])
         self._trials.append(found[0])
         return found[1]
 
@@ -305,8 +306,12 @@ class OptunaSearch(Search):
     def _tell_known(self, known: Known) -> None:
         self.study.sampler = self._exploring_sampler(0)
         trial = self._enqueue(known.point)
+        self._take_in(trial)
         self._constrain(trial, known.outcome)
         self.study.tell(trial, self._values(known.outcome))
+
+    def _take_in(self, trial: "Trial") -> None:
+        """Let the sampler learn from a trial as if it had suggested it."""
 
     def _reject(self, trial: "Trial") -> None:
         from optuna.trial import TrialState
@@ -395,6 +400,14 @@ class NSGA2Search(OptunaSearch):
         from optuna.samplers import NSGAIISampler
 
         return NSGAIISampler(population_size=NSGA2_POPULATION, seed=seed)
+
+    def _take_in(self, trial: "Trial") -> None:
+        from optuna.samplers import NSGAIISampler
+
+        # Optuna gives a generation to its own suggestions alone, and parents come from generations.
+        sampler = self.study.sampler
+        assert isinstance(sampler, NSGAIISampler)
+        sampler.get_trial_generation(self.study, self.study.trials[trial.number])
 
     def _exploring_sampler(self, seed: int) -> "BaseSampler":
         """Mutates every hyperparameter, so that what it draws belongs to a generation."""

@@ -259,6 +259,28 @@ def test_cmaes_begins_where_what_was_told_is_best() -> None:
         assert np.linalg.norm(means - centre) < np.linalg.norm(means - 0.5)
 
 
+def test_nsga2_crosses_what_was_told_and_what_was_adopted() -> None:
+    space = SearchSpace("example", [Hyperparameter(name, low=0.0, high=1.0) for name in "wxyz"])
+    asked = SearchOptions(method="nsga2", num_configs=30, parallel=1)
+    drawn = np.random.default_rng(0).random((20, 4))
+    points = [dict(zip("wxyz", map(float, one), strict=True)) for one in drawn]
+    values = {value for point in points for value in point.values()}
+
+    def from_points(suggestions: list[Config]) -> float:
+        """The share of coordinates that a point has, too: crossover exchanges them."""
+        found = [config[name] in values for config in suggestions for name in "wxyz"]
+        return sum(found) / len(found)
+
+    known = [Known(point, constrained(point)) for point in points]
+    told = run_search(make_search(asked, space, resolve, known=known), constrained)
+    assert from_points(told[:10]) > 0.5
+    left = list(points)
+    adopting = make_search(
+        asked, space, resolve, lambda config: resolve(left.pop()) if left else None
+    )
+    assert from_points(run_search(adopting, constrained)[20:]) > 0.5
+
+
 def test_a_score_puts_every_safe_outcome_before_every_unsafe_one() -> None:
     def score(objective: float, *excess: float) -> float:
         constraints = {str(index): value for index, value in enumerate(excess)}
