@@ -240,13 +240,23 @@ def _long(frame: pandas.DataFrame, names: Iterable[str]) -> pandas.DataFrame:
 def _evaluation_values(
     evaluations: pandas.DataFrame, paper: str, metrics: Sequence[str]
 ) -> pandas.DataFrame:
+    """The scores of evaluations. Of policies that act to a limit of their own (`name@20`) those of
+    the paper's limits count, as one: the mean of their scores, each cost by its own limit."""
+    named = evaluations["policy"].str.partition("@")
+    limits = [cost_limits(paper, task) for task in evaluations["task"]]
+    own = pandas.to_numeric(named[2], errors="coerce")
+    counts = [
+        np.isnan(limit) or limit in of_paper for limit, of_paper in zip(own, limits, strict=True)
+    ]
     inverse_limits = [
-        float(np.mean([1 / limit for limit in cost_limits(paper, task)]))
-        for task in evaluations["task"]
+        float(np.mean([1 / one for one in (of_paper if np.isnan(limit) else (limit,))]))
+        for limit, of_paper in zip(own, limits, strict=True)
     ]
     normalized = evaluations["cost_return_mean"] * inverse_limits
-    evaluations = evaluations.assign(normalized_cost=normalized)
-    return _long(evaluations, [name for name in metrics if name in evaluations])
+    evaluations = evaluations.assign(policy=named[0], normalized_cost=normalized)[counts]
+    long = _long(evaluations, [name for name in metrics if name in evaluations])
+    keys = ["run_id", "policy", "step", "metric"]
+    return long.groupby(keys, sort=False, as_index=False).agg(value=("value", "mean"))
 
 
 def _recorded_values(

@@ -168,11 +168,18 @@ def _weight_settings(scale: str) -> tuple[AblationSetting, ...]:
     return settings
 
 
+def _small_weights() -> str:
+    own = method_settings("small", "flrp")
+    reward, safety, shared = (f"{own[name]:g}" for name in _WEIGHTS)
+    return f"{reward}, {safety} and {shared}"
+
+
 FIGURE_7 = settings_ablation(
     "flrp-fig7",
     "The weights of the refiner's losses",
     "lambda_r, lambda_h (0.25 to 4) and lambda_sh (0.1 to 4), one at a time around the scale's "
-    "defaults: 1, 1 and 0.5 in the paper, 0.05, 10 and 0.1 at scale small; no others are printed",
+    f"defaults: 1, 1 and 0.5 in the paper, {_small_weights()} at scale small; no others are "
+    "printed",
     {scale: _weight_settings(scale) for scale in SCALES},
     {"smoke": SMOKE_TASKS, "small": ("BallRun",), "paper": ("CarRun",)},
     draw_along(
