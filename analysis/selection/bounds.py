@@ -79,23 +79,24 @@ def shared_cost_bound(seed_costs: Sequence[npt.ArrayLike], confidence: float) ->
     and not for one that differs from all others. Candidates are taken in their order, at most 400
     together.
 
-    Simulated at 90 % (`tests.benchmarks.shared_bound_coverage`) it holds in 85 to 91 % of cases for
-    normal costs, and for zero-inflated ones in 78 % with 3 seeds and 91 to 97 % with 5 and more. It
-    falls short where the model is wrong: 64 to 83 % for log-normal amounts of deviation 1.2; 55 to
-    88 % where every seed costs a little and a rare one much; and of a minority that is unlike the
-    rest, few are told apart by fewer than 12 seeds.
+    Simulated at 90 % (`tests.benchmarks.shared_bound_coverage`) it holds in 88 to 92 % of cases for
+    normal costs, and for zero-inflated ones in 76 to 83 % with 3 seeds and 89 to 97 % with 5 and
+    more. It falls short where the model is wrong: 68 to 90 % for log-normal amounts of deviation
+    1.2; 60 to 88 % where every seed costs a little and a rare one much; 78 to 90 % where amounts
+    differ by a factor of 8; and of a minority that is unlike the rest, few are told apart by fewer
+    than 12 seeds.
 
     Args:
         seed_costs: one array of normalised seed costs a candidate, at least one seed each.
         confidence: level, such as 0.9.
     """
-    from safesweep.trainables.store.shared_estimates import Costs, upper_bounds
+    from safesweep.trainables.store.shared_estimates import Costs
 
     found = [np.zeros(0)]
     for start in range(0, len(seed_costs), MOST_TOGETHER):
         costs = [np.asarray(v, np.float64) for v in seed_costs[start : start + MOST_TOGETHER]]
         nowhere, rows = np.zeros((len(costs), 0)), np.arange(len(costs), dtype=np.float64)
-        found.append(upper_bounds(*Costs(nowhere, costs).marginal(nowhere, rows), confidence))
+        found.append(Costs(nowhere, costs).upper_bounds(nowhere, rows, confidence))
     return np.concatenate(found)
 
 

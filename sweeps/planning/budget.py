@@ -27,7 +27,7 @@ class Strategy:
 
     start_share: float = 0.2
     search_until: float = 0.4
-    race_until: float = 0.8
+    race_until: float = 0.88
     rounds: int = 14
     confirm_rounds: int = 3
     search_deviations: float = 0.0

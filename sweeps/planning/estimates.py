@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safesweep.sweeps.planning.positions import UnitSpace
-from safesweep.trainables.store.shared_estimates import Costs, Rewards, draw, upper_bounds
+from safesweep.trainables.store.shared_estimates import Costs, Rewards, draw
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class Estimates:
             reward,
             np.exp(cost),
             np.sqrt(variance),
-            upper_bounds(cost, variance, confidence),
+            self.costs.upper_bounds(self._features, self._rows, confidence),
             self.costs.seed_variances(self._features, self._rows),
         )
 

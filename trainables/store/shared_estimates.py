@@ -315,6 +315,20 @@ class Costs:
             variance = variance + special.expit(-logit) ** 2 * between
         return mean, variance
 
+    def upper_bounds(self, features: FloatArray, rows: FloatArray, confidence: float) -> FloatArray:
+        """[m] of the expected cost: of its logarithm's normal distribution, and beyond that by what
+        the bound of few exponential amounts exceeds it, as far as the amounts are what is unknown.
+        """
+        mean, variance = self.marginal(features, rows)
+        quantile = special.ndtri(confidence)
+        bounds = mean + quantile * np.sqrt(variance)
+        if self.amount is not None:
+            own = self.amount.marginal(features, self._rows_of_amount(rows))[1]
+            shape = 1 / np.clip(own, _JITTER, 1.0)
+            exact = np.log(shape / special.gammaincinv(shape, 1 - confidence))
+            bounds = bounds + (exact - quantile / np.sqrt(shape)) * own / variance
+        return np.asarray(np.exp(bounds))
+
     def draws(
         self, features: FloatArray, rows: FloatArray, count: int, generator: np.random.Generator
     ) -> FloatArray:
@@ -405,8 +419,3 @@ def _amount(features: FloatArray, positive: Sequence[FloatArray]) -> Process:
         process = Process(features, working, prior, None if fit else parameters, parameters)
         parameters, latent = process.parameters, np.clip(process.at_seen(), -12, 12)
     return process
-
-
-def upper_bounds(mean: FloatArray, variance: FloatArray, confidence: float) -> FloatArray:
-    """[m] of the expected cost, from mean and variance of its logarithm."""
-    return np.asarray(np.exp(mean + special.ndtri(confidence) * np.sqrt(variance)))

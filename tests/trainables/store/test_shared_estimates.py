@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from safesweep.trainables.store.shared_estimates import (
     Costs,
@@ -10,7 +10,6 @@ from safesweep.trainables.store.shared_estimates import (
     Replicates,
     Rewards,
     replicates,
-    upper_bounds,
 )
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,7 +58,7 @@ def test_alike_configurations_share_what_seeds_say_and_unlike_ones_do_not() -> N
     generator = np.random.default_rng(1)
     alike = [generator.exponential(1.0, 3) for _ in range(30)]
     features, rows = nowhere(30)
-    bounds = upper_bounds(*Costs(features, alike).posterior(features, rows), 0.9)
+    bounds = Costs(features, alike).upper_bounds(features, rows, 0.9)
     # Alone three exponential seeds bound their mean by 2.7 times it, in the median.
     assert np.median(bounds) < 1.6
     unlike = [
@@ -67,6 +66,18 @@ def test_alike_configurations_share_what_seeds_say_and_unlike_ones_do_not() -> N
     ]
     means, _ = Costs(features, unlike).posterior(features, rows)
     assert stats.spearmanr(means, np.geomspace(0.01, 100, 30)).statistic > 0.95
+
+
+@pytest.mark.parametrize("seeds", [5, 10, 40])
+def test_few_exponential_seeds_bound_their_mean_as_is_known(seeds: int) -> None:
+    """Their sum is gamma distributed. Each configuration is judged alone."""
+    features, rows = nowhere(1)
+    costs = -np.log((np.arange(seeds) + 0.5) / seeds)
+    known = costs.mean() * seeds / special.gammaincinv(seeds, 0.1)
+    found = Costs(features, [costs]).upper_bounds(features, rows, 0.9)
+    assert found[0] == pytest.approx(known, rel=0.11)
+    mean, variance = Costs(features, [costs]).marginal(features, rows)
+    assert found[0] > np.exp(mean + stats.norm.ppf(0.9) * np.sqrt(variance))[0]
 
 
 def test_the_expected_cost_of_many_seeds_is_their_mean() -> None:
@@ -82,8 +93,8 @@ def test_the_expected_cost_of_many_seeds_is_their_mean() -> None:
 def test_seeds_that_never_cost_anything_and_such_that_always_do() -> None:
     features, rows = nowhere(4)
     never = Costs(features, [np.zeros(5)] * 4)
-    assert (upper_bounds(*never.posterior(features, rows), 0.9) < 1).all()
-    assert (upper_bounds(*never.posterior(features, rows), 0.9) > 0).all()
+    bounds = never.upper_bounds(features, rows, 0.9)
+    assert (bounds < 1).all() and (bounds > 0).all()
     always = Costs(features, [np.full(5, 0.5)] * 4)
     assert always.frequency is None
     assert np.exp(always.posterior(features, rows)[0]) == pytest.approx(0.5, rel=0.02)
