@@ -113,7 +113,8 @@ def make_plan(
     """
     from safesweep.trainables.store.writer import storage_location
 
-    location, exists = storage_location(storage), _exists(storage_location(storage))
+    location = storage_location(storage)
+    exists = _exists(location)
     kept = kept or history.StoreHistory(location)
     store, configs, previous = dict[str, history.RunOutcome](), dict[str, dict[str, Any]](), None
     if exists:

@@ -11,6 +11,10 @@ from safesweep.trainables.store.shared_estimates import Costs, Rewards, draw
 
 FloatArray = npt.NDArray[np.float64]
 
+MOST_MODELLED = 400
+"""Configurations that are judged together, of more the best ones: the time grows with the cube of
+how many there are."""
+
 
 @dataclass(frozen=True)
 class Tried:

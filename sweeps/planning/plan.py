@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from safesweep.search_spaces.space import SearchSpace, Value
+from safesweep.search_spaces.space import Value
 from safesweep.sweeps.planning.budget import Chosen, Round
 from safesweep.sweeps.planning.continuation import (
     NOTHING_SHORTER,
@@ -32,6 +32,7 @@ from safesweep.sweeps.planning.trials import (
     PlannedRun,
     PlannedTrial,
     configuration_id,
+    lies_in,
 )
 from safesweep.sweeps.planning.warm_start import KnownConfiguration, WarmStart
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
@@ -94,7 +95,7 @@ class MethodTaskPlan:
                 space, self._resolve, spec.maximize, tuple(spec.subject_to)
             )
         else:
-            history = _History(self, space, previous_run_ids, known_configs or {})
+            history = _History(self, previous_run_ids, known_configs or {})
             self.search = make_search(
                 spec.search,
                 space,
@@ -467,7 +468,6 @@ class _History:
     def __init__(
         self,
         task_plan: MethodTaskPlan,
-        space: SearchSpace,
         run_ids: Sequence[str],
         known_configs: Mapping[str, Config],
     ) -> None:
@@ -480,7 +480,7 @@ class _History:
             for identifier in identifiers
             # A sweep's other methods have other hyperparameters.
             if set(known_configs.get(identifier, ())) == names
-            and self._belongs(identifier, known_configs[identifier], space, budgets)
+            and self._belongs(identifier, known_configs[identifier], budgets)
         }
         self.suggested = {*identifiers, *self.left}
 
@@ -496,17 +496,10 @@ class _History:
                 return other
         return None
 
-    def _belongs(
-        self, identifier: str, config: Config, space: SearchSpace, budgets: Collection[int]
-    ) -> bool:
+    def _belongs(self, identifier: str, config: Config, budgets: Collection[int]) -> bool:
         if all(self.task_plan.config_id(config, steps) != identifier for steps in budgets):
             return False
-        try:
-            point = space.active(config)
-        except KeyError:
-            return False
-        resolved = self.task_plan.spec.resolve(self.task_plan.algorithm, point)
-        return space.contains(point) and resolved == config
+        return lies_in(self.task_plan.spec, self.task_plan.algorithm, config)
 
 
 def make_task_plans(

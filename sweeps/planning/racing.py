@@ -10,14 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from safesweep.sweeps.planning.estimates import Estimates, Tried
+from safesweep.sweeps.planning.estimates import MOST_MODELLED, Estimates, Tried
 from safesweep.sweeps.planning.positions import UnitSpace
 from safesweep.trainables.store.scores import safe_first
 
 CREDIBLE = 0.95
 _DRAWS = 1000
-MOST_MODELLED = 400
-"""Configurations that are judged together; of more, the best by their means."""
 
 
 def further_seeds(space: UnitSpace, tried: Sequence[Tried], most: int) -> dict[int, int]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from safesweep.search_spaces.plugins import plugin_sources
+from safesweep.search_spaces.space import SearchSpace, Value
 from safesweep.sweeps.planning.continuation import (
     NOTHING_SHORTER,
     Continuation,
@@ -27,6 +28,21 @@ def configuration_id(
     resolved, known = config_class_of(algorithm).resolve(config), get_task(task)
     limit = resolved.cost_limit_in_identity(spec.cost_limit_of(task), known.cost_limits)
     return identity.config_id(algorithm, config, known.identity, dataset_id, steps, limit)
+
+
+def point_of(space: SearchSpace, config: Config) -> Mapping[str, Value] | None:
+    """What a configuration is in a space; None where it lies outside."""
+    try:
+        point = space.active(config)
+    except KeyError:
+        return None
+    return point if space.contains(point) else None
+
+
+def lies_in(spec: SweepSpec, algorithm: str, config: Config) -> bool:
+    """Whether a sweep's space and fixed values allow a configuration."""
+    point = point_of(spec.space_for(algorithm), config)
+    return point is not None and spec.resolve(algorithm, point) == config
 
 
 @dataclass(frozen=True)

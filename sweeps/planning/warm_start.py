@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.space import SearchSpace, Value
+from safesweep.search_spaces.space import Value
 from safesweep.search_spaces.validation import InvalidInput, listed
+from safesweep.sweeps.planning.estimates import MOST_MODELLED
 from safesweep.sweeps.planning.history import RunOutcome, StoreHistory, outcomes
 from safesweep.sweeps.planning.search import Outcome
 from safesweep.sweeps.planning.summaries import summarize
-from safesweep.sweeps.planning.trials import Config, configuration_id
+from safesweep.sweeps.planning.trials import Config, configuration_id, lies_in, point_of
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.store.identity import added_later
 from safesweep.trainables.store.schema import IMPORTED
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 5
 """First points that other tasks give."""
-MOST_MODELLED = 400
-"""Configurations that Gaussian processes are told, the best ones: their time grows with the cube of
-how many there are."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class WarmStart:
         return [
             one
             for one in self.told
-            if _lies_in(spec, self.algorithm, one.config) and _finite(summarize(spec, one.outcomes))
+            if lies_in(spec, self.algorithm, one.config) and _finite(summarize(spec, one.outcomes))
         ]
 
     def describe(self) -> str:
@@ -266,7 +264,7 @@ class _Known:
         for _, rows in self._configurations(self.runs[elsewhere.reindex(self.runs.index)]):
             members = list(rows["run_id"])
             config = self._config(rows)
-            point = None if config is None else _point_of(self.space, config)
+            point = None if config is None else point_of(self.space, config)
             if point is None or not self._complete(members):
                 continue
             first = rows.iloc[0]
@@ -305,18 +303,12 @@ class _Known:
 
     def _is_of_sweep(self, config: Config, config_id: str, task: str, dataset_id: str) -> bool:
         """Whether the sweep could have suggested it."""
-        if not _lies_in(self.spec, self.algorithm, config):
+        if not lies_in(self.spec, self.algorithm, config):
             return False
         identifier = configuration_id(
             self.spec, self.algorithm, task, dataset_id, config, self.spec.steps
         )
         return identifier == config_id
-
-
-def _lies_in(spec: SweepSpec, algorithm: str, config: Config) -> bool:
-    """Whether a sweep's space and fixed values allow a configuration."""
-    point = _point_of(spec.space_for(algorithm), config)
-    return point is not None and spec.resolve(algorithm, point) == config
 
 
 def by_average_rank(problems: Iterable[Sequence[tuple[Outcome, str]]]) -> list[str]:
@@ -332,15 +324,6 @@ def by_average_rank(problems: Iterable[Sequence[tuple[Outcome, str]]]) -> list[s
         for order, (_, name) in zip(orders, tried, strict=True):
             ranks.setdefault(name, []).append(1 + bisect_left(in_order, order))
     return sorted(ranks, key=lambda n: (sum(ranks[n]) / len(ranks[n]), -len(ranks[n]), n))
-
-
-def _point_of(space: SearchSpace, config: Config) -> Mapping[str, Value] | None:
-    """What a configuration is in a space; None where it lies outside."""
-    try:
-        point = space.active(config)
-    except KeyError:
-        return None
-    return point if space.contains(point) else None
 
 
 def _finite(outcome: Outcome) -> bool:

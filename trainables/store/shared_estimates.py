@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, spatial, special
+from scipy import linalg, special
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -218,7 +218,9 @@ def _matern(one: FloatArray, other: FloatArray, lengths: FloatArray) -> FloatArr
     nothing to follow."""
     if not len(lengths):
         return np.zeros((len(one), len(other)))
-    distance = _ROOT5 * spatial.distance.cdist(one / lengths, other / lengths)
+    from scipy.spatial.distance import cdist  # Takes long to load, and plans seldom need it.
+
+    distance = _ROOT5 * cdist(one / lengths, other / lengths)
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 

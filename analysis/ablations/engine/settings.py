@@ -245,13 +245,12 @@ def _evaluation_values(
     named = evaluations["policy"].str.partition("@")
     limits = [cost_limits(paper, task) for task in evaluations["task"]]
     own = pandas.to_numeric(named[2], errors="coerce")
-    counts = [
-        np.isnan(limit) or limit in of_paper for limit, of_paper in zip(own, limits, strict=True)
-    ]
-    inverse_limits = [
-        float(np.mean([1 / one for one in (of_paper if np.isnan(limit) else (limit,))]))
+    judged = [
+        of_paper if np.isnan(limit) else (limit,)
         for limit, of_paper in zip(own, limits, strict=True)
     ]
+    counts = [set(one) <= set(of_paper) for one, of_paper in zip(judged, limits, strict=True)]
+    inverse_limits = [float(np.mean([1 / limit for limit in one])) for one in judged]
     normalized = evaluations["cost_return_mean"] * inverse_limits
     evaluations = evaluations.assign(policy=named[0], normalized_cost=normalized)[counts]
     long = _long(evaluations, [name for name in metrics if name in evaluations])
