@@ -388,19 +388,17 @@ def searched(
         dict,
         constraints=("normalized_cost",),
     )
-    told = 0
-    while not search.exhausted or told < len(search.suggestions):
-        if search.ready:
-            search.ask()
-            continue
-        trained = problem.nearest(search.suggestions[told], sweep.points)
+
+    def judge(point: Point) -> Outcome:
+        trained = problem.nearest(point, sweep.points)
         assert trained is not None
         index = sweep.add(trained)
         sweep.train(index, each)
         reward, cost = np.mean(sweep.scores[index], axis=0)
-        outcome = Outcome("complete", float(reward), {"normalized_cost": float(cost) - 1})
-        search.tell(told, outcome)
-        told += 1
+        return Outcome("complete", float(reward), {"normalized_cost": float(cost) - 1})
+
+    for _ in search_efficiency.told_in_order(search, judge):
+        pass
     return sweep
 
 

@@ -8,7 +8,7 @@ the constraint does not stay.
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,19 @@ def outcomes(
     method: str, seed: int, num_configs: int, known: Sequence[Known] = ()
 ) -> Iterator[Outcome]:
     """What a search sees, in the order of its suggestions; the oldest open one always ends next."""
-    asked, told = search(method, seed, num_configs, known), 0
+    return told_in_order(search(method, seed, num_configs, known), evaluate)
+
+
+def told_in_order(
+    asked: Search, judge: Callable[[Mapping[str, Any]], Outcome]
+) -> Iterator[Outcome]:
+    """The outcomes that a search is told until it is exhausted, the oldest open one first."""
+    told = 0
     while not asked.exhausted or told < len(asked.suggestions):
         if asked.ready:
             asked.ask()
         else:
-            outcome = evaluate(asked.suggestions[told])
+            outcome = judge(asked.suggestions[told])
             asked.tell(told, outcome)
             told += 1
             yield outcome
