@@ -245,3 +245,11 @@ class SearchSpace:
             if entry.when is None or point.get(entry.when[0]) in entry.when[1]:
                 point[entry.name] = choose(entry)
         return point
+
+
+def settings_text(values: Mapping[str, object]) -> str:
+    """Values by their names in one line, as in `T=3, tau_h=0.7`."""
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from safesweep.search_spaces.space import settings_text
 from safesweep.sweeps.execution.standing import SweepStanding, TaskStanding, duration
 from safesweep.sweeps.output import say
 
@@ -206,8 +207,5 @@ def describe_best(
     """A configuration's means and what varies of it, as in `reward 0.512 at cost 0.40 with T=3`."""
     cost = scores.get("normalized_cost", float("nan"))
     name = objective.removeprefix("normalized_").removesuffix("_return_mean")
-    shown = ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in settings.items()
-    )
+    shown = settings_text(settings)
     return f"{name} {scores[objective]:.3f} at cost {cost:.2f}" + (shown and f" with {shown}")

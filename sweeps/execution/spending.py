@@ -1,5 +1,6 @@
 """What a sweep's rounds were spent on and what they ended in, in words."""
 
+from safesweep.search_spaces.space import settings_text
 from safesweep.sweeps.planning.budget import PHASES
 from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.rounds import Rounds
@@ -20,10 +21,7 @@ def describe_choice(task_plan: MethodTaskPlan) -> str:
     if chosen is None:
         return "nothing can be chosen: every configuration lost a seed"
     runs = task_plan.suggested[chosen.index]
-    settings = ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in task_plan.search.space.active(runs[0].config).items()
-    )
+    settings = settings_text(task_plan.search.space.active(runs[0].config))
     name = f"{runs[0].config_id} ({settings})" if settings else runs[0].config_id
     bound = f"{chosen.bound:.3g} times the limit (at {budget.confidence:.4g})"
     if chosen.passed:

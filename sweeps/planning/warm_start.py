@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from safesweep.search_spaces.space import Value
+from safesweep.search_spaces.space import Value, settings_text
 from safesweep.search_spaces.validation import InvalidInput, listed
 from safesweep.sweeps.planning.estimates import MOST_MODELLED
 from safesweep.sweeps.planning.history import RunOutcome, StoreHistory, outcomes
@@ -100,10 +100,7 @@ class WarmStart:
             text += f"{_counted(len(self.sources), 'sweep', alone=True)} {listed(self.sources)} "
             text += f"({_counted(runs, 'run')})"
         elif self.points:
-            points = "; ".join(
-                ", ".join(f"{name}={_shown(value)}" for name, value in point.items())
-                for point in self.points
-            )
+            points = "; ".join(map(settings_text, self.points))
             text = f"first points of {of} from {listed(self.sources)}: {points}"
         elif self.left_out:
             text = f"nothing of {of} in the store that compares"
@@ -335,7 +332,3 @@ def _finite(outcome: Outcome) -> bool:
 def _counted(number: int, name: str, alone: bool = False) -> str:
     plural = name if number == 1 else f"{name}s"
     return plural if alone else f"{number:,} {plural}"
-
-
-def _shown(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
