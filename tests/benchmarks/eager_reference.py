@@ -198,12 +198,16 @@ class EagerRun:
         state = population.member_state(member)
         self.method, self.phase, self.data = population.method, phase, population.data
         self.rows = population.training_rows
-        self.hp = tree_map(lambda value: value[member], population.hp)
-        self.state = {
-            **state,
-            "params": {name: as_module(value) for name, value in state["params"].items()},
-            "target": {name: as_module(value) for name, value in state.get("target", {}).items()},
-        }
+        # Numbers stay on the processor, where reading one does not wait for a GPU.
+        self.hp = tree_map(lambda value: value[member].cpu(), population.hp)
+        with population.device:
+            self.state = {
+                **state,
+                "params": {name: as_module(value) for name, value in state["params"].items()},
+                "target": {
+                    name: as_module(value) for name, value in state.get("target", {}).items()
+                },
+            }
         for target in self.state["target"].values():
             for leaf in leaves(target):
                 leaf.requires_grad_(False)
