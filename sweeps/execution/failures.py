@@ -16,6 +16,7 @@ import re
 import traceback
 from dataclasses import dataclass, field
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.store.leases import LeaseLost
 from safesweep.trainables.store.writer import StoreProblem
 
@@ -30,12 +31,16 @@ class FirstFailure(Exception):
 @dataclass(frozen=True)
 class Failure:
     """Why a trial ended without results: a kind of the table above, and one line; where they are
-    known, the whole traceback and the last output of the worker."""
+    known, the whole traceback and the last output of the worker.
+
+    `bad_input` is whether a setting does not go with the data: its line says all that helps.
+    """
 
     kind: str
     reason: str
     traceback: str = field(default="", compare=False)
     output: str = field(default="", compare=False)
+    bad_input: bool = False
 
     @property
     def alike(self) -> str:
@@ -44,7 +49,10 @@ class Failure:
 
     @property
     def last_frames(self) -> list[str]:
-        """Where it was raised: the last frames of the traceback, a line each for place and code."""
+        """Where it was raised: the last frames of the traceback, a line each for place and code;
+        none for bad input."""
+        if self.bad_input:
+            return []
         lines = self.traceback.rstrip().splitlines()
         shown = [line for line in lines if line.startswith("  ") and line.strip("^~ ")]
         frames = [number for number, line in enumerate(shown) if line.startswith('  File "')]
@@ -65,7 +73,7 @@ def classify(problem: BaseException, output: str = "") -> Failure:
     if isinstance(problem, LeaseLost):
         return Failure("taken", str(problem))
     kind = "memory" if is_out_of_memory(problem) else "error"
-    return Failure(kind, describe_error(problem), whole, output)
+    return Failure(kind, describe_error(problem), whole, output, isinstance(problem, InvalidInput))
 
 
 def shortened_text(text: str, longest: int) -> str:
@@ -77,7 +85,10 @@ def shortened_text(text: str, longest: int) -> str:
 
 
 def describe_error(problem: BaseException) -> str:
-    """An exception in one line: its type and the first line of its message."""
+    """An exception in one line: its type and the first line of its message; of bad input the line
+    alone, which names what is wrong."""
     lines = str(problem).strip().splitlines()
-    text = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return text[:500]
+    name = type(problem).__name__
+    if lines and isinstance(problem, InvalidInput):
+        return lines[0][:500]
+    return (f"{name}: {lines[0]}" if lines else name)[:500]

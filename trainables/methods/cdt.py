@@ -25,7 +25,6 @@ Where this differs from the public code (OSRL):
   in another order. Where its thinning would leave no episode, all are kept.
 """
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -36,7 +35,7 @@ from torch.nn import functional
 
 from safesweep.search_spaces.validation import InvalidInput, listed, shown
 from safesweep.trainables.components.networks import Parameters, gaussian_log_density, mlp
-from safesweep.trainables.components.return_augmentation import pareto_front, relabelled
+from safesweep.trainables.components.return_augmentation import Floats, pareto_front, relabelled
 from safesweep.trainables.components.schedules import linear_warmup
 from safesweep.trainables.components.transformer import (
     INITIAL_DEVIATION,
@@ -68,8 +67,6 @@ TOKENS = ("return", "cost", "state", "action")
 WINDOW_COLUMNS = (
     "observations", "actions", "returns_to_go", "costs_to_go", "steps", "costs", "steps_left",
 )  # fmt: skip
-
-_log = logging.getLogger("safesweep")
 
 
 class Predicted(NamedTuple):
@@ -129,7 +126,7 @@ class CDT(Method):
             "costs": torch.as_tensor(first[1][front], dtype=torch.float32),
             "returns": torch.as_tensor(first[0][front], dtype=torch.float32),
         }
-        self.warn_of_targets_beyond(float(first[0].min()), float(first[0].max()))
+        self.warnings = self.targets_beyond(*first)
         steps = lengths.repeat_interleave(lengths) - left.long()
         columns = {
             "observations": data["observations"],
@@ -191,15 +188,28 @@ class CDT(Method):
         limits = self.spec.cost_limits or (self.spec.cost_limit,)
         return dict(zip(sorted(limits), wanted, strict=False))
 
-    def warn_of_targets_beyond(self, lowest: float, highest: float) -> None:
-        """Say which returns that are wanted by hand no episode of the data has."""
-        if self.static.targets == "given":
-            for limit, wanted in self.given_targets().items():
-                if not lowest <= wanted <= highest:
-                    _log.warning(
-                        "targets: the return %g that is wanted at the cost limit %g is beyond the "
-                        "data, whose episodes return %.4g to %.4g", wanted, limit, lowest, highest,
-                    )  # fmt: skip
+    def targets_beyond(self, returns: Floats, costs: Floats) -> list[str]:
+        """Which of what the policy is told lies beyond all episodes, whose returns and costs these
+        are: the returns that are wanted by hand, and the cost limits; a line each."""
+        given = self.given_targets() if self.static.targets == "given" else {}
+        told = [
+            (
+                f"return {wanted:g} that is wanted at the cost limit {limit:g}",
+                wanted,
+                "return",
+                returns,
+            )
+            for limit, wanted in given.items()
+        ] + [
+            (f"cost limit {limit:g}", limit, "cost", costs)
+            for limit in map(self.cost_limit_of, self.evaluated_policies)
+        ]
+        return [
+            f"targets: the {what} is beyond the data, whose episodes {verb} "
+            f"{seen.min():.4g} to {seen.max():.4g}"
+            for what, value, verb, seen in told
+            if not seen.min() <= value <= seen.max()
+        ]
 
     def gather(self, columns: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         return windows({name: columns[name] for name in WINDOW_COLUMNS}, rows, self.length)

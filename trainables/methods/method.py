@@ -181,7 +181,11 @@ class LastStep(NamedTuple):
 
 
 class Method:
-    """Base of every method. `self.static` holds the static fields; batched ones arrive as `hp`."""
+    """Base of every method. `self.static` holds the static fields; batched ones arrive as `hp`.
+
+    `self.warnings` is for `prepare` to say, a line each, what whoever runs the method on these data
+    should hear.
+    """
 
     name: ClassVar[str]
     config_class: ClassVar[type[MethodConfig]]
@@ -197,6 +201,7 @@ class Method:
     def __init__(self, config: MethodConfig, spec: ProblemSpec) -> None:
         self.static = SimpleNamespace(**config.static_values())
         self.spec = spec
+        self.warnings: list[str] = []
         self.evaluated_policies = self.policies
         if config.acts_to_cost_limit:
             self.evaluated_policies = policies_by_limit(self.policies, spec)

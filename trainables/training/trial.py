@@ -105,7 +105,7 @@ class Trial:
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.started_at = datetime.now(UTC)
         self.continued_from: list[str] | None = None
-        self.problems: list[str] = []
+        self.problems = list(self.population.method.warnings)
         self.code_version: str | None = identity.code_version()
         self.code_digest: str | None = code_digest(self.algorithm, task.name)
         self.pulse = Pulse()

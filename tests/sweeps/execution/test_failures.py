@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from safesweep.search_spaces.validation import InvalidInput
 from safesweep.sweeps.execution.failures import (
     LONGEST_TRACEBACK,
     SHOWN_FRAMES,
@@ -69,6 +70,16 @@ def test_the_whole_traceback_is_kept_and_its_last_frames_are_shown() -> None:
     assert sum(line.startswith('  File "') for line in frames) <= SHOWN_FRAMES
     assert frames[0].startswith('  File "')
     assert not [line for line in frames if not line.strip("^~ ")]
+
+
+def test_bad_input_is_its_line_alone() -> None:
+    try:
+        raise InvalidInput("data: 'safe' leaves nothing to clone")
+    except InvalidInput as problem:
+        failure = classify(problem)
+    assert failure.reason == "data: 'safe' leaves nothing to clone"
+    assert failure.last_frames == []
+    assert "Traceback" in failure.traceback
 
 
 def test_a_failure_without_a_traceback_has_no_frames() -> None:

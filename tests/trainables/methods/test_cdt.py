@@ -1,7 +1,6 @@
 """CDT's own facts: what it learns from, its window in acting, its targets, its losses; and one
 training at three limits."""
 
-import logging
 import math
 from dataclasses import replace
 from typing import Any
@@ -130,13 +129,22 @@ def test_the_wanted_return_is_the_best_within_the_limit_or_given() -> None:
     assert [float(method.wanted_return(p, state)) for p in method.evaluated_policies] == [3, 5, 6]
 
 
-def test_targets_beyond_the_data_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="safesweep"):
-        prepared(**{**GIVEN, "second_target_return": 12.5})
-    messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 2
-    assert "return 3 that is wanted at the cost limit 1 is beyond the data" in messages[0]
-    assert all(message.endswith("return 6 to 9") for message in messages)
+def test_targets_beyond_the_data_are_warned_of() -> None:
+    method, *_ = prepared(**{**GIVEN, "second_target_return": 12.5})
+    assert [line for line in method.warnings if "return" in line] == [
+        f"targets: the return {target} that is wanted at the cost limit {limit} is beyond the "
+        "data, whose episodes return 6 to 9"
+        for target, limit in ((3, 1), (12.5, 2))
+    ]
+
+
+def test_cost_limits_beyond_the_data_are_warned_of() -> None:
+    costs = np.array([1.0, 3.0])
+    method, *_ = prepared()
+    assert method.targets_beyond(np.zeros(2), costs) == [
+        "targets: the cost limit 4 is beyond the data, whose episodes cost 1 to 3"
+    ]
+    assert not method.targets_beyond(np.zeros(2), np.array([0.0, 9.0]))
 
 
 def test_a_limit_without_a_given_return_is_refused() -> None:

@@ -1,5 +1,6 @@
 """A trial: from a configuration to rows, with and without an interruption."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+from torch import Tensor
 
 from safesweep import train
 from safesweep.search_spaces.validation import InvalidInput
 from safesweep.trainables.methods.registry import ALGORITHMS
+from safesweep.trainables.methods.safefql import SafeFQL
 from safesweep.trainables.store.writer import ResultWriter
 from safesweep.trainables.tasks.registry import Task
 from safesweep.trainables.training.request import TrialRequest
@@ -117,6 +120,20 @@ def test_a_diverged_run_is_a_row_with_its_reason(
     ]  # fmt: skip
     assert "not finite" in runs.loc[trial.run_ids[2], "error"]
     assert trial.run_ids[2] not in set(tables(tmp_path)["evaluations"]["run_id"])
+
+
+def test_what_a_method_says_of_the_data_is_told(
+    boat_task: Task, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = SafeFQL.prepare
+
+    def prepare(self: SafeFQL, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.warnings = [f"data: {len(data['rewards'])} rows are few"]
+        return plainly(self, data)
+
+    monkeypatch.setattr(SafeFQL, "prepare", prepare)
+    trial = make_trial(boat_task, make_dataset, None)
+    assert trial.problems == [f"data: {len(trial.dataset)} rows are few"]
 
 
 def test_a_run_whose_feasible_set_is_empty_completes_and_says_so(
