@@ -112,15 +112,23 @@ def choose(
         standing = replace(standing, bound=chosen)
     confirmed = estimates.seeds >= STRATEGY.fewest_seeds
     place = _preferred(standing, confirmed)
-    cost, deviation = float(standing.cost[place]), float(standing.deviation[place])
-    seeds = None
-    if cost < 1:
-        needed = -math.log(cost) / special.ndtri(confidence)
-        more = standing.seed_variance[place] * (needed**-2 - deviation**-2)
-        seeds = max(1, math.ceil(more))
-    bound = float(standing.bound[place])
+    cost, bound = float(standing.cost[place]), float(standing.bound[place])
+    seeds = _seeds_to_pass(standing, place, confidence) if cost < 1 else None
     reward = float(standing.reward[place])
     return Chosen(estimates.kept[place], reward, cost, bound, bound <= 1, seeds)
+
+
+def _seeds_to_pass(standing: Standing, place: int, confidence: float) -> int:
+    """More seeds of a configuration that bring its bound to the limit if its cost is what it seems:
+    the normal part of the bound shrinks as the deviation, the part for few amounts as its square.
+    """
+    quantile = float(special.ndtri(STRATEGY.level(confidence)))
+    deviation = float(standing.deviation[place])
+    room = -math.log(standing.cost[place])
+    beyond = math.log(standing.bound[place]) + room - quantile * deviation
+    curvature = max(beyond, 0.0) / deviation**2
+    needed = 2 * room / (quantile + math.sqrt(quantile**2 + 4 * curvature * room))
+    return max(1, math.ceil(standing.seed_variance[place] * (needed**-2 - deviation**-2)))
 
 
 def _preferred(standing: Standing, among: npt.NDArray[np.bool_] | None = None) -> int:

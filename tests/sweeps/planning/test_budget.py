@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from safesweep.sweeps.planning.budget import (
     FIRST_ROUND,
     PHASES,
     BudgetTerms,
+    Chosen,
     Round,
     choose,
     next_round,
@@ -126,6 +128,20 @@ def test_where_nothing_passes_it_says_how_many_seeds_would_do() -> None:
     assert chosen.seeds_to_pass is not None and 1 <= chosen.seeds_to_pass < 500
     hopeless = choose(SPACE, tried[1:], 0.9)
     assert hopeless is not None and hopeless.seeds_to_pass is None
+
+
+@pytest.mark.parametrize("first", [6, 8])
+def test_so_many_more_seeds_like_those_before_do(first: int) -> None:
+    def after(more: int) -> Chosen:
+        costs = tuple(islice(cycle([0.0, 0.0, 0.0, 2.4, 0.0, 0.0]), first + more))
+        own = Tried((0.5, 0.5), (0.5,) * len(costs), costs)
+        found = choose(SPACE, [own, Tried((0.9, 0.9), (0.9,) * 6, (3.0,) * 6)], 0.9)
+        assert found is not None
+        return found
+
+    more = after(0).seeds_to_pass
+    assert more is not None
+    assert after(more).passed and not after(more // 8).passed
 
 
 @pytest.mark.parametrize("runs", [12, 13, 20])
