@@ -1,5 +1,5 @@
-"""What pictures of a sweep measure: the front, how much a hyperparameter matters, and what a
-smaller budget would have found."""
+"""What pictures of a sweep measure: how much a hyperparameter matters, and what a smaller budget
+would have found."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas
 
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX
-from safesweep.trainables.store.scores import rounded
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,15 +21,6 @@ FEWEST_FOR_IMPORTANCE = 8
 BEST_SHARE = 0.25
 _LOG_FROM = 10.0
 """A positive range whose ends lie further apart than this is taken as logarithmic."""
-
-
-def non_dominated(reward: "pandas.Series[float]", cost: "pandas.Series[float]") -> pandas.Index:
-    """Labels of the points of which no other one has more reward at no more cost, or the same
-    reward at less; the cheapest first. Points with a missing score are on no front."""
-    points = pandas.DataFrame({"reward": reward, "cost": cost}).dropna().apply(rounded)
-    points = points.sort_values(["cost", "reward"], ascending=[True, False], kind="stable")
-    highest = points["reward"].cummax().shift(fill_value=-np.inf)
-    return points.index[points["reward"] > highest]
 
 
 def importance(configurations: pandas.DataFrame, names: Sequence[str]) -> pandas.DataFrame:

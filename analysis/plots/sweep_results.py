@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from safesweep.analysis.plots.measures import non_dominated
 from safesweep.analysis.selection.choice import Choice
+from safesweep.analysis.selection.front import non_dominated
 from safesweep.analysis.store.reader import ResultStore, hyperparameter_columns, with_incomplete
 from safesweep.trainables.store.reader import HYPERPARAMETER_PREFIX, as_list
 from safesweep.trainables.store.scores import at_cost_limit, within_limit
@@ -140,7 +140,8 @@ def _with_marks(
         front=False,
     )
     for _, rows in marked[marked["whole"]].groupby(GROUP, dropna=False):
-        marked.loc[non_dominated(rows["reward"], rows["cost"]), "front"] = True
+        scores = (rows[name].to_numpy(np.float64) for name in ("reward", "cost"))
+        marked.loc[rows.index[non_dominated(*scores)], "front"] = True
     return marked
 
 

@@ -21,6 +21,7 @@ from safesweep.analysis.selection.bounds import (
     shared_cost_bound,
     violation_upper_bound,
 )
+from safesweep.analysis.selection.front import non_dominated
 from safesweep.search_spaces.plugins import (
     Entries,
     extended_by_plugins,
@@ -493,14 +494,8 @@ def pareto(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
     front of many candidates is a list of the luckiest.
     """
     judged = max_reward_safe(candidates, settings)
-    rewards, costs = (rounded(values) for values in _means(candidates))
-    front: list[int] = []
-    best = -np.inf
-    for position in np.lexsort((np.arange(len(costs)), -rewards, costs)):
-        if rewards[position] > best:
-            best = rewards[position]
-            front.append(int(position))
-    return replace(judged, front=tuple(front))
+    front = non_dominated(*_means(candidates))
+    return replace(judged, front=tuple(map(int, front)))
 
 
 def _limits_of(task: str) -> tuple[float, ...]:

@@ -1,39 +1,7 @@
 import numpy as np
 import pandas
-from hypothesis import given
-from hypothesis import strategies as st
 
-from safesweep.analysis.plots.measures import best_safe_by_budget, importance, non_dominated
-
-
-def test_the_front_of_known_points() -> None:
-    rows = pandas.DataFrame(
-        {"reward": [1.0, 2.0, 2.0, 0.5, 3.0, np.nan], "cost": [0.0, 1.0, 2.0, 0.5, 4.0, 0.0]},
-        index=list("abcdef"),
-    )
-    # c has no more reward than b at more cost; d less than a at more cost; f has none.
-    assert list(non_dominated(rows["reward"], rows["cost"])) == ["a", "b", "e"]
-
-
-def test_costs_that_differ_by_rounding_are_equal() -> None:
-    reward = pandas.Series([0.62, 0.72])
-    assert list(non_dominated(reward, pandas.Series([0.44999999999999996, 0.45]))) == [1]
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
-def test_no_point_of_the_front_is_beaten_and_every_other_one_is(
-    points: list[tuple[int, int]],
-) -> None:
-    rows = pandas.DataFrame(points, columns=["reward", "cost"]).astype(float)
-    front = rows.loc[non_dominated(rows["reward"], rows["cost"])]
-    assert len(front) >= 1
-    for reward, cost in points:
-        better = (front["reward"] >= reward) & (front["cost"] <= cost)
-        assert better.any()
-    for row in front.itertuples():
-        beats = (rows["reward"] >= row.reward) & (rows["cost"] <= row.cost)
-        beats &= (rows["reward"] > row.reward) | (rows["cost"] < row.cost)
-        assert not beats.any()
+from safesweep.analysis.plots.measures import best_safe_by_budget, importance
 
 
 def made_up(count: int = 40) -> pandas.DataFrame:

@@ -1,0 +1,19 @@
+"""The Pareto front of reward and cost."""
+
+import numpy as np
+import numpy.typing as npt
+
+from safesweep.trainables.store.scores import rounded
+
+
+def non_dominated(
+    reward: npt.NDArray[np.float64], cost: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Places of the points [n] of which no other one has more reward at no more cost, or the same
+    reward at less; the cheapest first, of equal points the first. Points with a missing score are
+    on no front."""
+    reward, cost = rounded(reward), rounded(cost)
+    order = np.lexsort((np.arange(len(cost)), -reward, cost))
+    order = order[~np.isnan(reward + cost)[order]]
+    before = np.maximum.accumulate(np.append(-np.inf, reward[order]))[:-1]
+    return np.asarray(order[reward[order] > before])
