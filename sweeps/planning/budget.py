@@ -124,11 +124,12 @@ def _seeds_to_pass(standing: Standing, place: int, confidence: float) -> int:
     """
     quantile = float(special.ndtri(STRATEGY.level(confidence)))
     deviation = float(standing.deviation[place])
-    room = -math.log(standing.cost[place])
-    beyond = math.log(standing.bound[place]) + room - quantile * deviation
+    room = -math.log(float(standing.cost[place]))
+    beyond = math.log(float(standing.bound[place])) + room - quantile * deviation
     curvature = max(beyond, 0.0) / deviation**2
     needed = 2 * room / (quantile + math.sqrt(quantile**2 + 4 * curvature * room))
-    return max(1, math.ceil(standing.seed_variance[place] * (needed**-2 - deviation**-2)))
+    alone = float(standing.seed_variance[place])
+    return max(1, math.ceil(alone * (needed**-2 - deviation**-2)))
 
 
 def _preferred(standing: Standing, among: npt.NDArray[np.bool_] | None = None) -> int:
