@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from safesweep.search_spaces.validation import InvalidInput, listed, without_secrets
-from safesweep.sweeps.execution.standing import planned_path
 from safesweep.trainables.store import deletion
 from safesweep.trainables.store.labels import Labels, read_labels, write_labels
 from safesweep.trainables.store.leases import Holder, Lease, exclusive
+from safesweep.trainables.store.planned import planned_path
 from safesweep.trainables.store.reader import StoreReader
 from safesweep.trainables.store.writer import ResultWriter
 

@@ -54,6 +54,7 @@ from safesweep.search_spaces.validation import (
     require_number,
 )
 from safesweep.trainables.store.codes import several_codes
+from safesweep.trainables.store.planned import BudgetChoice, chosen_by_budgets, planned_path
 from safesweep.trainables.store.reader import as_list
 from safesweep.trainables.store.scores import (
     at_cost_limit,
@@ -82,6 +83,7 @@ def select(
     min_seeds: int = 1,
     runs: pandas.DataFrame | None = None,
     goal: Goal | None = None,
+    budget_choices: Mapping[str, BudgetChoice] | None = None,
 ) -> pandas.DataFrame:
     """Apply a selection rule to every (algorithm, task) of a frame of evaluations.
 
@@ -130,6 +132,7 @@ def select(
             `evaluations`; without `runs` its configuration is judged by its other seeds.
         goal: what to maximise under which constraints, in place of the normalised reward with a
             normalised cost of at most 1.
+        budget_choices: of `budget`: what budgets chose, by `config_id`.
 
     Returns:
         One row per (algorithm, task), in that order: `config_id`, `step` (if there are steps),
@@ -154,6 +157,7 @@ def select(
         unsafe_share=share,
         worst_cost=worst,
         cost_limits=_checked_limits(cost_limits),
+        budget_choices=budget_choices or {},
     )
     require_number("min_seeds", min_seeds, 1, integer=True)
     if cost_limit is not None:
@@ -228,11 +232,16 @@ class Choice:
     options: Mapping[str, Any]
     codes: str | None = None
 
+    @property
+    def rule(self) -> str:
+        """The name of the rule."""
+        return str(self.options["rule"])
+
     def _repr_html_(self) -> str:
         shown: str = self.chosen.dropna(axis="columns", how="all").to_html(
             index=False, float_format="{:.3g}".format
         )
-        return f"<p>The choice {html.escape(str(self.goal))}, by {self.options['rule']}.</p>{shown}"
+        return f"<p>The choice {html.escape(str(self.goal))}, by {self.rule}.</p>{shown}"
 
     def in_order(self, first: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The row of one choice, then what the rule chooses without it, and so on."""
@@ -256,7 +265,7 @@ def choose(
     sweep: str | Sequence[str] | None = None,
     algorithm: str | None = None,
     task: str | None = None,
-    rule: str = "max_reward_safe",
+    rule: str | None = None,
     step: str | int = "last",
     cost_limit: float | None = None,
     confidence: float = 0.95,
@@ -275,6 +284,8 @@ def choose(
         sweep: only the runs of this sweep, or of these.
         algorithm: only this method.
         task: only this task.
+        rule: a name in `RULES`; by default `budget` where `sweep` has one that has ended and
+            nothing else is asked for than it went after, else `max_reward_safe`.
         maximize: the score to maximise.
         subject_to: limits by score; empty for no constraint.
 
@@ -284,10 +295,18 @@ def choose(
         InvalidInput: an unknown rule, sweep, algorithm or task, an option out of range, or sweeps
             that go after different things.
     """
-    find_rule(rule)
     if isinstance(step, str):
         require_choice("step", step, STEPS)
     sweeps = list(dict.fromkeys(as_list(sweep))) if sweep else []
+    budget_choices = {
+        one.config_id: one
+        for name in sweeps
+        for one in chosen_by_budgets(store.file(planned_path(name)))
+    }
+    asked = (maximize, subject_to, cost_limit) != (None, None, None) or step != "last"
+    if rule is None:
+        rule = "budget" if budget_choices and not asked else "max_reward_safe"
+    find_rule(rule)
     filters = {"sweep": sweeps or None, "algorithm": algorithm, "task": _task_name(task)}
     rows = rows_to_judge(store, step, **filters)
     for name in ("algorithm", "task"):
@@ -322,6 +341,7 @@ def choose(
         "episodes": episodes,
         "min_seeds": min_seeds,
         "goal": goal,
+        "budget_choices": budget_choices,
     }
     chosen = select(judged, **options)
     configurations = store.configurations(**filters)

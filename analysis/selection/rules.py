@@ -5,8 +5,8 @@ evaluation step. A rule says which candidates count as safe and in which order t
 the unsafe ones, are preferred (`analysis.selection.choice` chooses what comes first).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from safesweep.search_spaces.plugins import (
     load_installed_plugins,
 )
 from safesweep.search_spaces.validation import InvalidInput, require_choice, shown
+from safesweep.trainables.store.planned import BudgetChoice
 from safesweep.trainables.store.scores import (
     rounded,
     safe_first,
@@ -58,6 +59,7 @@ class RuleOptions:
         worst_cost: `confident_safe`: the largest normalised cost that a seed can have; None: it is
             not known.
         cost_limits: `multi_limit`: the limits to average over; None: those of the task.
+        budget_choices: `budget`: what budgets chose, by `config_id`.
     """
 
     task: str = ""
@@ -67,6 +69,7 @@ class RuleOptions:
     unsafe_share: float = UNSAFE_SHARE
     worst_cost: float | None = None
     cost_limits: tuple[float, ...] | None = None
+    budget_choices: Mapping[str, BudgetChoice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,35 @@ def max_reward_safe(candidates: pandas.DataFrame, settings: RuleOptions) -> Rule
     rewards, costs = _means(candidates)
     safe = within_limit(costs)
     return RuleVerdict(safe, _reward_if_safe(rewards, costs))
+
+
+@register_rule("budget")
+def budget(candidates: pandas.DataFrame, settings: RuleOptions) -> RuleVerdict:
+    """What a sweep with a `budget` ended in; until it has, and elsewhere, as `max_reward_safe`.
+
+    Safe is what passed by the budget's own bound, which judges all configurations together.
+    Source: `sweeps/planning/budget.py`.
+    Fails when: its assumptions do (docs/sweep-file.md): seeds that are not independent, amounts
+    that vary unlike each other, and costs of which nothing like the worst has been seen.
+    """
+    otherwise = max_reward_safe(candidates, settings)
+    own = [settings.budget_choices.get(name) for name in candidates["config_id"]]
+    if not any(own):
+        return otherwise
+    chosen = np.array([one is not None for one in own])
+    return RuleVerdict(
+        np.array([one is not None and one.passed for one in own]),
+        (
+            Criterion("the choice of a budget", chosen.astype(float), maximize=True),
+            *otherwise.criteria,
+        ),
+        bound=np.array([np.nan if one is None else one.bound for one in own]),
+        remark=lambda n: (
+            f"its mean cost may be {one.bound:.3g} (at {one.confidence:.4g}, by the budget)"
+            if (one := own[n]) is not None
+            else ""
+        ),
+    )
 
 
 @register_rule("safest_within")

@@ -111,7 +111,7 @@ def run_confirmation(arguments: argparse.Namespace) -> int:
         return 0
     selected = rows_of_choice(choice.evaluations, chosen)
     terms = Terms(
-        arguments.storage, arguments.episodes, arguments.episode_seed, arguments.rule,
+        arguments.storage, arguments.episodes, arguments.episode_seed, choice.rule,
         arguments.address,
     )  # fmt: skip
     confirmed: list[dict[str, Any]] = []

@@ -56,7 +56,7 @@ def _write(store: "ResultStore", sweep: str, arguments: argparse.Namespace) -> N
 
     choice = choose(store, arguments, "last")
     words = ["safesweep", "report", sweep, *selection_words(arguments)]
-    page = make_report(store, sweep, choice, arguments.rule, shlex.join(words))
+    page = make_report(store, sweep, choice, choice.rule, shlex.join(words))
     path = arguments.output or Path(f"{sweep}.html")
     try:
         path.write_text(page, encoding="utf-8")

@@ -196,8 +196,8 @@ def add_selection_options(parser: argparse.ArgumentParser, filters: bool = True)
         parser.add_argument("--task", help="only this task")
     parser.add_argument(
         "--rule",
-        default=RULE,
-        help=f"selection rule (default: {RULE}); `select --rule list` shows them",
+        help="selection rule (default: budget where --sweep has one that has ended, else "
+        f"{RULE}); `select --rule list` shows them",
     )
     parser.add_argument(
         "--cost-limit",
@@ -409,7 +409,7 @@ def _print_sweep(store: "ResultStore", sweep: str) -> None:
 
 def _print_best(store: "ResultStore", sweep: str) -> None:
     """The best safe configuration of each method, task and policy, with the settings that vary:
-    by the field's rule, the sweep's own objective and its own limit."""
+    by what its budget chose or the field's rule, the sweep's own objective and its own limit."""
     from safesweep.analysis.selection.choice import choose
     from safesweep.analysis.selection.goal import goal_of_sweep
 
@@ -418,7 +418,7 @@ def _print_best(store: "ResultStore", sweep: str) -> None:
     limit = None if own is None else own.cost_limit
     cost = "each task's own cost limit" if limit is None else f"a cost limit of {limit:g}"
     print()
-    print(_wrapped(f"best safe configurations, by {RULE} ({choice.goal}; {cost}):"))
+    print(_wrapped(f"best safe configurations, by {choice.rule} ({choice.goal}; {cost}):"))
     varying = [str(name) for name in choice.chosen if str(name).startswith("hp_")]
     rows, lines = [], []
     for row in choice.chosen.to_dict("records"):
@@ -504,7 +504,8 @@ def _print_plan(
 def _spent_and_chosen(store: "ResultStore", sweep: str) -> list[str]:
     """Per method and task, what its runs were for and what they ended in, where that follows from
     results."""
-    from safesweep.sweeps.execution.standing import planned_path, planned_tasks
+    from safesweep.sweeps.execution.standing import planned_tasks
+    from safesweep.trainables.store.planned import planned_path
 
     lines = []
     for task in planned_tasks(store.file(planned_path(sweep))):
@@ -632,7 +633,7 @@ def _confirm(store: "ResultStore", choice: "Choice", arguments: argparse.Namespa
 
     sweeps = arguments.sweeps
 
-    terms = Terms(arguments.storage, arguments.episodes, 1, arguments.rule, arguments.address)
+    terms = Terms(arguments.storage, arguments.episodes, 1, choice.rule, arguments.address)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     confirmed = True
@@ -766,7 +767,7 @@ def choose(
 
 def selection_words(arguments: argparse.Namespace) -> list[str]:
     """The options of `add_selection_options` beside the filters, as they were given."""
-    words = ["--rule", arguments.rule]
+    words = [] if arguments.rule is None else ["--rule", arguments.rule]
     if arguments.confidence != CONFIDENCE:
         words += ["--confidence", f"{arguments.confidence:g}"]
     for name in ("cost_limit", "unsafe_share", "worst_cost"):
@@ -823,7 +824,7 @@ def _print_readable(choice: "Choice", arguments: argparse.Namespace) -> None:
         print(f"  {entry['budget']}")
         if settings[row]:
             print(f"  {settings[row]}")
-        if arguments.rule == "pareto" and len(entry["front"]):
+        if choice.rule == "pareto" and len(entry["front"]):
             print(f"  front, lowest cost first: {', '.join(map(str, entry['front']))}")
 
 

@@ -15,8 +15,7 @@ from safesweep.search_spaces.validation import InvalidInput, without_secrets
 from safesweep.sweeps.execution.failures import Failure, FirstFailure
 from safesweep.sweeps.execution.merging import PartMerging
 from safesweep.sweeps.execution.progress import Progress, Tally, TaskTally, describe_best
-from safesweep.sweeps.execution.spending import describe_choice, describe_spent
-from safesweep.sweeps.execution.standing import planned_path
+from safesweep.sweeps.execution.spending import describe_choice, describe_spent, recorded_choice
 from safesweep.sweeps.planning import history
 from safesweep.sweeps.planning.continuation import NOTHING_SHORTER
 from safesweep.sweeps.planning.early_stopping import expected_share
@@ -34,6 +33,7 @@ from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.sweeps.upkeep import finish_interrupted, forget_deletion
 from safesweep.trainables.store.codes import several_codes
 from safesweep.trainables.store.leases import Holder, Lease, exclusive
+from safesweep.trainables.store.planned import planned_path
 
 WORKER_LOSSES = 3
 ROW_INTERVAL_SECONDS = 1.0
@@ -271,6 +271,7 @@ class SweepRun:
                 self.progress.note(f"{self.spec.name}: {task_plan.shortfall}")
             task_tally = self._task_tallies[id(task_plan)]
             task_tally.choice = describe_choice(task_plan)
+            task_tally.chosen = recorded_choice(task_plan)
             if task_tally.choice:
                 name = f"{task_plan.algorithm} on {task_plan.task}"
                 self.progress.note(f"{self.spec.name}: {name}: {task_tally.choice}")
@@ -602,9 +603,9 @@ class SweepRun:
         planned = [(task.planned, task.spent, task.choice) for task in self.tally.tasks]
         if planned == self._planned_written:
             return
-        names = ("algorithm", "task", "planned", "spent", "choice")
+        names = ("algorithm", "task", "planned", "spent", "choice", "chosen")
         tasks = [
-            {name: value for name in names if (value := getattr(task, name)) != ""}
+            {name: value for name in names if (value := getattr(task, name)) not in ("", {})}
             for task in self.tally.tasks
         ]
         self.writer.write_bytes(planned_path(self.spec.name), json.dumps(tasks).encode())

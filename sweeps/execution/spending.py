@@ -1,15 +1,29 @@
 """What a sweep's rounds were spent on and what they ended in, in words."""
 
+from dataclasses import asdict
+from typing import Any
+
 from safesweep.search_spaces.space import settings_text
 from safesweep.sweeps.planning.budget import PHASES
 from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.rounds import Rounds
+from safesweep.trainables.store.planned import BudgetChoice
 
 
 def describe_spent(rounds: Rounds) -> str:
     """Runs by what they were for, in the order of the phases; empty before the first round."""
     parts = [f"{rounds.spent[phase]} {phase}" for phase in PHASES if rounds.spent[phase]]
     return f"runs for {', '.join(parts)}" if parts else ""
+
+
+def recorded_choice(task_plan: MethodTaskPlan) -> dict[str, Any]:
+    """What a budget has ended in, as `BudgetChoice` has it; empty where there is no budget, it has
+    not ended, or nothing can be chosen."""
+    chosen, budget = task_plan.chosen(), task_plan.spec.budget
+    if budget is None or not task_plan.exhausted or chosen is None:
+        return {}
+    config_id = task_plan.suggested[chosen.index][0].config_id
+    return asdict(BudgetChoice(config_id, chosen.bound, budget.confidence, chosen.passed))
 
 
 def describe_choice(task_plan: MethodTaskPlan) -> str:

@@ -4,11 +4,12 @@ The driver of a sweep fills it in as it goes (`execution.progress`); `safesweep 
 store holds (`execution.watching`). Both are drawn alike.
 """
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from safesweep.trainables.store.planned import read_planned
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,11 +22,6 @@ _LINES_AROUND = 6
 """Heading, head of the table, and what the terminal needs itself."""
 
 
-def planned_path(sweep: str) -> str:
-    """Where a store says how many runs each method has on each task."""
-    return f"planned/{sweep}.json"
-
-
 @dataclass
 class TaskStanding:
     """One method on one task. `planned`, `running` and the counts of `statuses` are runs.
@@ -36,6 +32,8 @@ class TaskStanding:
         seconds_left: at that rate; None where it is not known.
         spent: what runs were for, in words, where that follows from results; else empty.
         choice: what a budget has ended in, in words; empty before.
+        chosen: the same, for `trainables.store.planned.BudgetChoice`; empty where nothing can be
+            chosen, too.
     """
 
     algorithm: str
@@ -48,6 +46,7 @@ class TaskStanding:
     seconds_left: float | None = None
     spent: str = ""
     choice: str = ""
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -58,11 +57,9 @@ class TaskStanding:
 def planned_tasks(content: bytes | None) -> list[TaskStanding]:
     """What a driver wrote of its methods and tasks (`planned_path`); nothing where there is no
     file, or one that cannot be understood."""
-    if content is None:
-        return []
     try:
-        return [TaskStanding(**entry) for entry in json.loads(content)]
-    except (ValueError, TypeError, RecursionError):
+        return [TaskStanding(**entry) for entry in read_planned(content)]
+    except TypeError:
         return []
 
 

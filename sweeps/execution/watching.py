@@ -11,11 +11,11 @@ from safesweep.search_spaces.validation import InvalidInput, is_missing
 from safesweep.sweeps.execution.standing import (
     SweepStanding,
     TaskStanding,
-    planned_path,
     planned_tasks,
 )
 from safesweep.trainables.store.heartbeats import condition
 from safesweep.trainables.store.leases import Holder, sweep_state
+from safesweep.trainables.store.planned import planned_path
 
 if TYPE_CHECKING:
     import pandas

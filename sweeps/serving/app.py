@@ -55,7 +55,6 @@ from safesweep.trainables.store.schema import TABLES
 
 FRESH_SECONDS = 2.0
 """For which an answer is kept at least; what took long to put together is kept for longer."""
-RULE = "max_reward_safe"
 TOKEN_COOKIE = "safesweep_token"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -112,9 +111,9 @@ class StorePages:
         """The list of sweeps."""
         return self._answer("sweeps", self._list)
 
-    def sweep(self, name: str, rule: str = RULE) -> _Answer:
-        """One sweep, with what a rule chooses of it."""
-        return self._answer(f"sweep {rule} {name}", lambda: self._sweep(name, rule))
+    def sweep(self, name: str, rule: str | None = None) -> _Answer:
+        """One sweep, with what a rule chooses of it, by default that of `choose`."""
+        return self._answer(f"sweep {rule or ''} {name}", lambda: self._sweep(name, rule))
 
     def comparison(self, names: list[str]) -> _Answer:
         """Several sweeps."""
@@ -227,10 +226,10 @@ class StorePages:
             )
         return {"kind": "sweeps", "storage": without_secrets(self.storage), "sweeps": sweeps}
 
-    def _sweep(self, name: str, rule: str) -> Content:
+    def _sweep(self, name: str, rule: str | None) -> Content:
         choice = choose(self._store, sweep=name, rule=rule)
-        command = shlex.join(["safesweep", "report", name, "--rule", rule])
-        content = sweep_content(self._store, name, choice, rule, command)
+        command = shlex.join(["safesweep", "report", name, "--rule", choice.rule])
+        content = sweep_content(self._store, name, choice, choice.rule, command)
         return {**content, "rules": list(RULES)}
 
     def why_gone(self) -> str | None:
@@ -359,13 +358,14 @@ def make_app(
     return _Guard(app, host_names, token)
 
 
-def rule_of(request: Request) -> str:
-    """The selection rule that a request asks for.
+def rule_of(request: Request) -> str | None:
+    """The selection rule that a request asks for; None where it asks for none.
 
     Raises:
         InvalidInput: there is no such rule.
     """
-    return str(require_choice("rule", request.query_params.get("rule", RULE), RULES))
+    rule = request.query_params.get("rule")
+    return None if rule is None else str(require_choice("rule", rule, RULES))
 
 
 def _refusal(request: Request, status: int, message: str) -> Response:

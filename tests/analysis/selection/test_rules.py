@@ -21,6 +21,7 @@ from safesweep.analysis.selection.rules import (
     register_rule,
 )
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.store.planned import BudgetChoice
 from tests.analysis.selection.frames import (
     ALL_RULES,
     ANY_SEEDS,
@@ -358,3 +359,15 @@ def test_scaling_rewards_keeps_the_choice(candidates: Scores, rule: str, factor:
         for name, seeds in candidates.items()
     }
     assert choose(scaled, rule)["config_id"] == choose(candidates, rule)["config_id"]
+
+
+def test_what_a_budget_chose_is_chosen() -> None:
+    scores: Scores = {"lucky": [(0.9, 0.2)], "known": [(0.6, 0.5)] * 8, "far": [(0.9, 3.0)] * 4}
+    assert choose(scores, "budget")["config_id"] == "lucky"
+    for passed in (True, False):
+        ended = {"known": BudgetChoice("known", 0.8 if passed else 1.2, 0.9, passed)}
+        row = choose(scores, "budget", budget_choices=ended)
+        assert row["config_id"] == "known"
+        assert row["safe"] == passed and row["safe_candidates"] == int(passed)
+        assert row["bound"] == ended["known"].bound
+        assert "by the budget" in row["reason"]

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from safesweep.analysis.selection.choice import choose
 from safesweep.analysis.store.reader import ResultStore
-from safesweep.sweeps.execution.standing import planned_path, planned_tasks
+from safesweep.sweeps.execution.standing import planned_tasks
 from safesweep.sweeps.spec.sweep_spec import SweepSpec
 from safesweep.trainables.data.dataset import read_dataset
+from safesweep.trainables.store.planned import planned_path
 from tests.fixture_store import SMALL, train_sweep
 
 
@@ -28,3 +30,15 @@ def test_a_budget_ends_in_its_choice_by_one_code_too(
     assert len(store.runs()) == found.planned == 12
     assert found.spent.startswith("runs for ")
     assert found.choice.startswith(("chose ", "nothing passed: "))
+
+    # Every choice of the sweep is that one, unless something else is asked for.
+    choice = choose(store, sweep="spent")
+    assert choice.rule == "budget"
+    row = choice.chosen.iloc[0]
+    assert row["config_id"] == found.chosen["config_id"] and row["config_id"] in found.choice
+    assert row["safe"] == found.chosen["passed"] == found.choice.startswith("chose ")
+    assert row["bound"] == found.chosen["bound"]
+    assert "(at 0.9, by the budget)" in row["reason"]
+    assert choose(store, sweep="spent", rule="min_cost").rule == "min_cost"
+    assert choose(store, sweep="spent", cost_limit=5).rule == "max_reward_safe"
+    assert choose(store).rule == "max_reward_safe"

@@ -6,9 +6,9 @@ import pytest
 
 from safesweep.analysis.store.reader import ResultStore
 from safesweep.search_spaces.validation import InvalidInput
-from safesweep.sweeps.execution.standing import planned_path
 from safesweep.sweeps.execution.watching import SweepWatch
 from safesweep.trainables.store.leases import Lease
+from safesweep.trainables.store.planned import planned_path
 from safesweep.trainables.store.writer import ResultWriter, heartbeat_path
 from tests.conftest import WriteSweep
 
