@@ -58,7 +58,8 @@ def draw_plot(arguments: argparse.Namespace) -> int:
     from safesweep.analysis.plots.sweep_results import read_results
 
     store = open_store(arguments)
-    results = read_results(store, sweeps, choose(store, arguments, "last"))
+    choice = choose(store, arguments, "last")
+    results = read_results(store, sweeps, choice)
     named = [] if arguments.hyperparameter is None else [arguments.hyperparameter]
     figure = PLOTS[arguments.kind](results, *named)
     path = arguments.out or Path(f"{'-'.join(sweeps)}-{arguments.kind}.png")
@@ -68,6 +69,6 @@ def draw_plot(arguments: argparse.Namespace) -> int:
     for name in ("algorithm", "task"):
         value = getattr(arguments, name)
         words += [] if value is None else [f"--{name}", value]
-    save_figure(figure, path, shlex.join([*words, *selection_words(arguments)]))
+    save_figure(figure, path, shlex.join([*words, *selection_words(arguments, choice.rule)]))
     say(f"wrote {path}")
     return 0

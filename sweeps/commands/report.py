@@ -55,7 +55,7 @@ def _write(store: "ResultStore", sweep: str, arguments: argparse.Namespace) -> N
     from safesweep.analysis.report import make_report
 
     choice = choose(store, arguments, "last")
-    words = ["safesweep", "report", sweep, *selection_words(arguments)]
+    words = ["safesweep", "report", sweep, *selection_words(arguments, choice.rule)]
     page = make_report(store, sweep, choice, choice.rule, shlex.join(words))
     path = arguments.output or Path(f"{sweep}.html")
     try:

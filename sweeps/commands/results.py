@@ -765,9 +765,10 @@ def choose(
     return chosen
 
 
-def selection_words(arguments: argparse.Namespace) -> list[str]:
-    """The options of `add_selection_options` beside the filters, as they were given."""
-    words = [] if arguments.rule is None else ["--rule", arguments.rule]
+def selection_words(arguments: argparse.Namespace, rule: str) -> list[str]:
+    """The options of `add_selection_options` beside the filters, as they were given, with the rule
+    that was followed."""
+    words = ["--rule", rule]
     if arguments.confidence != CONFIDENCE:
         words += ["--confidence", f"{arguments.confidence:g}"]
     for name in ("cost_limit", "unsafe_share", "worst_cost"):
