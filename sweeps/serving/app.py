@@ -304,7 +304,8 @@ def make_app(
         require_sweeps([name])
         place = quote(name, safe="")
         rule = rule_of(request)
-        data_url = f"/data/sweep/{place}?{urlencode({'rule': rule})}"
+        asked = "" if rule is None else f"?{urlencode({'rule': rule})}"
+        data_url = f"/data/sweep/{place}{asked}"
         return HTMLResponse(page(name, data_url, f"/data/status/{place}"))
 
     def run_page(request: Request) -> Response:

@@ -56,8 +56,11 @@ def test_what_is_noted_down_of_a_sweep_is_shown(client: TestClient, storage: Pat
 
 
 def test_a_sweep_says_what_the_store_holds(client: TestClient, storage: Path) -> None:
-    assert 'data-url="/data/sweep/first?rule=max_reward_safe"' in client.get("/sweep/first").text
+    assert 'data-url="/data/sweep/first"' in client.get("/sweep/first").text
+    asked = client.get("/sweep/first?rule=min_cost").text
+    assert 'data-url="/data/sweep/first?rule=min_cost"' in asked
     found = client.get("/data/sweep/first").json()
+    assert found["rule"] == "max_reward_safe"
     (chosen,) = choose(ResultStore(storage), sweep="first").chosen.to_dict("records")
     assert found["choices"][0]["config_id"] == chosen["config_id"]
     (group,) = found["groups"]
