@@ -298,14 +298,16 @@ def choose(
     if isinstance(step, str):
         require_choice("step", step, STEPS)
     sweeps = list(dict.fromkeys(as_list(sweep))) if sweep else []
-    budget_choices = {
-        one.config_id: one
-        for name in sweeps
-        for one in chosen_by_budgets(store.file(planned_path(name)))
-    }
     asked = (maximize, subject_to, cost_limit) != (None, None, None) or step != "last"
+    budget_choices = {}
+    if rule == "budget" or (rule is None and not asked):
+        budget_choices = {
+            one.config_id: one
+            for name in sweeps
+            for one in chosen_by_budgets(store.file(planned_path(name)))
+        }
     if rule is None:
-        rule = "budget" if budget_choices and not asked else "max_reward_safe"
+        rule = "budget" if budget_choices else "max_reward_safe"
     find_rule(rule)
     filters = {"sweep": sweeps or None, "algorithm": algorithm, "task": _task_name(task)}
     rows = rows_to_judge(store, step, **filters)

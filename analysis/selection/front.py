@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from safesweep.trainables.components.return_augmentation import pareto_front
 from safesweep.trainables.store.scores import rounded
 
 
@@ -12,8 +13,5 @@ def non_dominated(
     """Places of the points [n] of which no other one has more reward at no more cost, or the same
     reward at less; the cheapest first, of equal points the first. Points with a missing score are
     on no front."""
-    reward, cost = rounded(reward), rounded(cost)
-    order = np.lexsort((np.arange(len(cost)), -reward, cost))
-    order = order[~np.isnan(reward + cost)[order]]
-    before = np.maximum.accumulate(np.append(-np.inf, reward[order]))[:-1]
-    return np.asarray(order[reward[order] > before])
+    whole = np.flatnonzero(~np.isnan(reward + cost))
+    return np.asarray(whole[pareto_front(rounded(reward[whole]), rounded(cost[whole]))])

@@ -270,8 +270,9 @@ class SweepRun:
             if task_plan.shortfall is not None:
                 self.progress.note(f"{self.spec.name}: {task_plan.shortfall}")
             task_tally = self._task_tallies[id(task_plan)]
-            task_tally.choice = describe_choice(task_plan)
-            task_tally.chosen = recorded_choice(task_plan)
+            chosen = task_plan.chosen()
+            task_tally.choice = describe_choice(task_plan, chosen)
+            task_tally.chosen = recorded_choice(task_plan, chosen)
             if task_tally.choice:
                 name = f"{task_plan.algorithm} on {task_plan.task}"
                 self.progress.note(f"{self.spec.name}: {name}: {task_tally.choice}")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from safesweep.search_spaces.space import settings_text
-from safesweep.sweeps.planning.budget import PHASES
+from safesweep.sweeps.planning.budget import PHASES, Chosen
 from safesweep.sweeps.planning.plan import MethodTaskPlan
 from safesweep.sweeps.planning.rounds import Rounds
 from safesweep.trainables.store.planned import BudgetChoice
@@ -16,20 +16,24 @@ def describe_spent(rounds: Rounds) -> str:
     return f"runs for {', '.join(parts)}" if parts else ""
 
 
-def recorded_choice(task_plan: MethodTaskPlan) -> dict[str, Any]:
+def recorded_choice(task_plan: MethodTaskPlan, chosen: Chosen | None) -> dict[str, Any]:
     """What a budget has ended in, as `BudgetChoice` has it; empty where there is no budget, it has
-    not ended, or nothing can be chosen."""
-    chosen, budget = task_plan.chosen(), task_plan.spec.budget
+    not ended, or nothing can be chosen.
+
+    Args:
+        chosen: `task_plan.chosen()`, which takes its time.
+    """
+    budget = task_plan.spec.budget
     if budget is None or not task_plan.exhausted or chosen is None:
         return {}
     config_id = task_plan.suggested[chosen.index][0].config_id
     return asdict(BudgetChoice(config_id, chosen.bound, budget.confidence, chosen.passed))
 
 
-def describe_choice(task_plan: MethodTaskPlan) -> str:
-    """What a budget has ended in: the choice with its bound, or that nothing passed and what it
-    would take; empty where there is no budget, or it has not ended."""
-    chosen, budget = task_plan.chosen(), task_plan.spec.budget
+def describe_choice(task_plan: MethodTaskPlan, chosen: Chosen | None) -> str:
+    """The same in words: the choice with its bound, or that nothing passed and what it would take;
+    empty where there is no budget, or it has not ended."""
+    budget = task_plan.spec.budget
     if budget is None or not task_plan.exhausted:
         return ""
     if chosen is None:
