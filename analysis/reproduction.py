@@ -65,7 +65,8 @@ class Reproduction:
 
     Attributes:
         ablation: which one.
-        scale: smoke, small or paper; or the sweeps that were drawn instead.
+        scale: smoke, small or paper; None where other sweeps of the store were drawn.
+        sweeps: those that were drawn, the scale's own or others.
         paths: the figure as PNG and SVG, its data, the comparison and the scorecard as CSV.
         comparison: ours beside the printed numbers.
         scorecard: one row per claim and task.
@@ -75,12 +76,18 @@ class Reproduction:
     """
 
     ablation: Ablation
-    scale: str
+    scale: str | None
+    sweeps: tuple[str, ...]
     paths: list[Path]
     comparison: pandas.DataFrame
     scorecard: pandas.DataFrame
     missing: list[str]
     degenerate: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What was drawn, in a file's name."""
+        return self.scale or "+".join(self.sweeps)
 
 
 def register_ablation(ablation: Ablation) -> Ablation:
@@ -299,7 +306,7 @@ def reproduce(
         )
     published = ablation.published()
     comparison = ablation.compare(results, published)
-    trained = sweeps or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
+    trained = tuple(sweeps) or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
     degenerate = degenerate_runs(store, [name for name in trained if name in known])
     scorecard = with_degenerate(score(ablation.claims, results), degenerate)
     label = "+".join(sweeps) or scale
@@ -312,5 +319,12 @@ def reproduce(
         frame.to_csv(path, index=False, lineterminator="\n")
         paths.append(path)
     return Reproduction(
-        ablation, label, paths, comparison, scorecard, missing, list(degenerate["run_id"])
+        ablation,
+        None if sweeps else scale,
+        trained,
+        paths,
+        comparison,
+        scorecard,
+        missing,
+        list(degenerate["run_id"]),
     )

@@ -92,7 +92,7 @@ def write_page(
     """Write `README.md` into `folder`, and each ablation's figure beside it.
 
     Args:
-        done: what was reproduced, at one scale.
+        done: what was reproduced, at one scale or from the same sweeps.
         store: where their runs are.
         remarks: what to say on claims.
         command: what makes the page again.
@@ -103,10 +103,7 @@ def write_page(
         for path in entry.paths:
             if path.suffix == ".png":
                 paths.append(Path(shutil.copy(path, folder / path.name)))
-    names = [
-        str(sweep["name"]) for entry in done for sweep in entry.ablation.sweeps.get(entry.scale, ())
-    ]
-    runs = store.runs(sweep=sorted(set(names)))
+    runs = store.runs(sweep=sorted({name for entry in done for name in entry.sweeps}))
     completed = runs[runs["status"] == "completed"]
     digest = store_digest(store, sorted(completed["run_id"].unique()))
     versions = ", ".join(sorted(completed["code_version"].dropna().unique()))
@@ -143,19 +140,24 @@ def page_text(done: Sequence[Reproduction], remarks: Remarks, made: str) -> str:
     """The page in Markdown.
 
     Args:
-        done: what was reproduced, at one scale.
+        done: what was reproduced, at one scale or from the same sweeps.
         remarks: what to say on claims.
         made: what the page was made from, in a sentence or two.
     """
     findings = all_findings(done)
     claims = claim_verdicts(findings)
+    drawn, again = f"at scale {done[0].scale}", f"all --scale {done[0].scale}"
+    if done[0].scale is None:
+        drawn = f"of {', '.join(done[0].sweeps)}"
+        ids = [entry.ablation.id for entry in done]
+        again = " ".join([*ids, *(f"--sweep {name}" for name in done[0].sweeps)])
     lines = [
-        f"# The ablations at scale {done[0].scale}",
+        f"# The ablations {drawn}",
         "",
         f"{made} {_HOW_JUDGED}",
         "",
-        f"The tables behind the figures, one archive: `safesweep reproduce all --scale "
-        f"{done[0].scale} --figure-only --data data.zip`, from the same store.",
+        f"The tables behind the figures, one archive: `safesweep reproduce {again} --figure-only "
+        f"--data data.zip`, from the same store.",
         "",
         *_table(paper_scorecard(findings)),
     ]
@@ -181,7 +183,9 @@ _HOW_JUDGED = (
 def _section(entry: Reproduction, claims: pandas.DataFrame, remarks: Remarks) -> list[str]:
     """A section of the page; `claims` are those of the ablation, as from `claim_verdicts`."""
     ablation = entry.ablation
-    name = f"{ablation.id}-{entry.scale}"
+    varies = f"Varies: {ablation.varies}."
+    if entry.scale is not None:
+        varies += f" At this scale: {ablation.costs[entry.scale]}."
     rows = []
     for claim in claims.to_dict("records"):
         findings = entry.scorecard[entry.scorecard["claim"] == claim["claim"]]
@@ -198,9 +202,9 @@ def _section(entry: Reproduction, claims: pandas.DataFrame, remarks: Remarks) ->
     return [
         f"### {ablation.id}: {ablation.title}",
         "",
-        f"Varies: {ablation.varies}. At this scale: {ablation.costs[entry.scale]}.",
+        varies,
         "",
-        f"![{ablation.id}]({name}.png)",
+        f"![{ablation.id}]({ablation.id}-{entry.label}.png)",
         "",
         *_table(pandas.DataFrame(rows)),
     ]

@@ -135,7 +135,7 @@ def _reproduce_all(ablations: "Sequence[Ablation]", arguments: argparse.Namespac
     if arguments.format != "table":
         print_table(findings, arguments.format)
     if len(ablations) > 1:
-        _report_scorecard(findings, arguments)
+        _report_scorecard(findings, done[0].label, arguments)
     if arguments.page:
         _write_page(done, store, remarks, arguments)
     if arguments.data:
@@ -230,7 +230,9 @@ def _measure(store: "ResultStore", ablation: "Ablation", arguments: argparse.Nam
         measure(arguments.storage, request, unmeasured_runs(store, request))
 
 
-def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespace) -> None:
+def _report_scorecard(
+    findings: "pandas.DataFrame", label: str, arguments: argparse.Namespace
+) -> None:
     """Claims by verdict, paper by paper; in full as CSV beside the figures."""
     from safesweep.analysis.reproduction import paper_scorecard
 
@@ -239,11 +241,11 @@ def _report_scorecard(findings: "pandas.DataFrame", arguments: argparse.Namespac
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, frame in (("papers", card), ("findings", findings)):
-        path = folder / f"{name}-{arguments.scale}.csv"
+        path = folder / f"{name}-{label}.csv"
         frame.to_csv(path, index=False, lineterminator="\n")
         paths.append(path)
     if arguments.format == "table":
-        print(f"Claims by verdict, {arguments.scale}")
+        print(f"Claims by verdict, {label}")
         print()
         print_table(card)
         for path in paths:
@@ -338,7 +340,7 @@ def _print_readable(reproduction: "Reproduction") -> None:
     from safesweep.analysis.scorecard import all_findings
 
     ablation = reproduction.ablation
-    print(f"{ablation.id}, {reproduction.scale}: ours beside the published numbers")
+    print(f"{ablation.id}, {reproduction.label}: ours beside the published numbers")
     print()
     print_table(_side_by_side(reproduction.comparison))
     print()

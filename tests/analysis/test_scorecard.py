@@ -72,6 +72,21 @@ def test_tables_are_one_archive_and_not_beside_the_page(
         write_data([entry], page)
 
 
+def test_a_page_can_be_of_other_sweeps_of_the_store(
+    done: tuple[Reproduction, ResultStore], tmp_path: Path
+) -> None:
+    entry, store = done
+    (name,) = entry.sweeps
+    other = reproduce(TABLE_8, store, "paper", tmp_path, "the command", sweeps=[name])
+    assert other.scale is None and other.sweeps == (name,)
+    text = write_page([other], store, {}, tmp_path / "page", "the command")[0].read_text()
+    assert text.startswith(f"# The ablations of {name}\n")
+    assert "from a store of 10 completed runs" in text
+    assert f"`safesweep reproduce flrp-table8 --sweep {name} --figure-only --data data.zip`" in text
+    assert f"![flrp-table8](flrp-table8-{name}.png)" in text
+    assert (tmp_path / "page" / f"flrp-table8-{name}.png").is_file()
+
+
 def test_claims_without_support_need_a_remark(done: tuple[Reproduction, ResultStore]) -> None:
     entry, _ = done
     verdicts = entry.scorecard.assign(claim_verdict="undecided", claim_p_value=0.5)
