@@ -354,7 +354,9 @@ class SweepSpec(Section, validate_default=True):
     def _what_the_method_takes(cls, search: SearchOptions, info: ValidationInfo) -> SearchOptions:
         problems = Problems()
         method, points = search.method, search.points or ()
-        if info.data.get("budget") is not None:
+        if "budget" not in info.data:
+            return search  # The budget is refused, and would decide on what is allowed here.
+        if info.data["budget"] is not None:
             return _search_of_budget(search, info.data["budget"], info.data.get("steps"))
         adaptive = ", ".join(ADAPTIVE_METHODS)
         if search.warm_start and method not in ADAPTIVE_METHODS:
@@ -438,7 +440,7 @@ class SweepSpec(Section, validate_default=True):
             printed = printed_for_tasks(algorithm, valid.get("tasks", ()), valid.get("settings"))
             method = _method_space(algorithm, valid.get("fixed", {}), own, space, printed)
             with problems.collected("" if own.space is None else f"methods.{algorithm}."):
-                if method.space and "fixed" in valid and "search" in valid:
+                if method.space and {"fixed", "search", "budget"} <= set(valid):
                     method.check_search(valid["search"].method, valid["search"].points or ())
         problems.check()
         return space

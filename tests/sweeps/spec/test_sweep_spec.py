@@ -35,6 +35,17 @@ def problem_of(**changes: Any) -> str:
     return message
 
 
+def test_a_refused_budget_is_the_only_problem() -> None:
+    """A search and a space that only a budget allows are not held against it."""
+    space = {"tau_h": {"low": 0.7, "high": 0.9}}
+    for budget in ({"runs": "many"}, {"runs": 40, "confidence": 1.5}):
+        with pytest.raises(InvalidInput) as problem:
+            SweepSpec.from_mapping(
+                {**BASE, "budget": budget, "search": {"warm_start": True}, "space": space}
+            )
+        assert str(problem.value).startswith("budget.") and "\n" not in str(problem.value)
+
+
 def test_the_module_loads_without_torch_and_ray() -> None:
     code = (
         "import sys, safesweep.sweeps.spec.sweep_spec; print({'ray', 'torch'} & set(sys.modules))"
