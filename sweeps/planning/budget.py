@@ -1,6 +1,7 @@
 """What a budget of runs is spent on next, from the rows so far and from nothing else."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -38,9 +39,16 @@ class Strategy:
     reaches: tuple[float, ...] = (0.2, 0.08, 0.03)
     fewest_seeds: int = 4
     stricter: float = 1.1
+    believed: float = 0.3
+    again_share: float = 0.5
+    prior_seeds: float = 0.5
+    prior_cost: float = 2.0
 
     def first_round(self, runs: int) -> int:
         return min(runs, max(FIRST_ROUND, round(self.start_share * runs)))
+
+    def confirming(self, runs: int) -> int:
+        return round(runs * (1 - self.race_until))
 
     def level(self, confidence: float) -> float:
         return float(special.ndtr(self.stricter * special.ndtri(confidence)))
@@ -175,20 +183,65 @@ def next_round(
         drawn = [space.values(position) for position in space.draw(size, generator)]
         return Round("search", _distinct(drawn))
     estimates = Estimates(space, tried)
+    if share < strategy.race_until and not estimates.believed_safe(strategy.believed):
+        phase: Phase = "search" if share < strategy.search_until else "race"
+        again = _again(estimates, round(strategy.again_share * size))
+        return _towards_the_limit(phase, again, estimates, size, generator)
     if share < strategy.search_until:
         return _sampled(estimates, size, generator)
     if share < strategy.race_until:
-        return _along_the_limit(estimates, size, strategy.middle, generator)
+        return _along_the_limit(estimates, size, terms, generator)
     standing = estimates.standing(strategy.level(terms.confidence))
-    size = min(left, -(-round(total * (1 - strategy.race_until)) // strategy.confirm_rounds))
+    size = min(left, -(-strategy.confirming(total) // strategy.confirm_rounds))
     place = _preferred(standing)
     if standing.cost[place] > 1:
-        return _sampled(estimates, size, generator)
+        again = _again(estimates, size)
+        return _towards_the_limit("confirm", again, estimates, size, generator)
     return Round("confirm", more={estimates.kept[place]: size})
 
 
 def _distinct(points: Sequence[Mapping[str, Value]]) -> tuple[Mapping[str, Value], ...]:
     return tuple({tuple(point.items()): point for point in points}.values())
+
+
+def _again(estimates: Estimates, count: int) -> dict[int, int]:
+    """Up to `count` further seeds for those that may keep the limit by their own seeds alone, the
+    cheapest first; none gets more than it has.
+
+    A safe region that is small beside how the costs vary otherwise looks like luck as long as its
+    configurations have a seed each.
+    """
+    seeds, weight = estimates.seeds, STRATEGY.prior_seeds
+    prior = min(float(estimates.own_costs.mean()), STRATEGY.prior_cost)
+    costs = (estimates.own_costs * seeds + prior * weight) / (seeds + weight)
+    found: dict[int, int] = {}
+    for place in np.argsort(costs, kind="stable"):
+        if costs[place] > 1 or not count:
+            break
+        found[estimates.kept[place]] = min(int(seeds[place]), count)
+        count -= found[estimates.kept[place]]
+    return found
+
+
+def _towards_the_limit(
+    phase: Phase,
+    again: Mapping[int, int],
+    estimates: Estimates,
+    size: int,
+    generator: np.random.Generator,
+) -> Round:
+    """Further seeds, and for the rest of `size` the cheapest in draws from the posterior and the
+    best ones, half each: by cost alone the nearest safe region would be taken for the only one."""
+    rest = size - sum(again.values())
+    if not rest:
+        return Round(phase, more=again)
+    pool, rows = _pool(estimates, STRATEGY.search_deviations, generator)
+    picked = [
+        *estimates.cheapest_of_draws(pool, rows, rest // 2, generator),
+        *estimates.best_of_draws(pool, rows, rest - rest // 2, generator),
+    ]
+    found = _round(phase, estimates, pool, rows, picked)
+    return replace(found, more=dict(Counter(found.more) + Counter(again)))
 
 
 def _sampled(estimates: Estimates, size: int, generator: np.random.Generator) -> Round:
@@ -199,20 +252,30 @@ def _sampled(estimates: Estimates, size: int, generator: np.random.Generator) ->
 
 
 def _along_the_limit(
-    estimates: Estimates, size: int, middle: float, generator: np.random.Generator
+    estimates: Estimates, size: int, terms: BudgetTerms, generator: np.random.Generator
 ) -> Round:
     """The best configurations that keep the limit with more and less room, new or tried."""
     positions, rows, picked = np.zeros((0, estimates.positions.shape[1])), np.zeros(0), []
-    for deviations in middle + STRATEGY.width * np.linspace(-1, 1, size):
+    settled = _settled(estimates, terms)
+    for deviations in STRATEGY.middle + STRATEGY.width * np.linspace(-1, 1, size):
         pool, places = _pool(estimates, float(deviations), generator)
         best = estimates.best_within(pool, places, float(deviations))[0]
-        if not estimates.fits(pool[best], places[best], float(deviations)):
-            # Nowhere seems safe: what is not known yet may be.
+        known = places[best] >= 0 and settled[int(places[best])]
+        if known or not estimates.fits(pool[best], places[best], float(deviations)):
+            # Nowhere seems safe, or more seeds tell nothing new: what is not known yet may be.
             best = estimates.best_of_draws(pool, places, 1, generator)[0]
         picked.append(len(positions))
         positions = np.concatenate([positions, pool[best : best + 1]])
         rows = np.append(rows, places[best])
     return _round("race", estimates, positions, rows, picked)
+
+
+def _settled(estimates: Estimates, terms: BudgetTerms) -> npt.NDArray[np.bool_]:
+    """[k] which have as many seeds as a confirmation gives, and are within the limit by their bound
+    or beyond it by their median."""
+    standing = estimates.standing(STRATEGY.level(terms.confidence))
+    enough = estimates.seeds >= STRATEGY.confirming(terms.runs)
+    return np.asarray(enough & ((standing.bound <= 1) | (standing.cost > 1)))
 
 
 def _pool(

@@ -52,6 +52,8 @@ class Estimates:
     Attributes:
         kept: indices of those that are judged.
         positions: [k, e] theirs.
+        seeds: [k] how many each has.
+        own_costs: [k] the mean cost of these.
     """
 
     def __init__(self, space: UnitSpace, tried: Sequence[Tried]) -> None:
@@ -59,6 +61,7 @@ class Estimates:
         self.kept = [i for i, one in enumerate(tried) if not one.lost and one.rewards]
         self.positions = np.array([tried[i].position for i in self.kept])
         self.seeds = np.array([len(tried[i].rewards) for i in self.kept])
+        self.own_costs = np.array([float(np.mean(tried[i].costs)) for i in self.kept])
         self._features = space.features(self.positions)
         self._rows = np.arange(len(self.kept), dtype=np.float64)
         self.rewards = Rewards(self._features, [np.array(tried[i].rewards) for i in self.kept])
@@ -99,6 +102,13 @@ class Estimates:
         best = np.where(fits, reward, -np.inf).argmax(axis=1)
         return np.where(fits.any(axis=1), best, log_cost.argmin(axis=1))
 
+    def cheapest_of_draws(
+        self, positions: FloatArray, rows: FloatArray, draws: int, generator: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """[draws] which of m configurations costs least in each draw; arguments as above."""
+        log_cost = self.costs.draws(self.space.features(positions), rows, draws, generator)
+        return np.asarray(log_cost.argmin(axis=1))
+
     def best_within(
         self, positions: FloatArray, rows: FloatArray, deviations: float, optimism: float = 0.0
     ) -> npt.NDArray[np.int64]:
@@ -116,6 +126,12 @@ class Estimates:
         cost, variance = self.costs.marginal(features, rows)
         excess = np.maximum(cost + deviations * np.sqrt(variance), 0.0)
         return np.asarray(np.lexsort((-(reward + optimism * np.sqrt(spread)), excess)))
+
+    def believed_safe(self, deviations: float) -> bool:
+        """Whether any that was tried keeps the limit with so many deviations added to the logarithm
+        of its cost."""
+        mean, variance = self.costs.marginal(self._features, self._rows)
+        return bool((mean + deviations * np.sqrt(variance) <= 0).any())
 
     def fits(self, position: FloatArray, row: float, deviations: float) -> bool:
         """Whether one configuration's cost keeps the limit with so many deviations added."""

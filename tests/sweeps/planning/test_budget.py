@@ -144,6 +144,72 @@ def test_so_many_more_seeds_like_those_before_do(first: int) -> None:
     assert after(more).passed and not after(more // 8).passed
 
 
+def beyond_the_limit(count: int) -> list[Tried]:
+    """Configurations on a grid, whose one seed cost about three limits."""
+    places = [(x / 6, y / 6) for x in range(7) for y in range(7)]
+    return [Tried(place, (0.5,), (3 + (n % 5) / 5,)) for n, place in enumerate(places[:count])]
+
+
+def test_where_nothing_is_believed_safe_what_seemed_to_be_gets_more_seeds() -> None:
+    cheap = [Tried((0.31, 0.77), (0.2,), (0.0,)), Tried((0.7, 0.2), (0.1,) * 3, (0.6, 0.0, 1.5))]
+    once = Tried((0.1, 0.1), (0.9,), (1.6,))
+    for spent in (38, 60):  # searching, and racing
+        found = next_round(
+            SPACE, [*beyond_the_limit(30), *cheap, once], spent, BudgetTerms(120, 0, 0.9)
+        )
+        assert found is not None
+        assert found.more[30] >= 1 and found.more[31] >= 2
+        assert 32 not in found.more
+        assert found.phase == ("search" if spent == 38 else "race")
+
+
+def test_confirmation_of_what_seems_beyond_the_limit_looks_where_it_may_not_be() -> None:
+    tried = [*beyond_the_limit(40), Tried((0.31, 0.77), (0.2,) * 6, (0.0, 0.0, 3.9, 0.0, 0.5, 0.0))]
+    found = next_round(SPACE, tried, 110, BudgetTerms(120, 0, 0.9))
+    assert found is not None and found.phase == "confirm"
+    assert found.more[40] == found.runs == 5
+
+
+def test_what_is_known_well_gets_no_more_seeds_in_the_race() -> None:
+    def race(seeds: int) -> list[Round]:
+        known = Tried((0.6, 0.5), (0.6,) * seeds, (0.5, 0.7) * (seeds // 2))
+        around = [Tried((x, 0.5), (x,), (1.9,)) for x in (0.05, 0.75, 0.9)]
+        found = [
+            next_round(SPACE, [known, *around], 70, BudgetTerms(120, seed, 0.9))
+            for seed in range(6)
+        ]
+        return [one for one in found if one is not None]
+
+    few = sum(one.more.get(0, 0) for one in race(6))
+    many = sum(one.more.get(0, 0) for one in race(40))
+    assert all(one.phase == "race" for one in race(40))
+    assert many < few / 2
+
+
+def test_a_small_safe_region_is_found_although_costs_are_mostly_nothing() -> None:
+    """A disc of 7 % of the square, in which a seed costs something with a chance of 0.2; elsewhere
+    every seed does."""
+
+    class Disc(Sweep):
+        def train(self, index: int) -> None:
+            x, y = self.points[index]["x"], self.points[index]["y"]
+            inside = (x - 0.7) ** 2 + (y - 0.3) ** 2 < 0.15**2
+            generator = np.random.default_rng([self.terms.seed, index, len(self.scores[index])])
+            cost = generator.exponential(2.5)
+            if inside and generator.random() > 0.2:
+                cost = 0.0
+            self.scores[index].append((x + 0.1 * generator.standard_normal(), cost))
+
+    found = 0
+    for seed in range(8):
+        sweep = Disc(100, seed).finish()
+        chosen = choose(SPACE, sweep.tried(), 0.9)
+        assert chosen is not None
+        point = sweep.points[chosen.index]
+        found += (point["x"] - 0.7) ** 2 + (point["y"] - 0.3) ** 2 < 0.15**2
+    assert found >= 6
+
+
 @pytest.mark.parametrize("runs", [12, 13, 20])
 def test_small_budgets_are_spent_too(runs: int) -> None:
     assert Sweep(runs).finish().spent == runs
