@@ -348,7 +348,7 @@ CLAIMS: dict[str, Claims] = {
         settings={
             **FASTER, "done_signal": "terminals", "reward_scale": 1.0, "expectile": 0.9,
         },
-        steps=200,
+        steps=400,
         reward_value=state_network("reward_v"),
         cost_value=state_network("cost_v"),
         two_step_cost=(DISCOUNT, 1.0),
