@@ -67,6 +67,7 @@ class Reproduction:
         ablation: which one.
         scale: smoke, small or paper; None where other sweeps of the store were drawn.
         sweeps: those that were drawn, the scale's own or others.
+        label: what was drawn, in a file's name.
         paths: the figure as PNG and SVG, its data, the comparison and the scorecard as CSV.
         comparison: ours beside the printed numbers.
         scorecard: one row per claim and task.
@@ -78,16 +79,12 @@ class Reproduction:
     ablation: Ablation
     scale: str | None
     sweeps: tuple[str, ...]
+    label: str
     paths: list[Path]
     comparison: pandas.DataFrame
     scorecard: pandas.DataFrame
     missing: list[str]
     degenerate: list[str] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        """What was drawn, in a file's name."""
-        return self.scale or "+".join(self.sweeps)
 
 
 def register_ablation(ablation: Ablation) -> Ablation:
@@ -288,6 +285,7 @@ def reproduce(
     if not (sweeps or incomplete):
         _require_complete(store, ablation, scale, missing)
     names = tuple(sweeps) or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
+    trained = names
     known = set(store.sweeps()["sweep"])
     for name in sweeps:
         require_choice("sweep", name, sorted(known))
@@ -306,7 +304,6 @@ def reproduce(
         )
     published = ablation.published()
     comparison = ablation.compare(results, published)
-    trained = tuple(sweeps) or tuple(str(sweep["name"]) for sweep in ablation.sweeps[scale])
     degenerate = degenerate_runs(store, [name for name in trained if name in known])
     scorecard = with_degenerate(score(ablation.claims, results), degenerate)
     label = "+".join(sweeps) or scale
@@ -322,6 +319,7 @@ def reproduce(
         ablation,
         None if sweeps else scale,
         trained,
+        label,
         paths,
         comparison,
         scorecard,

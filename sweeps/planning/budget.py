@@ -185,8 +185,8 @@ def next_round(
     estimates = Estimates(space, tried)
     if share < strategy.race_until and not estimates.believed_safe(strategy.believed):
         phase: Phase = "search" if share < strategy.search_until else "race"
-        again = _again(estimates, round(strategy.again_share * size))
-        return _towards_the_limit(phase, again, estimates, size, generator)
+        seeds = round(strategy.again_share * size)
+        return _towards_the_limit(phase, estimates, size, seeds, generator)
     if share < strategy.search_until:
         return _sampled(estimates, size, generator)
     if share < strategy.race_until:
@@ -195,8 +195,7 @@ def next_round(
     size = min(left, -(-strategy.confirming(total) // strategy.confirm_rounds))
     place = _preferred(standing)
     if standing.cost[place] > 1:
-        again = _again(estimates, size)
-        return _towards_the_limit("confirm", again, estimates, size, generator)
+        return _towards_the_limit("confirm", estimates, size, size, generator)
     return Round("confirm", more={estimates.kept[place]: size})
 
 
@@ -224,14 +223,12 @@ def _again(estimates: Estimates, count: int) -> dict[int, int]:
 
 
 def _towards_the_limit(
-    phase: Phase,
-    again: Mapping[int, int],
-    estimates: Estimates,
-    size: int,
-    generator: np.random.Generator,
+    phase: Phase, estimates: Estimates, size: int, seeds: int, generator: np.random.Generator
 ) -> Round:
-    """Further seeds, and for the rest of `size` the cheapest in draws from the posterior and the
-    best ones, half each: by cost alone the nearest safe region would be taken for the only one."""
+    """Up to `seeds` further seeds, and for the rest of `size` the cheapest in draws from the
+    posterior and the best ones, half each: by cost alone the nearest safe region would be taken for
+    the only one."""
+    again = _again(estimates, seeds)
     rest = size - sum(again.values())
     if not rest:
         return Round(phase, more=again)
@@ -261,7 +258,8 @@ def _along_the_limit(
         pool, places = _pool(estimates, float(deviations), generator)
         best = estimates.best_within(pool, places, float(deviations))[0]
         known = places[best] >= 0 and settled[int(places[best])]
-        if known or not estimates.fits(pool[best], places[best], float(deviations)):
+        one = slice(best, best + 1)
+        if known or not estimates.any_fits(pool[one], places[one], float(deviations)):
             # Nowhere seems safe, or more seeds tell nothing new: what is not known yet may be.
             best = estimates.best_of_draws(pool, places, 1, generator)[0]
         picked.append(len(positions))

@@ -130,11 +130,10 @@ class Estimates:
     def believed_safe(self, deviations: float) -> bool:
         """Whether any that was tried keeps the limit with so many deviations added to the logarithm
         of its cost."""
-        mean, variance = self.costs.marginal(self._features, self._rows)
-        return bool((mean + deviations * np.sqrt(variance) <= 0).any())
+        return self.any_fits(self.positions, self._rows, deviations)
 
-    def fits(self, position: FloatArray, row: float, deviations: float) -> bool:
-        """Whether one configuration's cost keeps the limit with so many deviations added."""
-        features = self.space.features(position[None])
-        mean, variance = self.costs.marginal(features, np.array([row]))
-        return bool(mean[0] + deviations * np.sqrt(variance[0]) <= 0)
+    def any_fits(self, positions: FloatArray, rows: FloatArray, deviations: float) -> bool:
+        """Whether the cost of one of m configurations keeps the limit with so many deviations
+        added; arguments as above."""
+        mean, variance = self.costs.marginal(self.space.features(positions), rows)
+        return bool((mean + deviations * np.sqrt(variance) <= 0).any())

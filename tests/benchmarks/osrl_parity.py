@@ -20,7 +20,7 @@ a controller moves is the difference of larger numbers; its difference is relati
 COptiDICE neither the share of initial steps nor the deviations of the data are in the layout:
 unless `config` has `initial_share`, `observations_std` and `actions_std`, they are fitted to the
 recording (the share to nu's loss, the deviations to one gradient of the policy), and what was
-fitted is checked by all else. Its gradients of nu and chi are differences of larger numbers too: in
+fitted is checked by all else. Its gradients of chi and nu are differences of larger numbers too: in
 float64 they are 1.2e-5 and 1.3e-5 from what OSRL recorded in float32, so that the rounding of a
 processor decides on which side of 1e-5 ours are.
 
