@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from safesweep.trainables.components.networks import Parameters
-from safesweep.trainables.methods.cdt import CDT
+from safesweep.trainables.methods.cdt import CDT, shares_of_steps
 from safesweep.trainables.methods.cdt_config import CDTConfig
 from safesweep.trainables.methods.method import ProblemSpec, Progress, StepInputs
 from safesweep.trainables.training.optimizer import clipped, gradients_of
@@ -99,8 +99,8 @@ def compare(config: Mapping[str, Any], step: Mapping[str, Any]) -> Quantities:
     states, actions, returns, costs_to_go, time_steps, mask, _, costs = step["batch"]
     batch = {
         "observations": states, "actions": actions, "returns_to_go": returns,
-        "costs_to_go": costs_to_go, "steps": time_steps.float(), "mask": mask.float(),
-        "costs": costs,
+        "costs_to_go": costs_to_go, "steps": time_steps.float(), "costs": costs,
+        **shares_of_steps(mask.float()),
     }  # fmt: skip
     params = {"transformer": transformer, "temperature": {"log": log}}
     outputs = method.loss(StepInputs(params, {}, batch, hp, {}, Progress(torch.zeros(()), None)))

@@ -81,7 +81,7 @@ def measure(method: str, population: int, steps: int, threads: int, device: str)
     # Random episodes cost more than CDT would draw.
     drawn = {"sampling_cost_bound": 0.0} if method == "cdt" else {}
     config = config_class.resolve({**printed_settings(method, TASK).values, **drawn})
-    phases = ALGORITHMS[method](config, problem_spec(task, dataset, 1.0)).phases
+    phases = ALGORITHMS[method](config, problem_spec(task, dataset, task.cost_limit)).phases
     # Long enough that the shortest phase has room for what is measured.
     budget = int((WARM_UP + steps + 1) / min(phase.share for phase in phases)) + len(phases)
     runs = make_population(

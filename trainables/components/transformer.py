@@ -69,8 +69,8 @@ def causal_attention(block: Parameters, tokens: Tensor, heads: int) -> Tensor:
     parts = mlp(block["queries_keys_values"], tokens)
     parts = parts.reshape(*parts.shape[:-1], 3, heads, width // heads)
     query, key, value = parts.movedim(-3, 0).transpose(-2, -3)
-    scores = query @ key.transpose(-1, -2) / math.sqrt(width // heads)
-    later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-    shares = scores.masked_fill(later, -math.inf).softmax(-1)
+    scores = (query / math.sqrt(width // heads)) @ key.transpose(-1, -2)
+    later = torch.full((length, length), -math.inf, device=tokens.device).triu(1)
+    shares = (scores + later).softmax(-1)
     found: Tensor = (shares @ value).transpose(-2, -3).flatten(-2)
     return found

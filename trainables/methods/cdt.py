@@ -64,6 +64,9 @@ from safesweep.trainables.methods.method import (
 
 AUGMENTATION_SEED = 0
 TOKENS = ("return", "cost", "state", "action")
+PART_SIZE = 2**20
+"""Numbers that are to be there at a time of what the tokens of a minibatch are made to: 4 MB, which
+a processor's cache and the system's store of free memory still hold."""
 WINDOW_COLUMNS = (
     "observations", "actions", "returns_to_go", "costs_to_go", "steps", "costs", "steps_left",
 )  # fmt: skip
@@ -212,7 +215,13 @@ class CDT(Method):
         ]
 
     def gather(self, columns: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-        return windows({name: columns[name] for name in WINDOW_COLUMNS}, rows, self.length)
+        batch = windows({name: columns[name] for name in WINDOW_COLUMNS}, rows, self.length)
+        return {**batch, **shares_of_steps(batch["mask"])}
+
+    @property
+    def minibatch_parts(self) -> int:
+        numbers: int = self.static.batch_size * self.length * len(TOKENS) * self.width
+        return math.ceil(numbers / PART_SIZE)
 
     def init(self, generator: torch.Generator) -> State:
         width, action = self.width, self.spec.action_dim
@@ -260,28 +269,28 @@ class CDT(Method):
 
     def loss(self, inputs: StepInputs) -> StepOutputs:
         """-(log likelihood + temperature x entropy) a step and dimension, plus the weighted cross
-        entropy of "it costs"; and the temperature's own."""
-        batch, hp, mask = inputs.batch, inputs.hp, inputs.batch["mask"]
+        entropy of "it costs"; and the temperature's own. Each is a sum over steps, by their shares
+        of the minibatch."""
+        batch, hp, share = inputs.batch, inputs.hp, inputs.batch["share"]
         found = self.predict(inputs.params["transformer"], batch)
         dims = self.spec.action_dim
-        shown_steps = mask.sum()
         log_density = gaussian_log_density(batch["actions"], found.mean, found.log_std) / dims
-        likelihood = (mask * log_density).sum() / shown_steps
+        likelihood = (share * log_density).sum()
         one = 0.5 * math.log(2 * math.pi * math.e)
-        entropy = (mask * (one + found.log_std.mean(-1))).sum() / shown_steps
+        entropy = (share * (one + found.log_std.mean(-1))).sum()
         temperature = inputs.params["temperature"]["log"].exp()
         policy = -(likelihood + temperature.detach() * entropy)
         logits = functional.log_softmax(found.costs, dim=-1)
         cross_entropy = -torch.where(batch["costs"] > 0, logits[..., 1], logits[..., 0])
-        costs = (mask * cross_entropy).mean()
+        costs = (batch["share_of_places"] * cross_entropy).sum()
         target = -float(dims) if self.static.entropy_target == "published" else -1.0
         losses = {
             "transformer": policy + hp.cost_prediction_weight * costs,
-            "temperature": temperature * (entropy.detach() - target),
+            "temperature": temperature * (entropy.detach() - share.sum() * target),
         }
         metrics = {
             "loss/policy": policy, "loss/costs": costs, "log_likelihood": likelihood,
-            "entropy": entropy, "temperature": temperature,
+            "entropy": entropy, "temperature": share.sum() * temperature,
         }  # fmt: skip
         return StepOutputs(losses, metrics)
 
@@ -381,3 +390,10 @@ class CDT(Method):
     ) -> dict[str, Tensor]:
         """The return that is wanted at the limit by which the method is judged."""
         return {"wanted_return": self.wanted_return(self.evaluated_policies[0], state)}
+
+
+def shares_of_steps(mask: Tensor) -> dict[str, Tensor]:
+    """What each step of a minibatch's windows [..., B, K] counts: of the mean over the steps of
+    episodes, and of that over all places, the ones beyond an episode's end included."""
+    places = mask.shape[-2] * mask.shape[-1]
+    return {"share": mask / mask.sum((-2, -1), keepdim=True), "share_of_places": mask / places}

@@ -309,6 +309,13 @@ class Method:
         """By phase, the losses of one run on one minibatch; each is pure."""
         raise _abstract(self, "losses")
 
+    @property
+    def minibatch_parts(self) -> int:
+        """In how many parts, one after the other, a CPU is to work on a minibatch that is too large
+        for it at once. The losses and metrics of the parts have to add up to those of the
+        minibatch; so there is no noise and nothing that moves without a gradient."""
+        return 1
+
     def optimization(self, phase: str, hp: Hyperparameters, progress: Progress) -> Optimization:
         """How the networks of `phase` move; pure. See `components.schedules`."""
         return Optimization()

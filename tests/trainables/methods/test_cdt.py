@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from safesweep.search_spaces.validation import InvalidInput
+from safesweep.trainables.methods import cdt
 from safesweep.trainables.methods.cdt import CDT
 from safesweep.trainables.methods.cdt_config import CDTConfig
-from safesweep.trainables.methods.method import LastStep, ProblemSpec
+from safesweep.trainables.methods.method import LastStep, Noise, ProblemSpec
+from safesweep.trainables.training.population import Population
 from tests.trainables.conformance.analytic_problems import (
     GAP,
     analytic_dataset,
@@ -188,6 +191,51 @@ def test_losses_of_a_model_that_predicts_nothing() -> None:
     losses, _, _ = published.loss(step_inputs(state["params"], state, batch, hp, {}))
     assert isinstance(losses, dict)
     assert float(losses["temperature"]) == pytest.approx(0.1 * (entropy + 2))
+
+
+PARTLY = {**SIZES, "batch_size": 50, "learning_rate": 3e-3, "warmup_steps": 5}
+
+
+def in_parts(
+    size: int, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...] = (0, 1), to: int = 40
+) -> Population:
+    """Trained members whose tokens are to be `size` numbers at a time."""
+    monkeypatch.setattr(cdt, "PART_SIZE", size)
+    configs = [CDTConfig.resolve({**PARTLY, "weight_decay": 10.0**-seed}) for seed in seeds]
+    population = make_population(CDT, configs, seeds, analytic_task(), analytic_dataset(), 40, 0.0)
+    population.advance(to)
+    assert all(population.active)
+    return population
+
+
+def test_a_minibatch_worked_on_in_parts_teaches_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minibatch's tokens are 50 x 4 x 4 x 8 numbers; its last part is a smaller one."""
+    whole, parts = in_parts(2**20, monkeypatch), in_parts(1000, monkeypatch)
+    assert (whole._parts, parts._parts) == (1, 7)
+    for one, other in zip(tree_leaves(whole.state), tree_leaves(parts.state), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    metrics = whole.take_metrics()
+    for name, found in parts.take_metrics().items():
+        assert found == pytest.approx(metrics[name], rel=1e-4), name
+
+
+def test_in_parts_a_run_is_the_same_alone_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    company = in_parts(1000, monkeypatch)
+    alone = in_parts(1000, monkeypatch, seeds=(1,))
+    resumed = in_parts(1000, monkeypatch, seeds=(1,), to=0)
+    begun = in_parts(1000, monkeypatch, seeds=(1,), to=13)
+    resumed.load_state_dict(begun.state_dict())
+    resumed.advance(40)
+    states = company.member_state(1), alone.member_state(0), resumed.member_state(0)
+    for one, *others in zip(*map(tree_leaves, states), strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+def test_losses_with_noise_are_not_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CDT, "noise", lambda self, phase: {"some": Noise((50,))})
+    in_parts(2**20, monkeypatch, to=1)
+    with pytest.raises(ValueError, match="cdt: minibatch_parts: 7 is not allowed of losses with"):
+        in_parts(1000, monkeypatch, to=1)
 
 
 @pytest.mark.slow
