@@ -147,7 +147,7 @@ class COptiDICE(Method):
         estimate = start + weight * (batch["costs"] + follows * next_chi - chi)
         temperature = functional.softplus(params["temperature"]["raw"].detach())
         log_share = functional.log_softmax(estimate / temperature, dim=0) + math.log(len(estimate))
-        share = log_share.exp()
+        share = functional.softmax(estimate / temperature, dim=0) * len(estimate)
         worst = share.detach()
         divergence = (worst * log_share.detach() - worst + 1).mean()
         cost = (worst * weight * batch["costs"]).mean()
