@@ -26,12 +26,10 @@ FIRST_ROUND = 12
 class Strategy:
     """How a budget is divided."""
 
-    start_share: float = 0.2
-    search_until: float = 0.4
+    start_share: float = 0.4
     race_until: float = 0.88
     rounds: int = 14
     confirm_rounds: int = 3
-    search_deviations: float = 0.0
     middle: float = 0.7
     width: float = 0.8
     anywhere: int = 120
@@ -40,7 +38,6 @@ class Strategy:
     fewest_seeds: int = 4
     stricter: float = 1.1
     believed: float = 0.3
-    again_share: float = 0.5
     prior_seeds: float = 0.5
     prior_cost: float = 2.0
 
@@ -175,27 +172,22 @@ def next_round(
         ]
         return Round("start", _distinct([*starts, *drawn]))
     share = spent / total
-    edge = strategy.search_until if share < strategy.search_until else strategy.race_until
     later = total * strategy.race_until - strategy.first_round(total)
     size = max(4, round(later / strategy.rounds))
-    size = max(1, min(size, left, round(edge * total) - spent))
+    size = max(1, min(size, left, round(strategy.race_until * total) - spent))
     if all(one.lost for one in tried):
         drawn = [space.values(position) for position in space.draw(size, generator)]
         return Round("search", _distinct(drawn))
     estimates = Estimates(space, tried)
     if share < strategy.race_until and not estimates.believed_safe(strategy.believed):
-        phase: Phase = "search" if share < strategy.search_until else "race"
-        seeds = round(strategy.again_share * size)
-        return _towards_the_limit(phase, estimates, size, seeds, generator)
-    if share < strategy.search_until:
-        return _sampled(estimates, size, generator)
+        return _towards_the_limit("search", estimates, size, generator)
     if share < strategy.race_until:
         return _along_the_limit(estimates, size, terms, generator)
     standing = estimates.standing(strategy.level(terms.confidence))
     size = min(left, -(-strategy.confirming(total) // strategy.confirm_rounds))
     place = _preferred(standing)
     if standing.cost[place] > 1:
-        return _towards_the_limit("confirm", estimates, size, size, generator)
+        return _towards_the_limit("confirm", estimates, size, generator)
     return Round("confirm", more={estimates.kept[place]: size})
 
 
@@ -223,29 +215,22 @@ def _again(estimates: Estimates, count: int) -> dict[int, int]:
 
 
 def _towards_the_limit(
-    phase: Phase, estimates: Estimates, size: int, seeds: int, generator: np.random.Generator
+    phase: Phase, estimates: Estimates, size: int, generator: np.random.Generator
 ) -> Round:
-    """Up to `seeds` further seeds, and for the rest of `size` the cheapest in draws from the
-    posterior and the best ones, half each: by cost alone the nearest safe region would be taken for
-    the only one."""
-    again = _again(estimates, seeds)
+    """Further seeds (`_again`), and for the rest of `size` the cheapest in draws from the posterior
+    and the best ones, half each: by cost alone the nearest safe region would be taken for the only
+    one."""
+    again = _again(estimates, size)
     rest = size - sum(again.values())
     if not rest:
         return Round(phase, more=again)
-    pool, rows = _pool(estimates, STRATEGY.search_deviations, generator)
+    pool, rows = _pool(estimates, 0.0, generator)
     picked = [
         *estimates.cheapest_of_draws(pool, rows, rest // 2, generator),
         *estimates.best_of_draws(pool, rows, rest - rest // 2, generator),
     ]
     found = _round(phase, estimates, pool, rows, picked)
     return replace(found, more=dict(Counter(found.more) + Counter(again)))
-
-
-def _sampled(estimates: Estimates, size: int, generator: np.random.Generator) -> Round:
-    """Thompson sampling: each run goes to what is best in a draw from the posterior."""
-    pool, rows = _pool(estimates, STRATEGY.search_deviations, generator)
-    picked = estimates.best_of_draws(pool, rows, size, generator)
-    return _round("search", estimates, pool, rows, list(picked))
 
 
 def _along_the_limit(
