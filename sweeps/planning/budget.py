@@ -171,7 +171,6 @@ def next_round(
             for position in sobol.random_base2(math.ceil(math.log2(count)))[:count]
         ]
         return Round("start", _distinct([*starts, *drawn]))
-    share = spent / total
     later = total * strategy.race_until - strategy.first_round(total)
     size = max(4, round(later / strategy.rounds))
     size = max(1, min(size, left, round(strategy.race_until * total) - spent))
@@ -179,10 +178,10 @@ def next_round(
         drawn = [space.values(position) for position in space.draw(size, generator)]
         return Round("search", _distinct(drawn))
     estimates = Estimates(space, tried)
-    if share < strategy.race_until and not estimates.believed_safe(strategy.believed):
+    if spent / total < strategy.race_until:
+        if estimates.believed_safe(strategy.believed):
+            return _along_the_limit(estimates, size, terms, generator)
         return _towards_the_limit("search", estimates, size, generator)
-    if share < strategy.race_until:
-        return _along_the_limit(estimates, size, terms, generator)
     standing = estimates.standing(strategy.level(terms.confidence))
     size = min(left, -(-strategy.confirming(total) // strategy.confirm_rounds))
     place = _preferred(standing)

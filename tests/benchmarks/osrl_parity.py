@@ -19,7 +19,7 @@ the vector of all entries of what an optimizer step moves, in the Euclidean norm
 a controller moves is the difference of larger numbers; its difference is relative to these. Of
 COptiDICE neither the share of initial steps nor the deviations of the data are in the layout:
 unless `config` has `initial_share`, `observations_std` and `actions_std`, they are fitted to the
-recording (the share to nu's loss, the deviations to one gradient of the policy), and what was
+recording (the share to nu's gradient, the deviations to one gradient of the policy), and what was
 fitted is checked by all else. Its gradients of chi and nu are differences of larger numbers too: in
 float64 they are 1.2e-5 and 1.3e-5 from what OSRL recorded in float32. So an ensemble's networks are
 applied one after the other here, as OSRL does and as ours are where they are large: then they round

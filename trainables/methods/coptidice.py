@@ -146,8 +146,9 @@ class COptiDICE(Method):
         start = (1 - hp.discount) * chi * batch["initial"]
         estimate = start + weight * (batch["costs"] + follows * next_chi - chi)
         temperature = functional.softplus(params["temperature"]["raw"].detach())
-        log_share = functional.log_softmax(estimate / temperature, dim=0) + math.log(len(estimate))
-        share = functional.softmax(estimate / temperature, dim=0) * len(estimate)
+        logits = estimate / temperature
+        log_share = functional.log_softmax(logits, dim=0) + math.log(len(estimate))
+        share = functional.softmax(logits, dim=0) * len(estimate)
         worst = share.detach()
         divergence = (worst * log_share.detach() - worst + 1).mean()
         cost = (worst * weight * batch["costs"]).mean()
